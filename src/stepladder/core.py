@@ -1,0 +1,498 @@
+"""The nouns and seams of stepladder. Read this first, then `climb.py`.
+
+A solver is a small frozen record; a step proposes solvers; a trial is a solver that was measured;
+a decision is a pure function of trials. Nothing here reads a file, a clock or a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+__all__ = [
+    "Candidate", "Confirmation", "Counts", "DataSource", "Decision", "Diagnosis", "Economics",
+    "Estimate", "Evaluation", "Example", "Gain", "Hardware", "Input", "Json", "Kind",
+    "LearningPoint", "Message", "Metric", "MetricSpec", "Model", "Output", "Ownership", "Part",
+    "Request", "Response", "Row", "Skipped", "Solver", "Split", "Step", "Target", "Task",
+    "Tell", "Trial", "Usage", "Verdict", "Workshop",
+]  # fmt: skip
+
+Json = Any  # None, bool, int, float, str, list or dict of these
+Kind = Literal["classification", "extraction", "generation", "qa", "calls"]
+Verdict = Literal["met", "not_met", "undecided", "blocked"]
+
+
+# --- what is asked ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a message that is not plain text: `data` is a path or URI, `media_type` its kind."""
+
+    kind: Literal["text", "image", "audio", "video", "document"]
+    text: str = ""
+    uri: str = ""
+    media_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str | tuple[Part, ...]
+
+
+Input = str | Mapping[str, Json] | tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled case. `group` (document, patient, customer) is never split across sets.
+
+    `source` is where the row came from, as `file:line`, so that a complaint can name the place.
+    """
+
+    id: str
+    input: Input
+    expected: Json
+    group: str | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The bar to clear, and the accepted chance `alpha` of saying "met" when it is not."""
+
+    score: float
+    alpha: float = 0.05
+    p95_seconds: float | None = None
+    dollars_per_1000: float | None = None
+    floors: Mapping[str, float] = field(default_factory=dict)  # "language=ilocano" -> least score
+
+
+@dataclass(frozen=True)
+class Economics:
+    """What the answer is worth and how much of it is wanted. None is unknown, never zero."""
+
+    requests_per_month: float | None = None
+    months: float = 12.0
+    dollars_per_success: float | None = None
+    dollars_per_error: float | None = None
+    dollars_per_label: float | None = None
+    dollars_per_engineer_hour: float | None = None
+    retune_every_months: float | None = None
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machine that runs local models: a name in `prices.toml`, or a price of your own."""
+
+    name: str | None = None
+    dollars_per_hour: float | None = None
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """Which metric scores the task, and its options (see `stepladder.metrics`)."""
+
+    name: str
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where the examples are and which columns mean what. Paths are relative to the task folder.
+
+    Either `examples` (split here by `seed` and `fractions`) or the user's own `train`, `dev`, `test`.
+    """
+
+    examples: str | None = None
+    train: str | None = None
+    dev: str | None = None
+    test: str | None = None
+    format: str | None = None  # csv, jsonl, parquet, openai, gemini; None: told by the file
+    input: str | tuple[str, ...] = "input"  # one column, or several that become named fields
+    expected: str = "expected"
+    id: str | None = None
+    group: str | None = None
+    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    limit: int | None = None  # use at most this many examples of each set (said in every output)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be solved and what "well enough" means."""
+
+    name: str
+    kind: Kind
+    instructions: str
+    target: Target
+    metric: MetricSpec
+    data: DataSource
+    labels: tuple[str, ...] = ()
+    label_descriptions: Mapping[str, str] = field(default_factory=dict)
+    schema: Mapping[str, Json] | None = None  # JSON schema of the answer
+    models: tuple[str, ...] = ("local:smollm2-135m-instruct",)  # cheapest first
+    prompt_model: str | None = None  # a capable model that may rewrite prompts (gepa)
+    economics: Economics = field(default_factory=Economics)
+    hardware: Hardware = field(default_factory=Hardware)
+    steps: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # options per step
+    slices: tuple[str, ...] = ()  # metadata fields to report apart
+    max_output_tokens: int = 256
+    seed: int = 0
+    folder: Path = Path()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Steps see train, choosing sees dev, test is sealed."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one or more calls to `model` consumed. None is unknown.
+
+    `seconds` is the latency of the call, from being admitted to its last token, under whatever
+    concurrency it ran; `compute_seconds` is its share of the machine's busy time, so that the
+    shares of a batch add up to the batch.
+    """
+
+    model: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None  # of the input tokens, those whose computation was reused
+    seconds: float | None = None
+    compute_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What goes to a model.
+
+    `schema` or `choices` constrain the answer's form. With `score_choices` nothing is generated:
+    the response carries log P(choice | messages) for each choice.
+    """
+
+    messages: tuple[Message, ...]
+    max_output_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    schema: Mapping[str, Json] | None = None
+    choices: tuple[str, ...] = ()
+    score_choices: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What comes back from a model. A failed call has `error` and no text."""
+
+    text: str
+    usage: Usage
+    finish: Literal["stop", "length", "error"] = "stop"
+    logprob: float | None = None  # natural log, summed over the generated tokens
+    choice_logprobs: tuple[float, ...] = ()  # natural log, one per choice
+    error: str | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A language model by name, `provider:name`."""
+
+    name: str
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
+        """Each answer as it finishes, with the index of its request."""
+        ...
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """How many input tokens these messages are for this model."""
+        ...
+
+
+# --- solvers ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A solver's answer to one input. `value` is the parsed answer, `text` what was said."""
+
+    value: Json
+    text: str = ""
+    usage: tuple[Usage, ...] = ()
+    confidence: float | None = None
+    error: str | None = None
+
+
+Tell = Callable[[str, Mapping[str, Json]], None]  # (event, fields): progress, seen by the terminal
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What steps build with and solvers answer with. Passed, never looked up.
+
+    `model` gives a model by name with its answers cached by content; `artifacts` is the folder of
+    weights and indexes, one sub-folder per content hash; `tell` reports progress.
+    """
+
+    model: Callable[[str], Model]
+    artifacts: Path
+    tell: Tell
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """Something that answers. Implementations are frozen dataclasses of JSON-able fields."""
+
+    kind: str  # the registered name, so that a saved record can be loaded
+
+    def answer(
+        self, inputs: Sequence[Input], workshop: Workshop
+    ) -> Iterator[tuple[int, Output]]:
+        """Each answer as it finishes, with the index of its input."""
+        ...
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+# (stratum, numerator, denominator). A metric's value over a set is the mean over strata of
+# sum(numerator) / sum(denominator): accuracy and means have one stratum and denominator 1, micro-F1
+# has 2tp over 2tp+fp+fn, macro-F1 has a stratum per label.
+Counts = tuple[tuple[str, float, float], ...]
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Scores one answer.
+
+    `scale` tells which interval is honest: "binary" (right or wrong), "bounded" (a mean of values
+    in [0, 1]) or "ratio" (a ratio of sums, or a mean of such ratios).
+    """
+
+    name: str
+    scale: Literal["binary", "bounded", "ratio"]
+
+    def score(self, example: Example, output: Output) -> Counts:
+        """The counts that this answer adds to the set's score."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example's result. The answer itself is on disk, in the run folder's rows file."""
+
+    id: str
+    counts: Counts
+    group: str | None = None
+    failure: str | None = None  # None: right; else the kind of failure, see `diagnose.py`
+    error: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    seconds: float | None = None
+    compute_seconds: float | None = None
+    dollars: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One solver over one set: the score with its interval, and what answering took.
+
+    `low` and `high` bound the score from both sides at `1 - alpha`; `method` names the bound.
+    `planned` is how many examples the set has; fewer rows mean that racing stopped it early.
+    """
+
+    set: Literal["train", "dev", "test"]
+    metric: str
+    rows: tuple[Row, ...]
+    score: float
+    low: float
+    high: float
+    alpha: float
+    method: str
+    planned: int
+    p50_seconds: float | None = None
+    p95_seconds: float | None = None
+    input_tokens: float | None = None  # per request, mean
+    output_tokens: float | None = None
+    cached_tokens: float | None = None
+    dollars_per_1000: float | None = None
+    wall_seconds: float | None = None
+    slices: Mapping[str, tuple[float, float, float, int]] = field(default_factory=dict)
+    # "language=ilocano" -> (score, low, high, n)
+
+    @property
+    def n(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How a trial failed: share of rows by kind, and the labels most often confused."""
+
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    confusions: tuple[tuple[str, str, int], ...] = ()  # (expected, answered, times)
+    n: int = 0
+
+
+# --- climbing -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a step will take, before it starts. None is unknown."""
+
+    seconds: float | None
+    dollars: float | None
+    calls: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """One checkpoint of a training run: loss per answer token on train and on the held-out slice."""
+
+    step: int
+    epoch: float
+    train_loss: float
+    held_out_loss: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A solver that a step proposes, and what building it took."""
+
+    step: str
+    name: str
+    solver: Solver
+    changed: str = ""  # in words: what differs from the step before
+    build_seconds: float = 0.0
+    build_dollars: float | None = None
+    build_calls: int = 0
+    build_tokens: int = 0
+    learning: tuple[LearningPoint, ...] = ()
+    cautions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A paired difference on the same examples: positive is better than `against`."""
+
+    against: str
+    difference: float
+    low: float
+    high: float
+    n: int
+    alpha: float
+    method: str
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate that was measured on dev."""
+
+    candidate: Candidate
+    evaluation: Evaluation
+    diagnosis: Diagnosis = Diagnosis()
+    gain: Gain | None = None  # against the best trial of the step before
+    stopped_early: str | None = None  # why racing ended it
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One opening of the sealed test: level `alpha_spent`, one-sided lower bound `low`."""
+
+    step: str
+    name: str
+    score: float
+    low: float
+    n: int
+    alpha_spent: float
+    opening: int  # 1 for the first opening of this test set, ever
+    passed: bool
+    method: str
+    failed: tuple[str, ...] = ()  # which parts of the target were not shown to hold
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A step that was not tried, and why."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """What owning one candidate costs per month over the horizon; None is unknown.
+
+    Totals are (low, median, high) of the 90 % range over volume, prices, quality and life.
+    """
+
+    step: str
+    name: str
+    build_dollars: float | None
+    run_dollars_per_month: float | None
+    keep_dollars_per_month: float | None
+    total_dollars_per_month: tuple[float, float, float] | None
+    dollars_per_extra_success: float | None = None
+    roi: float | None = None
+    break_even_requests_per_month: float | None = None
+    probability_best: float | None = None
+    sensitivity: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided and why. `chosen` is the confirmed trial, or None."""
+
+    verdict: Verdict
+    reason: str
+    chosen: Trial | None
+    trials: tuple[Trial, ...]
+    confirmations: tuple[Confirmation, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    cautions: tuple[str, ...] = ()
+    ownership: tuple[Ownership, ...] = ()
+    examples_needed: int | None = None  # test examples that would settle an undecided case
+
+
+@runtime_checkable
+class Step(Protocol):
+    """A rung of the ladder: an edit of the solver before it.
+
+    Options go into the constructor. A step is given train and nothing else; of the failures on dev
+    it learns the kinds, not the rows. Either method raises `NotApplicable` when it has nothing to
+    offer.
+    """
+
+    name: str
+
+    def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
+        """What proposing will take, without doing it."""
+        ...
+
+    def propose(
+        self,
+        task: Task,
+        train: Sequence[Example],
+        base: Trial | None,
+        workshop: Workshop,
+    ) -> Iterable[Candidate]:
+        """Candidates, the cheapest first. `base` is the best trial of the steps before."""
+        ...

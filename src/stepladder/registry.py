@@ -1,0 +1,71 @@
+"""Names to things: built-in names are import strings, others come from entry points.
+
+Nothing is imported until it is asked for, so a missing extra is only missed where it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from .errors import MissingExtra, StepladderError
+
+__all__ = ["BUILT_IN", "known", "look_up"]
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "step": {
+        "baseline": "stepladder.steps.baseline:Baseline",
+        "prompt": "stepladder.steps.prompt:Prompt",
+        "few_shot": "stepladder.steps.few_shot:FewShot",
+        "fine_tune": "stepladder.steps.fine_tune:FineTune",
+    },
+    "solver": {
+        "prompt": "stepladder.solvers.prompt:PromptSolver",
+        "majority": "stepladder.solvers.majority:MajoritySolver",
+        "nearest": "stepladder.solvers.nearest:NearestSolver",
+        "linear": "stepladder.solvers.linear:LinearSolver",
+        "dictionary": "stepladder.solvers.dictionary:DictionarySolver",
+    },
+    "metric": {
+        "accuracy": "stepladder.metrics.accuracy:Accuracy",
+        "macro_f1": "stepladder.metrics.macro_f1:MacroF1",
+        "micro_f1": "stepladder.metrics.micro_f1:MicroF1",
+        "exact_match": "stepladder.metrics.exact_match:ExactMatch",
+        "token_f1": "stepladder.metrics.token_f1:TokenF1",
+        "rouge": "stepladder.metrics.rouge:Rouge",
+        "chrf": "stepladder.metrics.chrf:ChrF",
+        "json_validity": "stepladder.metrics.json_validity:JsonValidity",
+    },
+    "model": {"local": "stepladder.models.local:open_model"},
+    "trainer": {"local": "stepladder.trainers.local:LocalTrainer"},
+}
+
+
+def look_up(seam: str, name: str) -> Any:
+    """The class or function registered as `name`; raises StepladderError with the known names."""
+    target = BUILT_IN[seam].get(name)
+    if target is None:
+        for point in entry_points(group=f"stepladder.{seam}", name=name):
+            return point.load()
+        raise StepladderError(
+            f"no {seam} is called {name!r}", hint=f"known: {', '.join(known(seam))}"
+        )
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def known(seam: str) -> list[str]:
+    """All names that `look_up` would find."""
+    return sorted({*BUILT_IN[seam], *(p.name for p in entry_points(group=f"stepladder.{seam}"))})
+
+
+def need(module: str, *, extra: str, what: str) -> Any:
+    """Import an optional package, or say which extra brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{what} needs the package {module.partition('.')[0]!r}, which is not installed",
+            hint=f"pip install 'stepladder[{extra}]'",
+        ) from error

@@ -1,0 +1,78 @@
+"""For tests, ours and yours: a fake model, and checks that any plugin can run against its seam."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .core import Message, Model, Request, Response, Usage, Workshop
+
+__all__ = ["FakeModel", "check_model", "fake_workshop"]
+
+
+@dataclass
+class FakeModel:
+    """Answers by function: `reply(request)` gives the text, or raises to make the call fail.
+
+    With `score_choices`, `score(request)` gives the log-probabilities. Tokens are words. The
+    requests that were made are kept in `seen`.
+    """
+
+    reply: Callable[[Request], str] = lambda request: ""
+    score: Callable[[Request], tuple[float, ...]] | None = None
+    name: str = "fake:model"
+    seconds: float = 0.0
+    seen: list[Request] = field(default_factory=list)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
+        for index, request in enumerate(requests):
+            self.seen.append(request)
+            yield index, self._respond(request)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return sum(len(_text(message).split()) for message in messages)
+
+    def _respond(self, request: Request) -> Response:
+        tokens = self.count_tokens(request.messages)
+        try:
+            if request.score_choices:
+                if self.score is None:
+                    raise ValueError("this FakeModel was given no `score` function")
+                scores = self.score(request)
+                return Response("", self._usage(tokens, 0), choice_logprobs=scores)
+            text = self.reply(request)
+        except Exception as error:  # a fake of a failing service: whatever it raises is its failure
+            return Response("", self._usage(tokens, 0), finish="error", error=repr(error))
+        return Response(text, self._usage(tokens, len(text.split())))
+
+    def _usage(self, input_tokens: int, output_tokens: int) -> Usage:
+        return Usage(self.name, input_tokens, output_tokens, 0, self.seconds, self.seconds)
+
+
+def fake_workshop(model: Model, artifacts: Path) -> Workshop:
+    """A workshop in which every model name means `model` and progress goes nowhere."""
+    return Workshop(lambda name: model, artifacts, lambda event, fields: None)
+
+
+def check_model(model: Any) -> None:
+    """Assert the contract of `Model`: one tagged answer per request, failures as data."""
+    messages = (Message("user", "Say yes."),)
+    requests = [Request(messages, max_output_tokens=4), Request(messages, max_output_tokens=1)]
+    answers = dict(model.generate(requests))
+    assert sorted(answers) == [0, 1], "each request is answered exactly once, by its index"
+    assert all(isinstance(answer, Response) for answer in answers.values())
+    assert all(a.error or a.usage.model == model.name for a in answers.values())
+    assert list(model.generate([])) == []
+    assert model.count_tokens(messages) > 0
+    assert isinstance(model.name, str)
+    assert ":" in model.name
+    assert pickle.loads(pickle.dumps(answers)) == answers  # our own bytes, made a line above
+
+
+def _text(message: Message) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    return " ".join(part.text for part in message.content)
