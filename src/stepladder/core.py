@@ -258,9 +258,7 @@ class Solver(Protocol):
 
     kind: str  # the registered name, so that a saved record can be loaded
 
-    def answer(
-        self, inputs: Sequence[Input], workshop: Workshop
-    ) -> Iterator[tuple[int, Output]]:
+    def answer(self, inputs: Sequence[Input], workshop: Workshop) -> Iterator[tuple[int, Output]]:
         """Each answer as it finishes, with the index of its input."""
         ...
 
