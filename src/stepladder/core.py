@@ -29,7 +29,7 @@ Verdict = Literal["met", "not_met", "undecided", "blocked"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a message that is not plain text: `data` is a path or URI, `media_type` its kind."""
+    """A piece of a message; what is not text is named by `uri` (a path or URI) and `media_type`."""
 
     kind: Literal["text", "image", "audio", "video", "document"]
     text: str = ""
@@ -107,7 +107,8 @@ class MetricSpec:
 class DataSource:
     """Where the examples are and which columns mean what. Paths are relative to the task folder.
 
-    Either `examples` (split here by `seed` and `fractions`) or the user's own `train`, `dev`, `test`.
+    Either `examples` (split here by `seed` and `fractions`), or the user's own `train`, `dev` and
+    `test`.
     """
 
     examples: str | None = None
@@ -360,7 +361,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LearningPoint:
-    """One checkpoint of a training run: loss per answer token on train and on the held-out slice."""
+    """A moment of a training run: loss per answer token on train and on a held-out slice of it."""
 
     step: int
     epoch: float
