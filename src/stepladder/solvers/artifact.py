@@ -1,0 +1,82 @@
+"""Folders of weights and indexes, named by the hash of what is in them.
+
+Written once, whole or not at all; verified on first use. Nothing in them is a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from ..errors import StepladderError, StoreError
+
+__all__ = ["open_artifact", "save_artifact"]
+
+
+def save_artifact(artifacts: Path, files: Mapping[str, bytes]) -> str:
+    """Write the files under their content hash and return it; saving the same again is free.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    name = _hash({file: hashlib.sha256(content).digest() for file, content in files.items()})
+    target = artifacts / name
+    if target.is_dir():
+        return name
+    try:
+        artifacts.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=artifacts, prefix=".unfinished-"))
+        for file, content in files.items():
+            (unfinished / file).write_bytes(content)
+        try:
+            unfinished.rename(target)
+        except OSError:  # another process finished the same folder first: same name, same content
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if not target.is_dir():
+                raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the artifact folder {str(target)!r}: {error}",
+            hint="free some space, or choose a run folder that can be written",
+        ) from error
+    return name
+
+
+def open_artifact(artifacts: Path, name: str) -> Path:
+    """The folder of this artifact, its content verified once per process.
+
+    Raises:
+        StepladderError: it is not there, or its files are not those that were saved.
+    """
+    return _verified(artifacts.resolve(), name)
+
+
+@lru_cache(maxsize=256)
+def _verified(artifacts: Path, name: str) -> Path:
+    folder = artifacts / name
+    if Path(name).name != name or not folder.is_dir():
+        raise StepladderError(
+            f"the solver's artifact {name!r} is not in {str(artifacts)!r}",
+            hint="use the artifacts folder of the run or bundle that the solver came from",
+        )
+    digests = {}
+    for path in folder.iterdir():
+        with path.open("rb") as stream:
+            digests[path.name] = hashlib.file_digest(stream, "sha256").digest()
+    if _hash(digests) != name:
+        raise StepladderError(
+            f"the files of artifact {name!r} in {str(artifacts)!r} were changed or cut off",
+            hint="delete that folder and run the step again",
+        )
+    return folder
+
+
+def _hash(digests: Mapping[str, bytes]) -> str:
+    whole = hashlib.sha256()
+    for file in sorted(digests):
+        whole.update(file.encode() + b"\0" + digests[file])
+    return whole.hexdigest()
