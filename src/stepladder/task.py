@@ -1,0 +1,447 @@
+"""A task folder becomes a `Task`: task.toml is checked here, once, at the door.
+
+Every complaint names the file, the line and what to write instead. The examples themselves are
+read by `data.split` and judged by `data.checks`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .core import DataSource, Economics, Hardware, Json, MetricSpec, Target, Task
+from .data.toml_lines import line_of, lines_of
+from .errors import TaskError
+from .registry import known
+
+__all__ = ["TASK_FILE", "inside", "load_task"]
+
+TASK_FILE = "task.toml"
+LARGEST_TASK_FILE = 4 * 2**20  # bytes
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*:\S+$")]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Target(_Table):
+    score: Share
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    p95_seconds: Positive | None = None
+    dollars_per_1000: Positive | None = None
+    floors: dict[str, Share] = {}
+
+    @field_validator("floors")
+    @classmethod
+    def _named_slices(cls, floors: dict[str, float]) -> dict[str, float]:
+        for name in floors:
+            if not re.fullmatch(r"[^=]+=.+", name):
+                raise ValueError(f'{name!r} is not a slice: write "field=value" = least score')
+        return floors
+
+
+class _Metric(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: Name
+
+
+class _Economics(_Table):
+    requests_per_month: Positive | None = None
+    months: Positive = 12.0
+    dollars_per_success: NotNegative | None = None
+    dollars_per_error: NotNegative | None = None
+    dollars_per_label: NotNegative | None = None
+    dollars_per_engineer_hour: NotNegative | None = None
+    retune_every_months: Positive | None = None
+
+
+class _Hardware(_Table):
+    name: Name | None = None
+    dollars_per_hour: NotNegative | None = None
+
+
+class _Data(_Table):
+    examples: Text | None = None
+    train: Text | None = None
+    dev: Text | None = None
+    test: Text | None = None
+    format: Literal["csv", "jsonl", "parquet", "openai", "gemini"] | None = None
+    input: Text | Annotated[list[Text], Field(min_length=1)] = "input"
+    expected: Text = "expected"
+    id: Text | None = None
+    group: Text | None = None
+    fractions: Annotated[list[Fraction], Field(min_length=3, max_length=3)] = [0.6, 0.2, 0.2]
+    limit: Annotated[int, Field(gt=0)] | None = None
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]] = {}
+
+    @field_validator("fractions")
+    @classmethod
+    def _add_up(cls, fractions: list[float]) -> list[float]:
+        if abs(sum(fractions) - 1) > 1e-9:
+            raise ValueError(f"train, dev and test have to add up to 1, not {sum(fractions):g}")
+        if min(fractions) == 0:
+            raise ValueError("train, dev and test each need a share above 0")
+        return fractions
+
+    @model_validator(mode="after")
+    def _one_way(self) -> _Data:
+        own = [name for name in ("train", "dev", "test") if getattr(self, name) is not None]
+        if self.examples is not None and own:
+            raise ValueError(
+                f"'examples' and {own[0]!r} exclude each other: split here, or your own"
+            )
+        if self.examples is None and len(own) < 3:
+            raise ValueError("give 'examples' (split here), or all of 'train', 'dev' and 'test'")
+        return self
+
+
+class _File(_Table):
+    name: Name | None = None
+    kind: Literal["classification", "extraction", "generation", "qa", "calls"]
+    instructions: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    target: _Target
+    metric: _Metric
+    data: _Data
+    labels: list[Text] | dict[str, str] = []
+    labels_file: Text | None = None
+    label_descriptions: dict[str, str] = {}
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    schema_file: Text | None = None
+    model: ModelName | None = None
+    models: Annotated[list[ModelName], Field(min_length=1)] | None = None
+    prompt_model: ModelName | None = None
+    economics: _Economics = _Economics()
+    hardware: _Hardware = _Hardware()
+    steps: dict[str, dict[str, Any]] = {}
+    slices: list[Text] = []
+    max_output_tokens: Annotated[int, Field(gt=0, le=131_072)] = 256
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _named_metric(cls, metric: Any) -> Any:
+        return {"name": metric} if isinstance(metric, str) else metric
+
+
+def load_task(folder: Path) -> Task:
+    """The task in a folder, or of a task.toml; raises TaskError with file, line and cure."""
+    path = folder if folder.name == TASK_FILE else folder / TASK_FILE
+    text = _read(path)
+    door = _Door(path, lines_of(text))
+    table = _parse(text, path)
+    _refuse_unset_score(table, door)
+    try:
+        file = _File.model_validate(table)
+    except ValidationError as error:
+        raise door.translate(error) from error
+    return _task(file, door)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file of the task; raises ValueError when it is not within the folder."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name):
+        raise ValueError(f"{name!r} is a URL; fetch the file and put it into the task folder")
+    if "\0" in name or "\\" in name or Path(name).is_absolute():
+        raise ValueError(f"{name!r} is not a path relative to the task folder, written with '/'")
+    root = folder.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root) or path == root:
+        raise ValueError(f"{name!r} leads out of the task folder; put a copy of the file inside")
+    return path
+
+
+def _read(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise TaskError(
+            f"{str(path)!r} cannot be read: {error.strerror or error}",
+            hint="give the folder that holds task.toml, or write one with: "
+            "stepladder init NAME --data FILE",
+        ) from error
+    if len(raw) > LARGEST_TASK_FILE:
+        raise TaskError(
+            f"{path.name} has {len(raw)} bytes, more than {LARGEST_TASK_FILE}",
+            hint="examples, labels and schemas go into files of their own",
+        )
+    try:
+        return raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise TaskError(f"{path.name}:{line}: not UTF-8", hint="save it as UTF-8") from error
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
+        message = re.sub(r" \(at .*\)$", "", str(error))
+        line = place[1] if place and place[1] else str(text.count("\n") + 1)
+        column = f":{place[2]}" if place and place[2] else ""
+        raise TaskError(
+            f"{path.name}:{line}{column}: not TOML: {message}",
+            hint='text goes into quotes: name = "mail"; a table starts with [name]',
+        ) from error
+
+
+def _refuse_unset_score(table: Mapping[str, Any], door: _Door) -> None:
+    target = table.get("target", {})
+    if isinstance(target, dict) and "score" not in target:
+        raise TaskError(
+            f"{door.place(('target',))}: [target] score is not set",
+            hint="decide which score is good enough for the work the answers are used in, and "
+            "write it:\n    [target]\n    score = 0.85",
+        )
+
+
+class _Door:
+    """Where task.toml is and on which line each of its keys stands."""
+
+    def __init__(self, path: Path, lines: dict[tuple[str, ...], int]) -> None:
+        self.path = path
+        self.lines = lines
+        self.folder = path.parent
+
+    def place(self, key: Sequence[object]) -> str:
+        line = line_of(self.lines, key)
+        return self.path.name if line is None else f"{self.path.name}:{line}"
+
+    def error(self, key: Sequence[object], message: str, hint: str) -> TaskError:
+        return TaskError(f"{self.place(key)}: {message}", hint=hint)
+
+    def file(self, key: str, name: str) -> Path:
+        """The path of a file named in task.toml; raises TaskError when it is not in the folder."""
+        try:
+            path = inside(self.folder, name)
+        except ValueError as error:
+            raise self.error(
+                tuple(key.split(".")), f"{key}: {error}", "paths stay inside the task folder"
+            ) from error
+        if not path.is_file():
+            raise self.error(
+                tuple(key.split(".")), f"{key}: there is no file {name!r} in {str(self.folder)!r}",
+                "put the file there, or correct the name",
+            )  # fmt: skip
+        return path
+
+    def translate(self, error: ValidationError) -> TaskError:
+        """Pydantic's findings in our words, one a line."""
+        findings = error.errors(include_url=False)
+        told = dict.fromkeys(self._tell(finding) for finding in findings)
+        hints = dict.fromkeys(hint for _, hint in told)
+        return TaskError("\n".join(message for message, _ in told), hint="\n  ".join(hints))
+
+    def _tell(self, finding: Any) -> tuple[str, str]:
+        key = tuple(part for part in finding["loc"] if part not in ALTERNATIVES)
+        dotted = ".".join(map(str, key)) or "task.toml"
+        place = self.place(key)
+        if finding["type"] == "extra_forbidden":
+            allowed = _keys_at(key[:-1])
+            close = difflib.get_close_matches(str(key[-1]), allowed, 1, 0.6)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            return f"{place}: {dotted!r} is not a key", f"{meant}known here: {', '.join(allowed)}"
+        if finding["type"] == "missing":
+            return f"{place}: {dotted!r} is missing", f"add it: {EXAMPLES.get(dotted, dotted)}"
+        message = finding["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
+        hint = EXAMPLES.get(dotted, f"correct {dotted!r}")
+        return f"{place}: {dotted}: {message}", f"for example: {hint}"
+
+
+# names that pydantic puts into a location for the members of a union
+ALTERNATIVES = {
+    "list[constrained-str]", "constrained-str", "dict[str,str]", "str", "float", "int", "none",
+    "list[str]", "function-before[_named_metric(), _Metric]", "_Metric",
+}  # fmt: skip
+
+EXAMPLES = {
+    "name": 'name = "customer-intents"',
+    "kind": 'kind = "classification"  # or extraction, generation, qa, calls',
+    "instructions": 'instructions = "Say which of the labels fits the message."',
+    "target": "[target] with score = 0.85",
+    "target.score": "score = 0.85  # above 0, at most 1",
+    "target.alpha": "alpha = 0.05  # above 0, below 0.5",
+    "metric": 'metric = "accuracy"',
+    "metric.name": '[metric] with name = "micro_f1"',
+    "data": '[data] with examples = "examples.jsonl"',
+    "data.fractions": "fractions = [0.6, 0.2, 0.2]  # train, dev, test",
+    "data.input": 'input = "question"  # or several: ["title", "body"]',
+    "data.limit": "limit = 500  # examples of each set",
+    "model": 'model = "local:smollm2-135m-instruct"  # provider:name',
+    "models": 'models = ["local:smollm2-135m-instruct"]  # provider:name, cheapest first',
+    "prompt_model": 'prompt_model = "gemini:some-model"  # provider:name',
+    "labels": 'labels = ["yes", "no"]',
+    "max_output_tokens": "max_output_tokens = 256",
+    "seed": "seed = 0",
+}
+
+
+def _keys_at(key: Sequence[object]) -> list[str]:
+    tables: dict[tuple[object, ...], type[BaseModel]] = {
+        (): _File, ("target",): _Target, ("data",): _Data,
+        ("economics",): _Economics, ("hardware",): _Hardware,
+    }  # fmt: skip
+    model = tables.get(tuple(key), _File)
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+Built = TypeVar("Built", Target, Economics, Hardware)
+
+
+def _same(cls: type[Built], table: BaseModel) -> Built:
+    return cls(**{field.name: getattr(table, field.name) for field in fields(cls)})
+
+
+def _task(file: _File, door: _Door) -> Task:
+    labels, descriptions = _labels(file, door)
+    return Task(
+        name=file.name or door.folder.resolve().name,
+        kind=file.kind,
+        instructions=file.instructions.strip(),
+        target=_same(Target, file.target),
+        metric=_metric(file.metric, door),
+        data=_data(file.data, door),
+        labels=labels,
+        label_descriptions=descriptions,
+        schema=_schema(file, door),
+        models=_models(file, door),
+        prompt_model=file.prompt_model,
+        economics=_same(Economics, file.economics),
+        hardware=_same(Hardware, file.hardware),
+        steps=_steps(file, door),
+        slices=tuple(file.slices),
+        max_output_tokens=file.max_output_tokens,
+        seed=file.seed,
+        folder=door.folder,
+    )
+
+
+def _metric(metric: _Metric, door: _Door) -> MetricSpec:
+    own = (door.folder / "metrics.py").is_file()
+    names = known("metric")
+    if metric.name not in names and not own:
+        close = difflib.get_close_matches(metric.name, names, 1, 0.6)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise door.error(
+            ("metric",), f"no metric is called {metric.name!r}",
+            f"{meant}known: {', '.join(names)}; or define it in metrics.py in the task folder",
+        )  # fmt: skip
+    return MetricSpec(metric.name, dict(metric.model_extra or {}))
+
+
+def _data(data: _Data, door: _Door) -> DataSource:
+    values = data.model_dump()
+    for name in ("examples", "train", "dev", "test"):
+        if values[name] is not None:
+            door.file(f"data.{name}", values[name])
+    if isinstance(data.input, list):
+        values["input"] = tuple(data.input)
+    train, dev, test = data.fractions
+    return DataSource(**{**values, "fractions": (train, dev, test)})
+
+
+def _labels(file: _File, door: _Door) -> tuple[tuple[str, ...], dict[str, str]]:
+    given, key = file.labels, "labels"
+    if file.labels_file is not None:
+        if given:
+            raise door.error(("labels_file",), "labels are given twice", "keep one of the two")
+        key = "labels_file"
+        given = _labels_from(door.file(key, file.labels_file), door)
+    labels = tuple(given)
+    told = dict(given) if isinstance(given, dict) else {}
+    descriptions = {**told, **file.label_descriptions}
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise door.error((key,), f"the label {twice!r} is given twice", "remove one")
+    if file.kind == "classification" and len(labels) < 2:
+        raise door.error(
+            (key,), "a classification needs at least two labels",
+            'labels = ["yes", "no"], or labels_file = "labels.txt" with one a line',
+        )  # fmt: skip
+    if labels and (strange := sorted(descriptions.keys() - set(labels))):
+        raise door.error(
+            ("label_descriptions", strange[0]), f"{strange[0]!r} is described but not a label",
+            f"labels: {', '.join(map(repr, labels))}",
+        )  # fmt: skip
+    return labels, {label: text for label, text in descriptions.items() if text}
+
+
+def _labels_from(path: Path, door: _Door) -> list[str] | dict[str, str]:
+    """Labels of a text file, one a line, or of a JSON list or object of descriptions."""
+    try:
+        text = path.read_text("utf-8-sig")
+        if path.suffix != ".json":
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        labels = json.loads(text)
+    except ValueError as error:
+        raise TaskError(f"{path.name}: {error}", hint="save it as UTF-8 text") from error
+    texts = [*labels, *labels.values()] if isinstance(labels, dict) else labels
+    if not isinstance(labels, list | dict) or not all(isinstance(t, str) and t for t in texts):
+        raise TaskError(
+            f"{path.name} is neither a list of labels nor labels with descriptions",
+            hint='["yes", "no"] or {"yes": "what it means", "no": "what it means"}',
+        )
+    return labels
+
+
+def _schema(file: _File, door: _Door) -> Mapping[str, Json] | None:
+    schema, place = file.schema_, door.place(("schema",))
+    if file.schema_file is not None:
+        if schema is not None:
+            raise door.error(("schema_file",), "the schema is given twice", "keep one of the two")
+        path = door.file("schema_file", file.schema_file)
+        place = path.name
+        try:
+            schema = json.loads(path.read_text("utf-8-sig"))
+        except ValueError as error:
+            raise TaskError(f"{path.name} is not JSON: {error}", hint="correct it") from error
+    if schema is None:
+        return None
+    import jsonschema  # here, because the command line's help should not wait for it
+
+    try:
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except jsonschema.SchemaError as error:
+        where = "/".join(map(str, error.absolute_path)) or "the schema"
+        raise TaskError(
+            f"{place}: not a JSON schema: {where}: {error.message}",
+            hint='for example: {"type": "object", "properties": {"drug": {"type": "string"}}}',
+        ) from error
+    return dict(schema)
+
+
+def _models(file: _File, door: _Door) -> tuple[str, ...]:
+    if file.model is not None and file.models is not None:
+        raise door.error(("models",), "'model' and 'models' exclude each other", "keep one")
+    if file.models is not None:
+        return tuple(dict.fromkeys(file.models))
+    return (file.model,) if file.model is not None else Task.models
+
+
+def _steps(file: _File, door: _Door) -> dict[str, dict[str, Json]]:
+    names = known("step")
+    for name in file.steps:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1, 0.6)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise door.error(
+                ("steps", name), f"no step is called {name!r}", f"{meant}known: {', '.join(names)}"
+            )
+    return file.steps
