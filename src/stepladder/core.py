@@ -280,8 +280,11 @@ class Metric(Protocol):
     in [0, 1]) or "ratio" (a ratio of sums, or a mean of such ratios).
     """
 
-    name: str
-    scale: Literal["binary", "bounded", "ratio"]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scale(self) -> Literal["binary", "bounded", "ratio"]: ...
 
     def score(self, example: Example, output: Output) -> Counts:
         """The counts that this answer adds to the set's score."""
