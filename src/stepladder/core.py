@@ -257,7 +257,10 @@ class Workshop:
 class Solver(Protocol):
     """Something that answers. Implementations are frozen dataclasses of JSON-able fields."""
 
-    kind: str  # the registered name, so that a saved record can be loaded
+    @property
+    def kind(self) -> str:
+        """The registered name, so that a saved record can be loaded."""
+        ...
 
     def answer(self, inputs: Sequence[Input], workshop: Workshop) -> Iterator[tuple[int, Output]]:
         """Each answer as it finishes, with the index of its input."""
@@ -483,7 +486,10 @@ class Step(Protocol):
     offer.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        ...
 
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """What proposing will take, without doing it."""
