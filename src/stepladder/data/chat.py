@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mimetypes
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 from ..core import Example, Input, Json, Message, Part
@@ -19,6 +20,8 @@ __all__ = ["CALL", "RESULT", "Malformed", "from_gemini", "from_openai", "to_gemi
 CALL = "application/vnd.stepladder.function-call+json"
 RESULT = "application/vnd.stepladder.function-response+json"
 
+OWN_KEYS = {"kind", "text", "uri", "media_type"}
+PART_KINDS = {"text", "image", "audio", "video", "document"}
 Role = Literal["system", "user", "assistant"]
 OPENAI_ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant",
@@ -39,7 +42,7 @@ def from_openai(row: Mapping[str, Json]) -> tuple[Input, Json, dict[str, Json]]:
     turns = row.get("messages")
     if not isinstance(turns, list) or not turns:
         raise Malformed("'messages' has to be a list of turns")
-    messages = tuple(_openai_message(turn, number) for number, turn in enumerate(turns, 1))
+    messages = _openai_messages(turns)
     rest = {key: value for key, value in row.items() if key != "messages"}
     return (*_split_off_answer(messages), rest)
 
@@ -75,10 +78,13 @@ def from_gemini(row: Mapping[str, Json]) -> tuple[Input, Json, dict[str, Json]]:
 
 def to_openai(example: Example) -> dict[str, Json]:
     """The row that `from_openai` reads as this example."""
-    turns = [_openai_turn(message) for message in _conversation(example)]
+    turns = _openai_turns(_conversation(example))
     calls = _calls(example.expected)
     if calls:
-        answer: dict[str, Json] = {"role": "assistant", "tool_calls": _tool_calls(calls)}
+        answer: dict[str, Json] = {
+            "role": "assistant",
+            "tool_calls": _tool_calls(calls, len(turns)),
+        }
     else:
         answer = {"role": "assistant", "content": as_text(example.expected)}
     return {"messages": [*turns, answer], **_kept(example, ("tools", "parallel_tool_calls"))}
@@ -118,13 +124,15 @@ def as_text(value: Json) -> str:
 
 
 def messages_from_json(turns: Sequence[Json]) -> tuple[Message, ...]:
-    """Turns of a column in OpenAI's form, as messages; raises Malformed."""
-    return tuple(_openai_message(turn, number) for number, turn in enumerate(turns, 1))
+    """Turns in our own or in OpenAI's form, as messages; raises Malformed."""
+    return _openai_messages(turns)
 
 
 def messages_to_json(messages: Sequence[Message]) -> list[Json]:
-    """Messages in OpenAI's form; `messages_from_json` reads them back."""
-    return [_openai_turn(message) for message in messages]
+    """Messages as JSON, nothing lost; `messages_from_json` reads them back."""
+    return [
+        {"role": message.role, "content": _own_content(message.content)} for message in messages
+    ]
 
 
 def _split_off_answer(messages: tuple[Message, ...]) -> tuple[Input, Json]:
@@ -152,20 +160,44 @@ def _preferred(completions: Json) -> Message:
         raise Malformed("each of 'completions' needs 'score' and 'completion'") from error
 
 
-def _openai_message(turn: Any, number: int) -> Message:
+def _openai_messages(turns: Sequence[Json]) -> tuple[Message, ...]:
+    names: dict[str, str] = {}  # of the functions called, by the id of the call
+    messages = []
+    for number, turn in enumerate(turns, 1):
+        messages.append(_openai_message(turn, number, names))
+        for call in turn.get("tool_calls") or ():
+            names[str(call.get("id"))] = str(call.get("function", call).get("name"))
+    return tuple(messages)
+
+
+def _openai_message(turn: Any, number: int, names: Mapping[str, str]) -> Message:
     if not isinstance(turn, dict) or turn.get("role") not in OPENAI_ROLES:
         raise Malformed(f"turn {number} needs a 'role': one of {', '.join(OPENAI_ROLES)}")
     role = OPENAI_ROLES[turn["role"]]
     content = turn.get("content")
     if turn["role"] in {"tool", "function"}:
-        name = turn.get("name") or turn.get("tool_call_id") or "function"
-        return Message(role, (_json_part(RESULT, {"name": name, "response": content}),))
+        name = turn.get("name") or names.get(str(turn.get("tool_call_id")), "function")
+        result = {"name": name, "response": _response(content)}
+        return Message(role, (_json_part(RESULT, result),))
     parts = _openai_parts(content, number)
-    for call in turn.get("tool_calls") or _legacy_call(turn):
-        parts.append(_json_part(CALL, _openai_call(call, number)))
+    calls = turn.get("tool_calls") or _legacy_call(turn)
+    if not isinstance(calls, list):
+        raise Malformed(f"'tool_calls' of turn {number} is not a list")
+    parts += [_json_part(CALL, _openai_call(call, number)) for call in calls]
     if not parts:
         raise Malformed(f"turn {number} has neither 'content' nor 'tool_calls'")
     return Message(role, _plain(parts))
+
+
+def _response(content: Json) -> Json:
+    """A function's result as the object it is, or as the text it is."""
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    try:
+        value = json.loads(content) if isinstance(content, str) else content
+    except ValueError:
+        return content
+    return value if isinstance(value, dict) else content
 
 
 def _openai_parts(content: Any, number: int) -> list[Part]:
@@ -179,6 +211,8 @@ def _openai_parts(content: Any, number: int) -> list[Part]:
 
 
 def _openai_part(part: Any, number: int) -> Part:
+    if isinstance(part, dict) and part.keys() == OWN_KEYS and part["kind"] in PART_KINDS:
+        return Part(**part)
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in {"text", "input_text", "output_text"} and isinstance(part.get("text"), str):
         return Part("text", part["text"])
@@ -219,28 +253,63 @@ def _legacy_call(turn: Mapping[str, Json]) -> list[Json]:
     return [] if call is None else [call]
 
 
-def _openai_turn(message: Message) -> dict[str, Json]:
+def _openai_turns(messages: Sequence[Message]) -> list[Json]:
+    turns: list[Json] = []
+    waiting: list[tuple[str, str]] = []  # (function, id) of calls without a result so far
+    for message in messages:
+        for turn in _turns_of(message, len(turns)):
+            calls = turn.get("tool_calls", ())
+            waiting += [(call["function"]["name"], call["id"]) for call in calls]
+            if turn["role"] == "tool":
+                _answer_call(turn, waiting)
+            turns.append(turn)
+    return turns
+
+
+def _turns_of(message: Message, number: int) -> list[dict[str, Json]]:
     if isinstance(message.content, str):
-        return {"role": message.role, "content": message.content}
+        return [{"role": message.role, "content": message.content}]
     results = [json.loads(p.text) for p in message.content if p.media_type == RESULT]
-    if results and len(message.content) == 1:
-        return {"role": "tool", "name": results[0]["name"], "content": results[0]["response"]}
+    turns: list[dict[str, Json]] = [
+        {"role": "tool", "name": r["name"], "content": as_text(r["response"])} for r in results
+    ]
     calls = [json.loads(p.text) for p in message.content if p.media_type == CALL]
-    parts = [_openai_part_out(p) for p in message.content if p.media_type != CALL]
-    turn: dict[str, Json] = {"role": message.role}
-    if parts:
-        turn["content"] = parts
-    if calls:
-        turn["tool_calls"] = _tool_calls(calls)
-    return turn
+    said = [_openai_part_out(p) for p in message.content if p.media_type not in {CALL, RESULT}]
+    if said or calls:
+        turn: dict[str, Json] = {"role": message.role}
+        if said:
+            turn["content"] = said
+        if calls:
+            turn["tool_calls"] = _tool_calls(calls, number)
+        turns.append(turn)
+    return turns
+
+
+def _answer_call(turn: dict[str, Json], waiting: list[tuple[str, str]]) -> None:
+    """Give a tool's turn the id of the first open call of its function, as the API asks."""
+    for call in waiting:
+        if call[0] == turn["name"]:
+            turn["tool_call_id"] = call[1]
+            waiting.remove(call)
+            return
 
 
 def _openai_part_out(part: Part) -> dict[str, Json]:
     if part.kind == "text":
         return {"type": "text", "text": part.text}
     if part.kind == "image":
-        return {"type": "image_url", "image_url": {"url": part.uri}, "media_type": part.media_type}
-    return {"type": "file", "file": {"file_data": part.uri}, "media_type": part.media_type}
+        return {"type": "image_url", "image_url": {"url": part.uri}, **_said(part)}
+    return {"type": "file", "file": {"file_data": part.uri}, **_said(part)}
+
+
+def _said(part: Part) -> dict[str, Json]:
+    """The media type, where the address does not tell it already."""
+    told = _media_type(part.uri) == part.media_type
+    return {} if told else {"media_type": part.media_type}
+
+
+def _own_content(content: str | tuple[Part, ...]) -> Json:
+    return content if isinstance(content, str) else [asdict(part) for part in content]
 
 
 def _gemini_message(turn: Any, where: str) -> Message:
@@ -286,7 +355,10 @@ def _gemini_part_out(part: Part) -> dict[str, Json]:
         call = json.loads(part.text)
         return {"functionCall": {"name": call["name"], "args": call["arguments"]}}
     if part.media_type == RESULT:
-        return {"functionResponse": json.loads(part.text)}
+        result = json.loads(part.text)
+        response = result["response"]
+        response = response if isinstance(response, dict) else {"result": response}
+        return {"functionResponse": {"name": result["name"], "response": response}}
     if part.kind == "text":
         return {"text": part.text}
     head, comma, data = part.uri.partition(";base64,")
@@ -307,9 +379,9 @@ def _calls(expected: Json) -> list[dict[str, Json]]:
     return calls if calls and all(is_call) else []
 
 
-def _tool_calls(calls: Sequence[Mapping[str, Json]]) -> list[Json]:
+def _tool_calls(calls: Sequence[Mapping[str, Json]], turn: int) -> list[Json]:
     return [
-        {"id": f"call_{number}", "type": "function", "function": _function(call)}
+        {"id": f"call_{turn}_{number}", "type": "function", "function": _function(call)}
         for number, call in enumerate(calls, 1)
     ]
 
