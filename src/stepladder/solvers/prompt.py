@@ -138,10 +138,15 @@ def render_input(input: Input) -> str:
 
 
 def render_target(solver: PromptSolver, expected: Json) -> str:
-    """What the model should say for `expected`; JSON keeps the order of keys in the data."""
+    """What the model should say for `expected`; JSON keeps the order of keys in the data.
+
+    Of several accepted texts (a list, as the text metrics read it) it is the first.
+    """
     if solver.output_format == "json":
         wrapped = solver.task_kind == "classification" and not isinstance(expected, Mapping)
         return _json({"label": expected} if wrapped else expected)
+    if isinstance(expected, list | tuple) and expected and isinstance(expected[0], str):
+        return expected[0]
     return expected if isinstance(expected, str) else _json(expected)
 
 

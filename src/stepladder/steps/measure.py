@@ -1,0 +1,145 @@
+"""How well a solver does on a few train examples: what steps search by. Dev is not touched here.
+
+These scores choose what is proposed and carry no interval; `evaluate.py` measures trials.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core import Counts, Example, Metric, Output, Solver, Workshop
+from ..errors import ModelError
+
+__all__ = ["Attempt", "Effort", "is_right", "paired_gain", "set_score", "try_solver"]
+
+Sums = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a search took so far: model calls, tokens in and out, seconds on the clock."""
+
+    calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Effort) -> Effort:
+        return Effort(
+            self.calls + other.calls, self.tokens + other.tokens, self.seconds + other.seconds
+        )
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One solver over some train examples, in their order.
+
+    `tokens_per_request` counts what had to be computed: input that no cache held, and output.
+    """
+
+    solver: Solver
+    examples: tuple[Example, ...]
+    outputs: tuple[Output, ...]
+    counts: tuple[Counts, ...]
+    effort: Effort
+
+    @property
+    def score(self) -> float:
+        return set_score(self.counts)
+
+    @property
+    def tokens_per_request(self) -> float:
+        used = [usage for output in self.outputs for usage in output.usage]
+        fresh = sum((u.input_tokens or 0) - (u.cached_tokens or 0) for u in used)
+        return (fresh + sum(u.output_tokens or 0 for u in used)) / max(1, len(self.outputs))
+
+    @property
+    def input_tokens_per_request(self) -> float:
+        used = [usage.input_tokens or 0 for output in self.outputs for usage in output.usage]
+        return sum(used) / max(1, len(self.outputs))
+
+    def __add__(self, other: Attempt) -> Attempt:
+        """The same solver over both sets of examples."""
+        return Attempt(
+            self.solver,
+            self.examples + other.examples,
+            self.outputs + other.outputs,
+            self.counts + other.counts,
+            self.effort + other.effort,
+        )
+
+
+def try_solver(
+    solver: Solver, examples: Sequence[Example], metric: Metric, workshop: Workshop
+) -> Attempt:
+    """The solver's outputs on these examples, scored.
+
+    Raises:
+        ModelError: not one call succeeded, so that a score of zero would be no measurement.
+    """
+    began = time.perf_counter()
+    outputs = [Output(None, error="the solver gave no answer")] * len(examples)
+    for index, output in solver.answer([example.input for example in examples], workshop):
+        outputs[index] = output
+    errors = [output.error for output in outputs if output.error is not None]
+    if outputs and len(errors) == len(outputs):
+        raise ModelError(
+            f"all {len(errors)} calls of solver {solver.kind!r} failed; the first: {errors[0]}",
+            hint="see that the model runs: stepladder models",
+        )
+    counts = [metric.score(e, o) for e, o in zip(examples, outputs, strict=True)]
+    used = [usage for output in outputs for usage in output.usage]
+    tokens = sum((u.input_tokens or 0) + (u.output_tokens or 0) for u in used)
+    effort = Effort(len(used), tokens, time.perf_counter() - began)
+    return Attempt(solver, tuple(examples), tuple(outputs), tuple(counts), effort)
+
+
+def is_right(counts: Counts) -> bool:
+    """Whether the answer lost nothing: every numerator reaches its denominator."""
+    return all(numerator >= denominator for _, numerator, denominator in counts)
+
+
+def set_score(counts: Sequence[Counts]) -> float:
+    """A metric's value over a set, as `core.Counts` defines it; 0 when nothing was counted."""
+    return _value(_sums(counts))
+
+
+def paired_gain(better: Sequence[Counts], base: Sequence[Counts]) -> tuple[float, float]:
+    """Difference of the two set scores on the same examples, and its standard error.
+
+    The error is the delete-one jackknife's, which serves means and ratios of sums alike
+    (Efron and Stein, 1981). With fewer than two examples it is infinite.
+    """
+    sums_better, sums_base = _sums(better), _sums(base)
+    difference = _value(sums_better) - _value(sums_base)
+    n = len(base)
+    if n < 2:
+        return difference, math.inf
+    left_out = [
+        _value(sums_better, without=one) - _value(sums_base, without=other)
+        for one, other in zip(better, base, strict=True)
+    ]
+    mean = sum(left_out) / n
+    spread = sum((value - mean) ** 2 for value in left_out)
+    return difference, math.sqrt((n - 1) / n * spread)
+
+
+def _sums(counts: Sequence[Counts]) -> Sums:
+    sums: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+    for row in counts:
+        for stratum, numerator, denominator in row:
+            above, below = sums[stratum]
+            sums[stratum] = (above + numerator, below + denominator)
+    return dict(sums)
+
+
+def _value(sums: Sums, without: Counts = ()) -> float:
+    left = dict(sums)
+    for stratum, numerator, denominator in without:
+        above, below = left[stratum]
+        left[stratum] = (above - numerator, below - denominator)
+    ratios = [above / below for above, below in left.values() if below > 1e-12]
+    return sum(ratios) / len(ratios) if ratios else 0.0
