@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ..errors import TaskError
 from .chat import as_text
 from .findings import Findings, OnProblem, as_error
 from .formats import digest, read_examples
+from .near import near_pairs
 
 __all__ = ["input_text", "load_split", "read_split", "split_examples", "subsample"]
 
@@ -48,7 +49,8 @@ def read_split(task: Task, on_problem: OnProblem) -> Split:
     stratum = label if task.kind == "classification" else one_stratum
     if data.examples is not None:
         examples = _read(task, data.examples, on_problem)
-        split = split_examples(examples, data.fractions, task.seed, stratum)
+        joined = [(i, j) for i, j, _ in near_pairs([input_text(e.input) for e in examples])]
+        split = split_examples(examples, data.fractions, task.seed, stratum, joined)
     else:
         if data.train is None or data.dev is None or data.test is None:
             raise TaskError("[data] needs 'examples', or all of 'train', 'dev' and 'test'")
@@ -76,14 +78,15 @@ def split_examples(
     fractions: tuple[float, float, float],
     seed: int,
     stratum: Stratum = one_stratum,
+    joined: Iterable[tuple[int, int]] = (),
 ) -> Split:
     """Train, dev and test, the same whatever the order the examples come in.
 
-    Examples of one group, and examples with the same input, stay together; every stratum is
-    spread over the sets by `fractions` as evenly as the groups allow. None of the sets is empty
+    Examples of one group, with the same input, or `joined` by their indices (because they are
+    nearly the same) stay together, however long the chain; every stratum is spread over the sets by `fractions` as evenly as the groups allow. None of the sets is empty
     when there are three groups and no fraction is 0.
     """
-    units = [_Unit(members, seed, stratum) for members in _together(examples)]
+    units = [_Unit(members, seed, stratum) for members in _together(examples, joined)]
     units.sort(key=lambda unit: (-len(unit.examples), unit.key))
     wanted = _Wanted(Counter(map(stratum, examples)), len(examples), fractions)
     sides: tuple[list[_Unit], ...] = ([], [], [])
@@ -166,8 +169,10 @@ class _Wanted:
         self.overall[side] -= len(unit.examples)
 
 
-def _together(examples: Sequence[Example]) -> list[list[Example]]:
-    """Examples joined by a shared group or a shared input, however long the chain."""
+def _together(
+    examples: Sequence[Example], joined: Iterable[tuple[int, int]]
+) -> list[list[Example]]:
+    """Examples in the sets that must not be parted (union-find over inputs and groups)."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -179,6 +184,8 @@ def _together(examples: Sequence[Example]) -> list[list[Example]]:
     for example, name in zip(examples, names, strict=True):
         if example.group is not None:
             parent[root(name)] = root(f"group {example.group}")
+    for left, right in joined:
+        parent[root(names[left])] = root(names[right])
     units: dict[str, list[Example]] = defaultdict(list)
     for example, name in zip(examples, names, strict=True):
         units[root(name)].append(example)
