@@ -17,7 +17,8 @@ from ..core import Example, Message, Output, Request
 from ..errors import ModelError
 from ..registry import need
 from ..solvers.prompt import calibrate, render_input, render_target
-from .measure import Effort, set_score, try_solver
+from ..stats import aggregate
+from .measure import Effort, try_solver
 from .prompt_search import Found, Search
 from .prompt_variants import Variant
 
@@ -92,7 +93,7 @@ class _Adapter:
             self.solver(candidate), batch, self._search.metric, self._search.workshop
         )
         self._search.effort += attempt.effort
-        scores = [set_score([counts]) for counts in attempt.counts]
+        scores = [aggregate([counts]) for counts in attempt.counts]
         traces = [
             _Trace(example, output, score)
             for example, output, score in zip(batch, attempt.outputs, scores, strict=True)

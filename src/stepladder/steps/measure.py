@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core import Counts, Example, Metric, Output, Solver, Workshop
 from ..errors import ModelError
+from ..stats import aggregate
 
-__all__ = ["Attempt", "Effort", "is_right", "paired_gain", "set_score", "try_solver"]
-
-Sums = dict[str, tuple[float, float]]
+__all__ = ["Attempt", "Effort", "is_right", "paired_gain", "try_solver"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Attempt:
 
     @property
     def score(self) -> float:
-        return set_score(self.counts)
+        return aggregate(self.counts)
 
     @property
     def tokens_per_request(self) -> float:
@@ -102,44 +100,20 @@ def is_right(counts: Counts) -> bool:
     return all(numerator >= denominator for _, numerator, denominator in counts)
 
 
-def set_score(counts: Sequence[Counts]) -> float:
-    """A metric's value over a set, as `core.Counts` defines it; 0 when nothing was counted."""
-    return _value(_sums(counts))
-
-
 def paired_gain(better: Sequence[Counts], base: Sequence[Counts]) -> tuple[float, float]:
     """Difference of the two set scores on the same examples, and its standard error.
 
     The error is the delete-one jackknife's, which serves means and ratios of sums alike
     (Efron and Stein, 1981). With fewer than two examples it is infinite.
     """
-    sums_better, sums_base = _sums(better), _sums(base)
-    difference = _value(sums_better) - _value(sums_base)
+    difference = aggregate(better) - aggregate(base)
     n = len(base)
     if n < 2:
         return difference, math.inf
     left_out = [
-        _value(sums_better, without=one) - _value(sums_base, without=other)
-        for one, other in zip(better, base, strict=True)
+        aggregate([*better[:i], *better[i + 1 :]]) - aggregate([*base[:i], *base[i + 1 :]])
+        for i in range(n)
     ]
-    mean = sum(left_out) / n
-    spread = sum((value - mean) ** 2 for value in left_out)
+    mean = math.fsum(left_out) / n
+    spread = math.fsum((value - mean) ** 2 for value in left_out)
     return difference, math.sqrt((n - 1) / n * spread)
-
-
-def _sums(counts: Sequence[Counts]) -> Sums:
-    sums: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
-    for row in counts:
-        for stratum, numerator, denominator in row:
-            above, below = sums[stratum]
-            sums[stratum] = (above + numerator, below + denominator)
-    return dict(sums)
-
-
-def _value(sums: Sums, without: Counts = ()) -> float:
-    left = dict(sums)
-    for stratum, numerator, denominator in without:
-        above, below = left[stratum]
-        left[stratum] = (above - numerator, below - denominator)
-    ratios = [above / below for above, below in left.values() if below > 1e-12]
-    return sum(ratios) / len(ratios) if ratios else 0.0
