@@ -1,0 +1,151 @@
+"""Kinds of failure, mix-ups and the advice that follows from them."""
+
+import pytest
+
+from stepladder.core import (
+    DataSource,
+    Diagnosis,
+    Example,
+    Message,
+    MetricSpec,
+    Output,
+    Part,
+    Row,
+    Target,
+    Task,
+    Usage,
+)
+from stepladder.diagnose import KINDS, advice, diagnose, kind_of_failure
+from stepladder.metrics import load_metric
+
+SENTENCE = "A boy got a severe rash after aspirin and rifampin."
+EVENT = {"events": [{"event": "harm", "drug": ["aspirin"], "effect": ["severe rash"]}]}
+SCHEMA = {"type": "object", "required": ["events"]}
+
+
+def task(kind, metric="accuracy", *, labels=(), schema=None, score=1.0, **options) -> Task:
+    return Task(
+        "t", kind, "Do it.", Target(score), MetricSpec(metric, options), DataSource("x.csv"),
+        labels=labels, schema=schema, max_output_tokens=50,
+    )  # fmt: skip
+
+
+INTENT = task("classification", labels=("refund", "card lost"))
+EVENTS = task("extraction", "micro_f1", list="events", type_key="event", ignore=["negated"])
+NOTE = task("generation", "token_f1", score=0.5)
+QUESTION = task("qa", "token_f1", score=0.9)
+CALL = task("calls", "exact_match")
+
+
+def kind(task, expected, output, given=SENTENCE):
+    example = Example("1", given, expected)
+    output = output if isinstance(output, Output) else Output(output, text=str(output))
+    found = kind_of_failure(task, example, output, load_metric(task).score(example, output))
+    assert found is None or found in KINDS
+    return found
+
+
+def event(**fields):
+    return {"events": [{"event": "harm", **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("task", "expected", "answered", "found"),
+    [
+        (INTENT, "refund", "Refund.", None),
+        (INTENT, "refund", "card lost", "wrong label"),
+        (INTENT, "refund", "greeting", "label outside the set"),
+        (INTENT, "refund", Output(None, text="I would say greeting"), "label outside the set"),
+        (INTENT, "refund", Output(None, text="  "), "empty"),
+        (INTENT, "refund", "", "empty"),
+        (INTENT, "refund", Output("refund", error="timed out"), "call failed"),
+        (EVENTS, EVENT, EVENT, None),
+        (EVENTS, {"events": []}, {"events": []}, None),
+        (EVENTS, EVENT, Output(None, text="Sure! Here"), "did not parse"),
+        (EVENTS, EVENT, event(drug=["aspirin"]), "missing items"),
+        (EVENTS, EVENT, {"events": []}, "missing items"),
+        (
+            EVENTS,
+            EVENT,
+            event(drug=["aspirin", "rifampin"], effect=["severe rash"]),
+            "extra items",
+        ),
+        (EVENTS, EVENT, event(drug=["aspirin"], effect=["rash"]), "inexact items"),
+        (EVENTS, EVENT, event(drug=["aspirin"], effect=["skin rash"]), "text not in the source"),
+        (EVENTS, EVENT, event(effect=["aspirin", "severe rash"]), "misplaced items"),
+        (EVENTS, EVENT, event(drug=["rifampin"], effect=["severe rash"]), "wrong items"),
+        (EVENTS, EVENT, event(drug=["rifampin", "boy"], effect=["severe rash"]), "extra items"),
+        (NOTE, "fever and cough", "cough", None),
+        (NOTE, "fever and cough", "headache", "wrong answer"),
+        (NOTE, "fever and cough", "лихорадка", "other script"),
+        (NOTE, "fever and cough", "well " * 30, "too long"),
+        (NOTE, "fever", Output("well", usage=(Usage("m", 5, 50),)), "cut off"),
+        (QUESTION, "aspirin", "rifampin", "wrong answer"),
+        (QUESTION, "aspirin", "ibuprofen", "text not in the source"),
+        (QUESTION, ["aspirin", "rifampin"], "rifampin", None),
+        (CALL, {"name": "f", "arguments": {"x": 1}}, {"name": "g"}, "wrong function"),
+        (CALL, [{"name": "f", "arguments": {"x": 1}}], [{"name": "f"}], "wrong argument"),
+    ],
+)
+def test_each_answer_has_the_kind_of_what_must_be_mended_first(task, expected, answered, found):
+    assert kind(task, expected, answered) == found
+
+
+def test_cut_off_json_is_told_from_other_text_that_does_not_parse():
+    cut = Output(None, text='{"events": [', usage=(Usage("m", 5, 50),))
+    whole = Output(None, text="none", usage=(Usage("m", 5, 49),))
+    assert kind(EVENTS, EVENT, cut) == "cut off"
+    assert kind(EVENTS, EVENT, whole) == "did not parse"
+
+
+def test_json_of_another_shape_is_told_before_its_content():
+    shaped = task("extraction", "micro_f1", schema=SCHEMA, list="events")
+    assert kind(shaped, EVENT, {"event": "harm"}) == "does not fit the schema"
+    assert kind(shaped, EVENT, {"events": []}) == "missing items"
+
+
+def test_the_source_is_all_text_of_the_input():
+    fields = {"title": "Rash", "body": SENTENCE}
+    turns = (Message("user", (Part("text", "Aspirin, severe rash"),)), Message("user", "and more"))
+    for given in (fields, turns):
+        wrong = event(drug=["aspirin"], effect=["and"])
+        assert kind(EVENTS, EVENT, wrong, given) == "wrong items"
+        invented = event(drug=["aspirin"], effect=["coma"])
+        assert kind(EVENTS, EVENT, invented, given) == "text not in the source"
+
+
+def test_paraphrased_answers_are_not_blamed_for_not_copying():
+    expected = event(drug=["acetylsalicylic acid"])
+    assert kind(EVENTS, expected, event(drug=["ASA"])) == "wrong items"
+
+
+def test_diagnosis_counts_kinds_and_mix_ups_commonest_first():
+    failures = ["wrong label", None, "empty", "wrong label"]
+    rows = [Row(str(i), (), failure=failure) for i, failure in enumerate(failures)]
+    pairs = [("b", "a"), ("a", "c"), ("a", "b"), ("a", "b"), ("a", "A."), ("a", None)]
+    assert diagnose(rows, pairs) == Diagnosis(
+        {"wrong label": 2, "empty": 1}, (("a", "b", 2), ("a", "c", 1), ("b", "a", 1)), 4
+    )
+    assert diagnose([]) == Diagnosis()
+
+
+def test_advice_names_a_step_for_every_kind():
+    for name in KINDS:
+        told = advice(Diagnosis({name: 10}, n=20), INTENT)
+        assert told
+        assert all(step in ("", "prompt", "few_shot", "fine_tune") for step, _ in told)
+        assert all("10 of 10 failures" in sentence for _, sentence in told)
+
+
+def test_advice_leaves_out_what_is_rare_and_starts_with_what_is_common():
+    told = advice(Diagnosis({"did not parse": 60, "missing items": 36, "empty": 4}, n=200), EVENTS)
+    assert [step for step, _ in told] == ["prompt", "few_shot", "fine_tune"]
+    assert told[0][1].startswith("60 of 100 failures: no answer could be read")
+    assert advice(Diagnosis(n=10), EVENTS) == ()
+
+
+def test_consistent_mix_ups_are_named_and_scattered_ones_are_not():
+    often = Diagnosis({"wrong label": 20}, (("refund", "card lost", 9),), 100)
+    assert "'refund' as 'card lost' (9)" in advice(often, INTENT)[0][1]
+    seldom = Diagnosis({"wrong label": 40}, (("refund", "card lost", 2),), 100)
+    assert all("card lost" not in sentence for _, sentence in advice(seldom, INTENT))
