@@ -458,6 +458,8 @@ class Ownership:
     roi: float | None = None
     break_even_requests_per_month: float | None = None
     probability_best: float | None = None
+    error_dollars_per_month: float | None = None  # part of the total where an error has a price
+    curve: tuple[tuple[float, float], ...] = ()  # (requests per month, dollars per month)
     sensitivity: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
 

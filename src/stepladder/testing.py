@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .core import Message, Model, Request, Response, Usage, Workshop
+from .core import Example, Message, Metric, Model, Output, Request, Response, Usage, Workshop
 
-__all__ = ["FakeModel", "check_model", "fake_workshop"]
+__all__ = ["FakeModel", "check_metric", "check_model", "fake_workshop"]
 
 
 @dataclass
@@ -70,6 +70,32 @@ def check_model(model: Any) -> None:
     assert isinstance(model.name, str)
     assert ":" in model.name
     assert pickle.loads(pickle.dumps(answers)) == answers  # our own bytes, made a line above
+
+
+def check_metric(metric: Metric, examples: Sequence[Example]) -> None:
+    """Assert the contract of `Metric` on examples that it can score, with no answer and the best.
+
+    Every numerator lies between 0 and its denominator, a failed answer gets nothing out of
+    something, the expected answer gets at least as much, a right/wrong metric gives 0 or 1 out of
+    1, the same answer gets the same counts, and neither example nor metric is changed.
+    """
+    assert metric.scale in ("binary", "bounded", "ratio")
+    assert isinstance(metric.name, str)
+    copied = pickle.loads(pickle.dumps(metric))  # our own bytes, made in this line
+    for example in examples:
+        before = pickle.dumps(example)
+        best = metric.score(example, Output(example.expected))
+        for failed in (Output(None), Output(example.expected, error="the call failed")):
+            nothing = metric.score(example, failed)
+            assert sum(numerator for _, numerator, _ in nothing) == 0
+            assert sum(denominator for _, _, denominator in nothing) > 0, "failing is never free"
+        assert all(0 <= numerator <= denominator for _, numerator, denominator in best)
+        if metric.scale == "binary":
+            assert [(top in (0, 1), bottom) for _, top, bottom in best] == [(True, 1)]
+        if metric.scale == "bounded":
+            assert [bottom for _, _, bottom in best] == [1]
+        assert copied.score(example, Output(example.expected)) == best
+        assert pickle.dumps(example) == before
 
 
 def _text(message: Message) -> str:
