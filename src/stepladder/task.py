@@ -13,130 +13,20 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 
 from .core import DataSource, Economics, Hardware, Json, MetricSpec, Target, Task
 from .data.toml_lines import line_of, lines_of
 from .errors import TaskError
 from .registry import known
+from .task_file import ALTERNATIVES, EXAMPLES, DataTable, MetricTable, TaskFile, keys_at
 
 __all__ = ["TASK_FILE", "inside", "load_task"]
 
 TASK_FILE = "task.toml"
 LARGEST_TASK_FILE = 4 * 2**20  # bytes
-
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
-ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*:\S+$")]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Target(_Table):
-    score: Share
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    p95_seconds: Positive | None = None
-    dollars_per_1000: Positive | None = None
-    floors: dict[str, Share] = {}
-
-    @field_validator("floors")
-    @classmethod
-    def _named_slices(cls, floors: dict[str, float]) -> dict[str, float]:
-        for name in floors:
-            if not re.fullmatch(r"[^=]+=.+", name):
-                raise ValueError(f'{name!r} is not a slice: write "field=value" = least score')
-        return floors
-
-
-class _Metric(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
-    name: Name
-
-
-class _Economics(_Table):
-    requests_per_month: Positive | None = None
-    months: Positive = 12.0
-    dollars_per_success: NotNegative | None = None
-    dollars_per_error: NotNegative | None = None
-    dollars_per_label: NotNegative | None = None
-    dollars_per_engineer_hour: NotNegative | None = None
-    retune_every_months: Positive | None = None
-
-
-class _Hardware(_Table):
-    name: Name | None = None
-    dollars_per_hour: NotNegative | None = None
-
-
-class _Data(_Table):
-    examples: Text | None = None
-    train: Text | None = None
-    dev: Text | None = None
-    test: Text | None = None
-    format: Literal["csv", "jsonl", "parquet", "openai", "gemini"] | None = None
-    input: Text | Annotated[list[Text], Field(min_length=1)] = "input"
-    expected: Text = "expected"
-    id: Text | None = None
-    group: Text | None = None
-    fractions: Annotated[list[Fraction], Field(min_length=3, max_length=3)] = [0.6, 0.2, 0.2]
-    limit: Annotated[int, Field(gt=0)] | None = None
-    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]] = {}
-
-    @field_validator("fractions")
-    @classmethod
-    def _add_up(cls, fractions: list[float]) -> list[float]:
-        if abs(sum(fractions) - 1) > 1e-9:
-            raise ValueError(f"train, dev and test have to add up to 1, not {sum(fractions):g}")
-        if min(fractions) == 0:
-            raise ValueError("train, dev and test each need a share above 0")
-        return fractions
-
-    @model_validator(mode="after")
-    def _one_way(self) -> _Data:
-        own = [name for name in ("train", "dev", "test") if getattr(self, name) is not None]
-        if self.examples is not None and own:
-            raise ValueError(
-                f"'examples' and {own[0]!r} exclude each other: split here, or your own"
-            )
-        if self.examples is None and len(own) < 3:
-            raise ValueError("give 'examples' (split here), or all of 'train', 'dev' and 'test'")
-        return self
-
-
-class _File(_Table):
-    name: Name | None = None
-    kind: Literal["classification", "extraction", "generation", "qa", "calls"]
-    instructions: Annotated[str, Field(min_length=1, pattern=r"\S")]
-    target: _Target
-    metric: _Metric
-    data: _Data
-    labels: list[Text] | dict[str, str] = []
-    labels_file: Text | None = None
-    label_descriptions: dict[str, str] = {}
-    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
-    schema_file: Text | None = None
-    model: ModelName | None = None
-    models: Annotated[list[ModelName], Field(min_length=1)] | None = None
-    prompt_model: ModelName | None = None
-    economics: _Economics = _Economics()
-    hardware: _Hardware = _Hardware()
-    steps: dict[str, dict[str, Any]] = {}
-    slices: list[Text] = []
-    max_output_tokens: Annotated[int, Field(gt=0, le=131_072)] = 256
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-
-    @field_validator("metric", mode="before")
-    @classmethod
-    def _named_metric(cls, metric: Any) -> Any:
-        return {"name": metric} if isinstance(metric, str) else metric
 
 
 def load_task(folder: Path) -> Task:
@@ -147,7 +37,7 @@ def load_task(folder: Path) -> Task:
     table = _parse(text, path)
     _refuse_unset_score(table, door)
     try:
-        file = _File.model_validate(table)
+        file = TaskFile.model_validate(table)
     except ValidationError as error:
         raise door.translate(error) from error
     return _task(file, door)
@@ -243,63 +133,42 @@ class _Door:
 
     def translate(self, error: ValidationError) -> TaskError:
         """Pydantic's findings in our words, one a line."""
-        findings = error.errors(include_url=False)
-        told = dict.fromkeys(self._tell(finding) for finding in findings)
+        by_key: dict[tuple[Any, ...], list[Any]] = {}
+        for finding in error.errors(include_url=False):
+            key = tuple(part for part in finding["loc"] if part not in ALTERNATIVES)
+            by_key.setdefault(key, []).append(finding)
+        # a value that may have several forms is complained about once for each: keep the nearest
+        deepest = [k for k in by_key if not any(o[: len(k)] == k and o != k for o in by_key)]
+        told = [self._tell(key, by_key[key]) for key in deepest]
         hints = dict.fromkeys(hint for _, hint in told)
         return TaskError("\n".join(message for message, _ in told), hint="\n  ".join(hints))
 
-    def _tell(self, finding: Any) -> tuple[str, str]:
-        key = tuple(part for part in finding["loc"] if part not in ALTERNATIVES)
-        dotted = ".".join(map(str, key)) or "task.toml"
+    def _tell(self, key: tuple[Any, ...], findings: Sequence[Any]) -> tuple[str, str]:
+        dotted = ".".join(map(str, key)) or self.path.name
         place = self.place(key)
-        if finding["type"] == "extra_forbidden":
-            allowed = _keys_at(key[:-1])
-            close = difflib.get_close_matches(str(key[-1]), allowed, 1, 0.6)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            return f"{place}: {dotted!r} is not a key", f"{meant}known here: {', '.join(allowed)}"
-        if finding["type"] == "missing":
+        kind = findings[0]["type"]
+        if kind == "extra_forbidden":
+            allowed = keys_at(key[:-1])
+            message = f"{place}: {dotted!r} is not a key"
+            return message, f"{_did_you_mean(str(key[-1]), allowed)}known here: {_listed(allowed)}"
+        if kind == "missing":
             return f"{place}: {dotted!r} is missing", f"add it: {EXAMPLES.get(dotted, dotted)}"
-        message = finding["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
-        hint = EXAMPLES.get(dotted, f"correct {dotted!r}")
-        return f"{place}: {dotted}: {message}", f"for example: {hint}"
+        said = (f["msg"].removeprefix("Value error, ").removeprefix("Input ") for f in findings)
+        message = " or ".join(dict.fromkeys(said)).replace(" or should be", " or")
+        message = re.sub(r"valid dictionary( or instance of \w+)?", "table", message)
+        shown = [".".join(map(str, key[:depth])) for depth in range(len(key), 0, -1)]
+        example = next((EXAMPLES[name] for name in shown if name in EXAMPLES), None)
+        hint = f"for example: {example}" if example else f"correct {dotted!r}"
+        return f"{place}: {dotted}: {message}", hint
 
 
-# names that pydantic puts into a location for the members of a union
-ALTERNATIVES = {
-    "list[constrained-str]", "constrained-str", "dict[str,str]", "str", "float", "int", "none",
-    "list[str]", "function-before[_named_metric(), _Metric]", "_Metric",
-}  # fmt: skip
-
-EXAMPLES = {
-    "name": 'name = "customer-intents"',
-    "kind": 'kind = "classification"  # or extraction, generation, qa, calls',
-    "instructions": 'instructions = "Say which of the labels fits the message."',
-    "target": "[target] with score = 0.85",
-    "target.score": "score = 0.85  # above 0, at most 1",
-    "target.alpha": "alpha = 0.05  # above 0, below 0.5",
-    "metric": 'metric = "accuracy"',
-    "metric.name": '[metric] with name = "micro_f1"',
-    "data": '[data] with examples = "examples.jsonl"',
-    "data.fractions": "fractions = [0.6, 0.2, 0.2]  # train, dev, test",
-    "data.input": 'input = "question"  # or several: ["title", "body"]',
-    "data.limit": "limit = 500  # examples of each set",
-    "model": 'model = "local:smollm2-135m-instruct"  # provider:name',
-    "models": 'models = ["local:smollm2-135m-instruct"]  # provider:name, cheapest first',
-    "prompt_model": 'prompt_model = "gemini:some-model"  # provider:name',
-    "labels": 'labels = ["yes", "no"]',
-    "max_output_tokens": "max_output_tokens = 256",
-    "seed": "seed = 0",
-}
+def _did_you_mean(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, 1, 0.6)
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
-def _keys_at(key: Sequence[object]) -> list[str]:
-    tables: dict[tuple[object, ...], type[BaseModel]] = {
-        (): _File, ("target",): _Target, ("data",): _Data,
-        ("economics",): _Economics, ("hardware",): _Hardware,
-    }  # fmt: skip
-    model = tables.get(tuple(key), _File)
-    return [info.alias or name for name, info in model.model_fields.items()]
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 Built = TypeVar("Built", Target, Economics, Hardware)
@@ -309,7 +178,7 @@ def _same(cls: type[Built], table: BaseModel) -> Built:
     return cls(**{field.name: getattr(table, field.name) for field in fields(cls)})
 
 
-def _task(file: _File, door: _Door) -> Task:
+def _task(file: TaskFile, door: _Door) -> Task:
     labels, descriptions = _labels(file, door)
     return Task(
         name=file.name or door.folder.resolve().name,
@@ -333,20 +202,19 @@ def _task(file: _File, door: _Door) -> Task:
     )
 
 
-def _metric(metric: _Metric, door: _Door) -> MetricSpec:
-    own = (door.folder / "metrics.py").is_file()
+def _metric(metric: MetricTable, door: _Door) -> MetricSpec:
     names = known("metric")
+    own = (door.folder / "metrics.py").is_file()  # what it defines is known once it is loaded
     if metric.name not in names and not own:
-        close = difflib.get_close_matches(metric.name, names, 1, 0.6)
-        meant = f"did you mean {close[0]!r}? " if close else ""
+        hint = f"{_did_you_mean(metric.name, names)}known: {_listed(names)}"
+        message = f"no metric is called {metric.name!r}"
         raise door.error(
-            ("metric",), f"no metric is called {metric.name!r}",
-            f"{meant}known: {', '.join(names)}; or define it in metrics.py in the task folder",
-        )  # fmt: skip
+            ("metric",), message, f"{hint}; or define it in metrics.py in the task folder"
+        )
     return MetricSpec(metric.name, dict(metric.model_extra or {}))
 
 
-def _data(data: _Data, door: _Door) -> DataSource:
+def _data(data: DataTable, door: _Door) -> DataSource:
     values = data.model_dump()
     for name in ("examples", "train", "dev", "test"):
         if values[name] is not None:
@@ -357,7 +225,7 @@ def _data(data: _Data, door: _Door) -> DataSource:
     return DataSource(**{**values, "fractions": (train, dev, test)})
 
 
-def _labels(file: _File, door: _Door) -> tuple[tuple[str, ...], dict[str, str]]:
+def _labels(file: TaskFile, door: _Door) -> tuple[tuple[str, ...], dict[str, str]]:
     given, key = file.labels, "labels"
     if file.labels_file is not None:
         if given:
@@ -401,7 +269,7 @@ def _labels_from(path: Path, door: _Door) -> list[str] | dict[str, str]:
     return labels
 
 
-def _schema(file: _File, door: _Door) -> Mapping[str, Json] | None:
+def _schema(file: TaskFile, door: _Door) -> Mapping[str, Json] | None:
     schema, place = file.schema_, door.place(("schema",))
     if file.schema_file is not None:
         if schema is not None:
@@ -427,7 +295,7 @@ def _schema(file: _File, door: _Door) -> Mapping[str, Json] | None:
     return dict(schema)
 
 
-def _models(file: _File, door: _Door) -> tuple[str, ...]:
+def _models(file: TaskFile, door: _Door) -> tuple[str, ...]:
     if file.model is not None and file.models is not None:
         raise door.error(("models",), "'model' and 'models' exclude each other", "keep one")
     if file.models is not None:
@@ -435,13 +303,10 @@ def _models(file: _File, door: _Door) -> tuple[str, ...]:
     return (file.model,) if file.model is not None else Task.models
 
 
-def _steps(file: _File, door: _Door) -> dict[str, dict[str, Json]]:
+def _steps(file: TaskFile, door: _Door) -> dict[str, dict[str, Json]]:
     names = known("step")
     for name in file.steps:
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1, 0.6)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            raise door.error(
-                ("steps", name), f"no step is called {name!r}", f"{meant}known: {', '.join(names)}"
-            )
+            hint = f"{_did_you_mean(name, names)}known: {_listed(names)}"
+            raise door.error(("steps", name), f"no step is called {name!r}", hint)
     return file.steps

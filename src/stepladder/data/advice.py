@@ -41,7 +41,10 @@ def too_few_test(judged: Judged) -> Iterator[Finding]:
     numbers = power_facts(judged)
     n, needed, least = numbers["test_units"], numbers["test_needed"], numbers["test_least"]
     target = judged.task.target.score
-    if n and least is not None and n < least:
+    if least is None:
+        message = f"no number of examples can confirm a score of {target:g}"
+        yield Finding("too few test examples", message, "task.toml", "set a target below 1")
+    elif n and n < least:
         message = (
             f"{n} test {numbers['test_unit']} cannot confirm a score of {target:g} even if every "
             f"answer is right: that takes {least}"

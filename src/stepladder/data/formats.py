@@ -15,7 +15,9 @@ from pathlib import Path
 
 from ..core import DataSource, Example, Input, Json, Kind
 from ..errors import TaskError
-from .chat import Malformed, from_gemini, from_openai, messages_from_json, simplify
+from .chat import Malformed, simplify
+from .chat_gemini import from_gemini
+from .chat_openai import from_openai, messages_from_json
 from .findings import Finding, OnProblem, raise_problem
 from .rows import CsvText, Record, read_csv, read_jsonl, read_parquet
 

@@ -83,8 +83,9 @@ def split_examples(
     """Train, dev and test, the same whatever the order the examples come in.
 
     Examples of one group, with the same input, or `joined` by their indices (because they are
-    nearly the same) stay together, however long the chain; every stratum is spread over the sets by `fractions` as evenly as the groups allow. None of the sets is empty
-    when there are three groups and no fraction is 0.
+    nearly the same) stay together, however long the chain. Every stratum is spread over the sets
+    by `fractions` as evenly as that allows. No set is empty when three groups or more are there
+    and no fraction is 0.
     """
     units = [_Unit(members, seed, stratum) for members in _together(examples, joined)]
     units.sort(key=lambda unit: (-len(unit.examples), unit.key))

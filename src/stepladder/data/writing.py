@@ -19,7 +19,9 @@ from typing import IO
 from ..core import DataSource, Example, Json
 from ..errors import StoreError, TaskError
 from ..registry import need
-from .chat import as_text, messages_to_json, to_gemini, to_openai
+from .chat import as_text
+from .chat_gemini import to_gemini
+from .chat_openai import messages_to_json, to_openai
 from .findings import OnProblem, raise_problem
 from .formats import FORMATS, SUFFIXES, read_examples
 

@@ -1,0 +1,186 @@
+"""How long `check` takes over 100,000 rows, and how much memory: measured from reading on.
+
+The rows are made from a grammar of customer messages, the same every time, with a known number of
+faults planted in them (duplicates and near-duplicates across sets, contradictions, wrong labels,
+malformed lines); the measurement counts only if all of them are found.
+
+    python benchmarks/check_100k.py [--rows 100000] [--write benchmarks/results/check_100k.json]
+"""
+
+# ruff: noqa: SIM905  (word lists are easier to read as text)
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+OPENERS = ["Hello,", "Hi there,", "Good morning,", "Dear team,", "Quick question:", "Hey,", ""]
+SUBJECTS = {
+    "card": "card payment top-up cash withdrawal terminal chip PIN contactless limit".split(),
+    "transfer": "transfer standing order payee IBAN reference branch deposit recall".split(),
+    "account": "account password statement address nationality closure device login".split(),
+    "exchange": "rate currency fee dollar euro conversion margin receipt".split(),
+    "refund": "refund merchant purchase dispute subscription double charge order".split(),
+}
+VERBS = "arrived failed vanished bounced changed doubled stopped expired reversed stalled".split()
+PLACES = "Lisbon Oslo Kraków Nairobi Lima Osaka Turin Quebec Izmir Cork Hanoi Perth".split()
+TIMES = "yesterday,on Monday,last week,two hours ago,this morning,in March,again today".split(",")
+ASKS = [
+    "Could you tell me what happened?", "What should I do now?", "Please have a look.",
+    "How long will this take?", "I would like my money back.", "Is there anything wrong with it?",
+]  # fmt: skip
+WORDS = (
+    "because while although after the app showed nothing and support said wait for it before my "
+    "trip abroad with family two friends paid rent late still pending balance looks lower than "
+    "expected since new phone was set up shop clerk tried three times without success then gave "
+    "receipt number printed small letters under total amount due next month salary comes in"
+).split()
+FAULTS = 50  # of each sort
+SETS = {"train": 0.6, "dev": 0.2, "test": 0.2}
+
+
+def message(draw: random.Random, label: str, number: int) -> str:
+    """About 50 words a customer might write, each message with words of its own."""
+    subject, verb = draw.choice(SUBJECTS[label]), draw.choice(VERBS)
+    tale = " ".join(draw.choices(WORDS, k=draw.randint(20, 50)))
+    opener, ask = draw.choice(OPENERS), draw.choice(ASKS)
+    when, where = draw.choice(TIMES), draw.choice(PLACES)
+    return (
+        f"{opener} my {subject} {verb} {when} in {where} {tale}. {ask} Case {number:07d}.".strip()
+    )
+
+
+def make_rows(rows: int, seed: int = 0) -> dict[str, list[str]]:
+    """The lines of each set's file, faults included."""
+    draw = random.Random(seed)
+    labels = list(SUBJECTS)
+    files: dict[str, list[dict[str, object]]] = {name: [] for name in SETS}
+    for number in range(rows):
+        label = labels[number % len(labels)]
+        name = draw.choices(list(SETS), list(SETS.values()))[0]
+        text = message(draw, label, number)
+        files[name].append({"id": f"row-{number}", "input": text, "output": label})
+    train, test = files["train"], files["test"]
+    for k in range(FAULTS):
+        source = train[k * 7]
+        test[k] = {**test[k], "input": str(source["input"]).upper(), "output": source["output"]}
+        near = train[k * 7 + 1]
+        text = str(near["input"]).replace("my ", "the ", 1)
+        test[FAULTS + k] = {**test[FAULTS + k], "input": text, "output": near["output"]}
+        clash = train[k * 7 + 2]
+        other = labels[(labels.index(str(clash["output"])) + 1) % len(labels)]
+        train[k * 7 + 3] = {**train[k * 7 + 3], "input": clash["input"], "output": other}
+        test[2 * FAULTS + k]["output"] = "weather"
+    lines = {
+        name: [json.dumps(row, ensure_ascii=False) for row in of] for name, of in files.items()
+    }
+    for k in range(FAULTS):
+        lines["dev"][k] = lines["dev"][k][:-5]
+    return lines
+
+
+EXPECTED = {
+    "malformed row": FAULTS,
+    "same input across sets": FAULTS,
+    "near-duplicate across sets": FAULTS,
+    "contradiction": FAULTS,
+    "label outside the set": FAULTS,
+}
+
+
+def write_task(folder: Path, rows: int) -> int:
+    """A task folder with the rows; returns their size in bytes."""
+    for name, lines in make_rows(rows).items():
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    (folder / "task.toml").write_text(
+        f"""name = "customer-messages"
+kind = "classification"
+instructions = "Say what the message is about."
+metric = "accuracy"
+labels = {json.dumps(list(SUBJECTS))}
+[target]
+score = 0.9
+[data]
+train = "train.jsonl"
+dev = "dev.jsonl"
+test = "test.jsonl"
+expected = "output"
+id = "id"
+""",
+        "utf-8",
+    )
+    return sum(path.stat().st_size for path in folder.glob("*.jsonl"))
+
+
+def measure(folder: Path) -> dict[str, object]:
+    """Seconds and peak memory of `check_task` in this process, and what it found."""
+    started = time.perf_counter()
+    from stepladder.data.checks import check_task
+    from stepladder.task import load_task
+
+    report = check_task(load_task(folder))
+    seconds = time.perf_counter() - started
+    missed = {kind: n for kind, n in EXPECTED.items() if report.counts.get(kind, 0) != n}
+    if missed:
+        found = {kind: report.counts.get(kind, 0) for kind in EXPECTED}
+        raise SystemExit(f"planted {EXPECTED}, found {found}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": round(seconds, 2), "peak_bytes": peak, "found": dict(report.counts)}
+
+
+def main() -> None:
+    """Measure in a fresh process, print, and write the record when asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("--in-folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.in_folder is not None:
+        print(json.dumps(measure(options.in_folder)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        size = write_task(Path(folder), options.rows)
+        command = [sys.executable, __file__, "--in-folder", folder]
+        measured = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    record = {
+        "benchmark": "check_100k",
+        "rows": options.rows,
+        "data_bytes": size,
+        **measured,
+        "limits": {"seconds": 60, "peak_bytes": 2 * 2**30},
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+    }
+    print(json.dumps(record, indent=2))
+    if options.write is not None:
+        options.write.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+
+
+def machine() -> str:
+    """The processor, cores and Python of this machine."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = named[0] if named else platform.processor() or platform.machine()
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    """The commit measured."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
