@@ -75,7 +75,7 @@ class Prompt:
         self._check(task)
         if self.search == "none" or len(train) < 2:
             return [_plain(task, model) for model in task.models]
-        return self._searched(task, train, workshop)
+        return list(self._searched(task, train, workshop))
 
     def _searched(
         self, task: Task, train: Sequence[Example], workshop: Workshop

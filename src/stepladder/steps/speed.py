@@ -24,12 +24,14 @@ def estimate_calls(
     examples: Sequence[Example],
     calls: int,
     workshop: Workshop,
+    *,
+    unshared_tokens: float = 0.0,
 ) -> Estimate:
     """Seconds and dollars of asking `solver`'s model `calls` times; None where unknown.
 
     Tokens are counted on a few examples. What all prompts share is counted once per call only for
-    hosted models; a local engine computes it once. Answers are taken to be up to twice as long as
-    the expected ones.
+    hosted models; a local engine computes it once. `unshared_tokens` come on
+    top in each call. Answers are taken to be up to twice as long as the expected ones.
     """
     if not examples or not calls:
         return Estimate(0.0, 0.0, 0, "no model calls")
@@ -37,7 +39,7 @@ def estimate_calls(
     counted = examples[:_COUNTED]
     shared = model.count_tokens(render(solver, ""))
     whole = [model.count_tokens(render(solver, example.input)) for example in counted]
-    own = max(0.0, sum(whole) / len(whole) - shared)
+    own = max(0.0, sum(whole) / len(whole) - shared) + unshared_tokens
     said = [
         model.count_tokens([Message("assistant", render_target(solver, example.expected))])
         for example in counted

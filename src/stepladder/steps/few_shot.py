@@ -1,0 +1,268 @@
+"""The few-shot step: which examples to show in the prompt, and how many are worth their tokens.
+
+Fixed ones (random, balanced over labels, diverse) are computed once by an engine with a prefix
+cache; those picked for each input (BM25, embeddings) are computed for each input. All come from
+train; how many is decided on a slice of train that no demonstration comes from (`worth.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Literal
+
+from ..core import Candidate, Estimate, Example, Metric, Task, Trial, Workshop
+from ..cost import Prices, load_prices, price_all
+from ..errors import MissingExtra, ModelError, NotApplicable, StepladderError
+from ..metrics import load_metric
+from ..solvers.prompt import PromptSolver, calibrate, render
+from .demos import not_too_long, pick_balanced, pick_diverse, pick_random
+from .measure import Attempt, Effort, paired_gain, try_solver
+from .prompt_variants import plain_prompt
+from .sampling import hold_out
+from .speed import estimate_calls
+from .worth import Measured, choose_k
+
+__all__ = ["FewShot"]
+
+_FIXED = {"random": pick_random, "balanced": pick_balanced, "diverse": pick_diverse}
+_PER_INPUT = ("bm25", "embedding")
+_METHODS = (*_FIXED, *_PER_INPUT)
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """Tries `methods` with each of `k` on `slice` held-out train examples; proposes `keep` methods.
+
+    No prompt is longer than `max_input_tokens` with the longest input of the slice.
+    """
+
+    k: tuple[int, ...] = (2, 4, 8)
+    methods: tuple[str, ...] = _METHODS
+    slice: int = 24
+    keep: int = 3
+    max_input_tokens: int = 4096
+    name: str = field(default="few_shot", init=False)
+
+    def __post_init__(self) -> None:
+        counts = (self.k,) if isinstance(self.k, int) else self.k  # a task file gives one or a list
+        object.__setattr__(self, "k", tuple(sorted(set(counts))))
+        object.__setattr__(self, "methods", tuple(self.methods))
+        if unknown := [method for method in self.methods if method not in _METHODS]:
+            raise StepladderError(
+                f"step 'few_shot' has no method {unknown[0]!r}",
+                hint=f"known: {', '.join(_METHODS)}",
+            )
+        if not self.k or self.k[0] < 1 or self.slice < 2 or self.keep < 1:
+            raise StepladderError(
+                f"step 'few_shot' cannot work with k={self.k}, slice={self.slice}, "
+                f"keep={self.keep}",
+                hint="give k of at least 1, slice of at least 2, keep of at least 1",
+            )
+
+    def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
+        """Calls on the slice: each method with each k, and the base without demonstrations."""
+        pool, held = self._divided(task, train)
+        methods = self._methods(task)
+        base = plain_prompt(task)
+        k = self.k[len(self.k) // 2]
+        shown = [(e.input, e.expected) for e in pick_random(not_too_long(pool), k, task.seed)]
+        fixed = [method for method in methods if method in _FIXED]
+        per_input = (len(methods) - len(fixed)) * len(self.k) * len(held)
+        model = workshop.model(base.model)
+        longer = replace(base, demos=tuple(shown))
+        extra = model.count_tokens(render(longer, "")) - model.count_tokens(render(base, ""))
+        once = estimate_calls(
+            task, longer, held, (1 + len(fixed) * len(self.k)) * len(held), workshop
+        )
+        each = estimate_calls(task, base, held, per_input, workshop, unshared_tokens=extra)
+        return Estimate(
+            _sum(once.seconds, each.seconds),
+            _sum(once.dollars, each.dollars),
+            once.calls + each.calls,
+            f"fixed: {once.note}; picked per input: {each.note}",
+        )
+
+    def propose(
+        self,
+        task: Task,
+        train: Sequence[Example],
+        base: Trial | None,
+        workshop: Workshop,
+    ) -> Iterable[Candidate]:
+        """The best `keep` methods, each with the k worth its tokens; fewest tokens first."""
+        pool, held = self._divided(task, train)
+        solver = base.candidate.solver if base else None
+        prompt = solver if isinstance(solver, PromptSolver) else plain_prompt(task)
+        trying = _Trying(self, task, load_metric(task), workshop, pool, held, prompt)
+        return list(trying.candidates(train, self._methods(task)))
+
+    def _divided(
+        self, task: Task, train: Sequence[Example]
+    ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+        if not task.models:
+            raise NotApplicable("the task names no model", hint="add models = [...] to task.toml")
+        pool, held = hold_out(train, self.slice, task.seed)
+        if len(held) < 2 or len(pool) < self.k[0]:
+            raise NotApplicable(
+                f"{len(train)} train examples are too few to show {self.k[0]} and to hold out a "
+                "slice for choosing",
+                hint="label more examples",
+            )
+        return pool, held
+
+    def _methods(self, task: Task) -> list[str]:
+        """Balance needs labels; without them it would be another random draw."""
+        return [m for m in self.methods if m != "balanced" or task.kind == "classification"]
+
+
+@dataclass
+class _Trying:
+    """The measurements on the held-out slice, and what they took."""
+
+    step: FewShot
+    task: Task
+    metric: Metric
+    workshop: Workshop
+    pool: tuple[Example, ...]
+    held: tuple[Example, ...]
+    base: PromptSolver
+    effort: Effort = field(default_factory=Effort)
+    cautions: list[str] = field(default_factory=list)
+    stored: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def candidates(self, train: Sequence[Example], methods: Sequence[str]) -> Iterator[Candidate]:
+        prices = _prices(self.task)
+        without = self._attempt(self.base)
+        chosen: list[tuple[str, Attempt, str]] = []
+        for method in methods:
+            attempts = self._attempts(method)
+            if not attempts:
+                continue
+            measured = [_measured(k, a, self.task, prices) for k, a in attempts.items()]
+            kept, why = choose_k(measured, self.task.economics.dollars_per_success)
+            chosen.append((method, attempts[kept.k], _words(method, kept, why, without)))
+        if not chosen:
+            raise NotApplicable(
+                "no demonstrations could be tried: " + "; ".join(self.cautions),
+                hint="install the extra 'local', or raise max_input_tokens",
+            )
+        chosen.sort(key=lambda one: (-one[1].score, one[1].tokens_per_request))
+        best = chosen[: self.step.keep]
+        best.sort(key=lambda one: one[1].tokens_per_request)
+        for method, attempt, changed in best:
+            yield self._candidate(method, attempt, changed, train)
+
+    def _attempts(self, method: str) -> dict[int, Attempt]:
+        """One attempt per k; none, with a caution, when the method cannot run here."""
+        attempts: dict[int, Attempt] = {}
+        for k in self.step.k:
+            if k > len(self.pool):
+                break
+            try:
+                solver = self._solver(method, k, self.pool)
+            except (MissingExtra, ModelError, NotApplicable) as error:
+                self.cautions.append(f"{method} was left out: {error.message}")
+                break
+            if self._too_long(solver, k):
+                self.cautions.append(
+                    f"{method} was not tried with k={k}: its prompts are longer than "
+                    f"max_input_tokens = {self.step.max_input_tokens}"
+                )
+                break
+            attempts[k] = self._attempt(solver)
+        return attempts
+
+    def _solver(self, method: str, k: int, pool: Sequence[Example]) -> PromptSolver:
+        if method in _FIXED:
+            picked = _FIXED[method](not_too_long(pool), k, self.task.seed)
+            demos = tuple((example.input, example.expected) for example in picked)
+            solver = replace(self.base, demos=demos, selector=None)
+            if solver.scoring == "calibrated":
+                solver = calibrate(solver, self.workshop)
+            return solver
+        selector = {"method": method, "k": k, "pool": self._stored(method, pool)}
+        # Label priors belong to one prompt, and here every input has its own.
+        scoring = "labels" if self.base.scoring == "calibrated" else self.base.scoring
+        return replace(self.base, demos=(), selector=selector, scoring=scoring)
+
+    def _stored(self, method: str, pool: Sequence[Example]) -> str:
+        """The pool's artifact, made once for all k: embedding it takes a while."""
+        from ..solvers.selection import save_pool
+
+        key = (method, len(pool))
+        if key not in self.stored:
+            demos = tuple((example.input, example.expected) for example in pool)
+            kind: Literal["bm25", "embedding"] = "bm25" if method == "bm25" else "embedding"
+            self.stored[key] = save_pool(demos, kind, self.workshop)
+        return self.stored[key]
+
+    def _too_long(self, solver: PromptSolver, k: int) -> bool:
+        """Whether the prompt for the longest input is; the `k` longest demos stand for any."""
+        model = self.workshop.model(solver.model)
+        longest = max(self.held, key=lambda example: len(str(example.input)))
+        picked: tuple[Example, ...] = ()
+        if solver.selector is not None:
+            by_size = sorted(self.pool, key=lambda e: len(str(e.input)) + len(str(e.expected)))
+            picked = tuple(by_size[-k:])
+        messages = render(solver, longest.input, [(e.input, e.expected) for e in picked])
+        room = self.step.max_input_tokens - solver.max_output_tokens
+        return model.count_tokens(messages) > room
+
+    def _attempt(self, solver: PromptSolver) -> Attempt:
+        attempt = try_solver(solver, self.held, self.metric, self.workshop)
+        self.effort += attempt.effort
+        score = {"score": attempt.score, "n": len(self.held)}
+        self.workshop.tell("tried", {"step": "few_shot", **score})
+        return attempt
+
+    def _candidate(
+        self, method: str, attempt: Attempt, changed: str, train: Sequence[Example]
+    ) -> Candidate:
+        """The measured solver; one that picks per input now picks from all of train."""
+        solver = attempt.solver
+        assert isinstance(solver, PromptSolver)
+        k = len(solver.demos)
+        if solver.selector is not None:
+            k = solver.selector["k"]
+            solver = self._solver(method, k, train)
+        return Candidate(
+            step=self.step.name,
+            name=f"{method}-{k}",
+            solver=solver,
+            changed=changed,
+            build_seconds=self.effort.seconds,
+            build_dollars=None,
+            build_calls=self.effort.calls,
+            build_tokens=self.effort.tokens,
+            cautions=tuple(self.cautions),
+        )
+
+
+def _prices(task: Task) -> Prices:
+    own = task.folder / "prices.toml"
+    return load_prices(own if own.is_file() else None, today=date.today())
+
+
+def _measured(k: int, attempt: Attempt, task: Task, prices: Prices) -> Measured:
+    used = [usage for output in attempt.outputs for usage in output.usage]
+    dollars = price_all(used, prices, task.hardware).dollars
+    per_request = None if dollars is None else dollars / len(attempt.outputs)
+    return Measured(k, attempt.counts, attempt.tokens_per_request, per_request)
+
+
+def _words(method: str, kept: Measured, why: str, without: Attempt) -> str:
+    gain, error = paired_gain(kept.counts, without.counts)
+    extra = kept.tokens_per_request - without.tokens_per_request
+    how = "picked per input" if method in _PER_INPUT else "the same for all inputs"
+    return (
+        f"{kept.k} examples by {method}, {how}: {gain:+.1%} (standard error {error:.1%}) on "
+        f"{len(kept.counts)} held-out train examples for {extra:+.0f} computed tokens per request; "
+        f"{why}"
+    )
+
+
+def _sum(*values: float | None) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
