@@ -186,12 +186,17 @@ def examples_needed(
 
 
 def least_n(target: float, alpha: float, scale: Scale = "binary") -> int | None:
-    """The fewest examples with which even a perfect score clears `target`; None when none do."""
+    """The fewest examples with which even a perfect score clears `target`.
+
+    None when no number does, or only more than a million.
+    """
     if target <= 0:
         return 1
     if target >= 1:
         return None
     exact = max(1, math.ceil(math.log(alpha) / math.log(target) - 1e-9))
+    if exact > MOST_EXAMPLES:
+        return None
     if scale == "binary":
         return exact
     most = exact
