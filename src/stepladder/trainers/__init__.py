@@ -1,0 +1,140 @@
+"""The seam behind the fine-tune step: what is to be trained, and what comes back.
+
+Light on purpose: planning, hashing and looking up a finished model load no torch. The training
+itself is in `local.py` and the files beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from ..core import Json, LearningPoint, Message, Tell
+from ..errors import ModelError
+
+__all__ = [
+    "TrainedModel",
+    "Trainer",
+    "TrainingJob",
+    "TrainingOptions",
+    "base_fingerprint",
+    "job_hash",
+]
+
+Method = Literal["lora", "full"]
+Conversation = tuple[tuple[Message, ...], str]  # what the model is given, what it should answer
+
+RECIPE = 1  # raise it when the same job would now train a different model
+WHAT_A_MODEL_IS = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train. Lengths and batch sizes are in tokens, `warm_up` is a share of all steps.
+
+    With `max_seconds` the learning rate falls with whichever runs out first, steps or time, so
+    that a run cut short still ends on a settled model.
+    """
+
+    method: Method = "lora"
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] = ()  # of LoRA; empty: every linear layer except the head
+    learning_rate: float = 1e-3
+    epochs: float = 3.0
+    tokens_per_batch: int = 1024
+    warm_up: float = 0.05
+    weight_decay: float = 0.0
+    clip: float = 1.0  # gradient norm
+    patience: int = 3  # evaluations in a row without a better held-out loss
+    evaluations_per_epoch: int = 2
+    checkpoint_seconds: float = 60.0
+    max_seconds: float | None = None
+    max_length: int = 1024
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A base model, what it should learn to answer, and how.
+
+    `held_out` is a slice of train: it decides when to stop and is never trained on. `threads` and
+    `device` say where to run; they are recorded, and do not make it another job.
+    """
+
+    base: str
+    folder: Path
+    train: tuple[Conversation, ...]
+    held_out: tuple[Conversation, ...]
+    options: TrainingOptions = TrainingOptions()
+    threads: int | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A finished training: the name to serve it by, its folder, and how it went.
+
+    `tokens` counts every token that went through a training step, prompts and repeats included.
+    `cautions` are sentences for the report: over-fitting, examples left out, an early end.
+    """
+
+    name: str
+    folder: Path
+    learning: tuple[LearningPoint, ...]
+    seconds: float
+    tokens: int
+    cautions: tuple[str, ...] = ()
+    facts: Mapping[str, Json] = field(default_factory=dict)  # the whole of training.json
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Turns a job into a model under `artifacts`; the same job again returns the same model."""
+
+    def train(self, job: TrainingJob, artifacts: Path, tell: Tell) -> TrainedModel:
+        """The trained model, from `artifacts` if it was finished before."""
+        ...
+
+
+def job_hash(job: TrainingJob) -> str:
+    """Twenty hexadecimal digits that name the model this job makes."""
+    what = {
+        "recipe": RECIPE,
+        "base": base_fingerprint(job.folder),
+        "options": asdict(job.options),
+        "train": [_plain(conversation) for conversation in job.train],
+        "held_out": [_plain(conversation) for conversation in job.held_out],
+    }
+    text = json.dumps(what, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def base_fingerprint(folder: Path) -> str:
+    """SHA-256 over the weights, configuration and tokenizer files of a model folder.
+
+    Raises ModelError when the folder holds no safetensors weights.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"no weights to train in {folder}: it has no .safetensors file",
+            hint="give a folder in the layout of the transformers library, with model.safetensors",
+        )
+    digest = hashlib.sha256()
+    for path in [*(folder / name for name in WHAT_A_MODEL_IS), *weights]:
+        if path.exists():
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _plain(conversation: Conversation) -> Json:
+    messages, completion = conversation
+    return [[asdict(message) for message in messages], completion]

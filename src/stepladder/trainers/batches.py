@@ -1,0 +1,126 @@
+"""Conversations to token rows, and token rows to batches. Pure; no torch.
+
+A batch is bounded by its size in tokens *with padding*, because that is what it costs; rows of
+similar length share one so that little of it is padding.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core import Message
+from ..errors import ModelError
+from . import Conversation
+
+__all__ = ["Encoded", "encode", "epoch_batches", "training_plan"]
+
+NEIGHBOURHOOD = 16  # batches that are shuffled together before they are sorted by length
+
+
+class Tokenizer(Protocol):
+    """The part of a local model's tokenizer that training needs."""
+
+    @property
+    def eos_id(self) -> int: ...
+
+    def chat_ids(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True
+    ) -> list[int]: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One conversation in tokens. Only `answer`, which closes with the end token, is learned."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+def encode(
+    conversations: Sequence[Conversation], tokenizer: Tokenizer, max_length: int
+) -> tuple[list[Encoded], int]:
+    """The conversations in tokens, and how many were left out for being over `max_length`.
+
+    A prompt is tokenised exactly as the engine will see it, and the answer apart from it, since an
+    engine continues the prompt's tokens and never merges across the border. Nothing is cut: half
+    an answer would teach the model to stop early.
+    """
+    rows = []
+    for messages, completion in conversations:
+        prompt = tuple(tokenizer.chat_ids(messages, add_generation_prompt=True))
+        rows.append(Encoded(prompt, (*tokenizer.encode(completion), tokenizer.eos_id)))
+    kept = [row for row in rows if len(row) <= max_length]
+    if rows and not kept:
+        raise ModelError(
+            f"none of the {len(rows)} training examples fits into {max_length} tokens",
+            hint=f"raise max_length (the shortest example takes {min(map(len, rows))} tokens)",
+        )
+    return kept, len(rows) - len(kept)
+
+
+def epoch_batches(
+    lengths: Sequence[int], tokens_per_batch: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """Indices of the rows of each batch, in order: every row once, shuffled anew per epoch.
+
+    A batch holds rows of similar length, and its row count times its longest row is at most
+    `tokens_per_batch` (a longer row is a batch of its own).
+    """
+    chance = random.Random(f"{seed}/{epoch}")
+    order = list(range(len(lengths)))
+    chance.shuffle(order)
+    batches: list[list[int]] = []
+    for neighbours in _stretches(order, lengths, NEIGHBOURHOOD * tokens_per_batch):
+        neighbours.sort(key=lambda index: lengths[index])
+        batches += _cut(neighbours, lengths, tokens_per_batch)
+    chance.shuffle(batches)
+    return batches
+
+
+def training_plan(
+    lengths: Sequence[int], tokens_per_batch: int, seed: int, epochs: float
+) -> list[tuple[float, list[int]]]:
+    """Every step of a training: how many epochs are done after it, and the rows it uses."""
+    plan: list[tuple[float, list[int]]] = []
+    epoch = 0
+    while epoch < epochs:
+        batches = epoch_batches(lengths, tokens_per_batch, seed, epoch)
+        used = max(1, round(len(batches) * min(1.0, epochs - epoch)))
+        plan += [(epoch + (n + 1) / len(batches), batch) for n, batch in enumerate(batches[:used])]
+        epoch += 1
+    return plan
+
+
+def _stretches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """The order cut into runs of about `tokens` tokens."""
+    runs: list[list[int]] = [[]]
+    filled = 0
+    for index in order:
+        if filled >= tokens:
+            runs.append([])
+            filled = 0
+        runs[-1].append(index)
+        filled += lengths[index]
+    return [run for run in runs if run]
+
+
+def _cut(
+    ascending: Sequence[int], lengths: Sequence[int], tokens_per_batch: int
+) -> list[list[int]]:
+    """Rows in ascending length, cut into batches that fit."""
+    batches: list[list[int]] = []
+    for index in reversed(ascending):  # so that the odd remainder is a batch of short rows
+        last = batches[-1] if batches else None
+        if last and (len(last) + 1) * lengths[last[0]] <= tokens_per_batch:
+            last.append(index)
+        else:
+            batches.append([index])
+    return batches

@@ -1,0 +1,70 @@
+"""A trained model to files that can be served: the adapter, and the whole model merged.
+
+Both are written beside their place and renamed into it, so that a half-written folder is never
+taken for a model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+__all__ = ["save_adapter", "save_merged"]
+
+
+def save_adapter(model: Any, base: str, folder: Path) -> None:
+    """Write a PEFT model's adapter: adapter_config.json and adapter_model.safetensors."""
+    scratch = _scratch(folder)
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = base
+    model.save_pretrained(scratch, save_embedding_layers=False)
+    (scratch / "README.md").unlink(missing_ok=True)  # a form to fill in; ours is training.json
+    _put(scratch, folder)
+
+
+def save_merged(model: Any, base: Path, folder: Path) -> None:
+    """Write weights in float16 and every other file of the base model's folder as it is there.
+
+    float16 has three more bits of precision than bfloat16 and is what the engine computes from, so
+    that nothing is rounded twice.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    scratch = _scratch(folder)
+    tied = set(model.all_tied_weights_keys) if _is_tied(model) else set()
+    weights = {
+        name: tensor.detach().to("cpu", torch.float16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name not in tied
+    }
+    save_file(weights, scratch / "model.safetensors", metadata={"format": "pt"})
+    for path in base.iterdir():
+        if path.is_file() and not path.name.startswith("model") and path.suffix in _COPIED:
+            shutil.copyfile(path, scratch / path.name)
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = "float16"
+    (scratch / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    _put(scratch, folder)
+
+
+_COPIED = (".json", ".jinja", ".txt", ".model")
+
+
+def _is_tied(model: Any) -> bool:
+    return bool(getattr(model.config, "tie_word_embeddings", False))
+
+
+def _scratch(folder: Path) -> Path:
+    scratch = folder.with_name(f".unfinished-{folder.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    return scratch
+
+
+def _put(scratch: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(scratch, folder)

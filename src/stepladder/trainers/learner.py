@@ -1,0 +1,140 @@
+"""The model under training: the loss on answers alone, and one step of AdamW.
+
+Speed comes from three places: the head (a fifth of a small model) only sees positions whose next
+token is learned, rows are padded on the right so that no attention mask is needed (a causal model
+cannot look ahead at padding), and matrix products run in bfloat16 where the machine has it.
+Written for CPU and GPU; it has only been run on CPUs so far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .batches import Encoded
+
+__all__ = ["Learner", "answer_loss", "has_bfloat16", "logits_function", "make_learner", "take_step"]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model with its optimizer and the way to run them on this machine."""
+
+    model: Any  # a PEFT model or a causal language model
+    optimizer: Any
+    parameters: dict[str, Any]  # those that learn, by name
+    logits: Callable[[Any, Any], Any]  # (ids, flat positions) -> logits at those positions
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]]
+    device: Any
+    pad_id: int
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The optimizer's places to parameter names."""
+        return dict(enumerate(self.parameters))
+
+
+def make_learner(model: Any, *, weight_decay: float, pad_id: int, device: Any) -> Learner:
+    """The learner over every parameter of `model` that requires a gradient."""
+    import torch
+
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(
+        list(parameters.values()), lr=0.0, weight_decay=weight_decay, fused=True
+    )
+    bfloat16 = has_bfloat16(device)
+
+    def autocast() -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+
+    return Learner(model, optimizer, parameters, logits_function(model), autocast, device, pad_id)
+
+
+def has_bfloat16(device: Any) -> bool:
+    """Whether this machine multiplies bfloat16 matrices faster than float32 ones."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def answer_loss(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int]:
+    """Summed cross-entropy in nats over the answer tokens of `rows`, and how many there are."""
+    import torch
+
+    ids, positions, targets = _tensors(rows, learner.pad_id, learner.device)
+    with learner.autocast():
+        logits = learner.logits(ids, positions)
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
+
+
+def take_step(
+    learner: Learner, rows: Sequence[Encoded], learning_rate: float, clip: float
+) -> tuple[float, int, float]:
+    """(loss in nats summed over answer tokens, their number, gradient norm before clipping).
+
+    A step whose gradient is not finite leaves the weights as they are.
+    """
+    import torch
+
+    learner.model.train()
+    loss, tokens = answer_loss(learner, rows)
+    (loss / tokens).backward()
+    parameters = list(learner.parameters.values())
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+    for group in learner.optimizer.param_groups:
+        group["lr"] = learning_rate
+    if norm < float("inf"):
+        learner.optimizer.step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    return loss.item(), tokens, norm
+
+
+def _tensors(rows: Sequence[Encoded], pad_id: int, device: Any) -> tuple[Any, Any, Any]:
+    """Padded ids, the flat positions that predict an answer token, and those tokens."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    positions: list[int] = []
+    targets: list[int] = []
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row.prompt + row.answer)
+        first = number * width + len(row.prompt) - 1
+        positions += range(first, first + len(row.answer))
+        targets += row.answer
+    return (
+        ids.to(device),
+        torch.tensor(positions).to(device),
+        torch.tensor(targets).to(device),
+    )
+
+
+def logits_function(model: Any) -> Callable[[Any, Any], Any]:
+    """The head applied to the chosen positions alone, if this model's logits are only that.
+
+    Some architectures scale or bend the logits after the head. A two-token comparison tells; for
+    those, logits are computed at all positions by the model itself.
+    """
+    import torch
+
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    head = causal.get_output_embeddings()
+
+    def chosen(ids: Any, positions: Any) -> Any:
+        hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return head(hidden.flatten(0, 1).index_select(0, positions))
+
+    def everywhere(ids: Any, positions: Any) -> Any:
+        logits = model(input_ids=ids, use_cache=False).logits
+        return logits.flatten(0, 1).index_select(0, positions)
+
+    ids = torch.tensor([[1, 2]], device=next(model.parameters()).device)
+    both = torch.tensor([0, 1], device=ids.device)
+    model.eval()
+    with torch.no_grad():
+        same = torch.allclose(chosen(ids, both), everywhere(ids, both), atol=1e-4)
+    return chosen if same else everywhere

@@ -1,0 +1,227 @@
+"""The training loop: steps by plan, held-out loss, early end, checkpoints, progress told.
+
+It knows nothing of files except through `checkpoint.py`, and of torch only through `learner.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..core import LearningPoint, Tell
+from ..errors import ModelError
+from . import TrainingOptions
+from .batches import Encoded, training_plan
+from .checkpoint import Progress, latest_checkpoint, restore_checkpoint, save_checkpoint
+from .learner import Learner, answer_loss, take_step
+
+__all__ = ["fit", "held_out_loss", "learning_rate_at"]
+
+POINTS = 40  # learning points besides the evaluations, over the whole training
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What stays the same from the first step to the last."""
+
+    plan: Sequence[tuple[float, list[int]]]
+    evaluations: frozenset[int]  # steps after which the held-out loss is taken
+    train: Sequence[Encoded]
+    held_out: Sequence[Encoded]
+    options: TrainingOptions
+    folder: Path
+    tell: Tell
+
+
+def fit(
+    learner: Learner,
+    rows: tuple[Sequence[Encoded], Sequence[Encoded]],
+    options: TrainingOptions,
+    folder: Path,
+    tell: Tell,
+) -> Progress:
+    """Train on the first of `rows`, watch the second, and return how it went.
+
+    Starts from the newest checkpoint in `folder` if there is one, and repeats no step before it.
+    Raises ModelError when the training diverges, StoreError when a checkpoint cannot be written.
+    """
+    train, held_out = rows
+    lengths = [len(row) for row in train]
+    plan = training_plan(lengths, options.tokens_per_batch, options.seed, options.epochs)
+    evaluations = _evaluation_steps(plan, options.evaluations_per_epoch) if held_out else ()
+    course = _Course(plan, frozenset(evaluations), train, held_out, options, folder, tell)
+    progress = _begin(course, learner)
+    saved_at = progress.seconds
+    while not progress.ended:
+        progress = _advance(course, learner, progress)
+        due = progress.seconds - saved_at >= options.checkpoint_seconds
+        if due or progress.ended or progress.step in course.evaluations:
+            save_checkpoint(folder, progress, learner.parameters, learner.optimizer, learner.names)
+            saved_at = progress.seconds
+    return progress
+
+
+def learning_rate_at(share: float, warm_up: float, peak: float) -> float:
+    """Linear rise over the first `warm_up` of the training, then half a cosine to a twentieth.
+
+    `share` is how much of the training is done, 0 to 1.
+    """
+    if share < warm_up:
+        return peak * (share / warm_up)
+    fall = (min(share, 1.0) - warm_up) / max(1e-9, 1.0 - warm_up)
+    return peak * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * fall)))
+
+
+def held_out_loss(learner: Learner, rows: Sequence[Encoded], tokens_per_batch: int) -> float:
+    """Mean cross-entropy per answer token, in nats."""
+    import torch
+
+    learner.model.eval()
+    lengths = [len(row) for row in rows]
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for _, batch in training_plan(lengths, tokens_per_batch, seed=0, epochs=1):
+            loss, tokens = answer_loss(learner, [rows[index] for index in batch])
+            total, count = total + loss.item(), count + tokens
+    return total / count
+
+
+def _begin(course: _Course, learner: Learner) -> Progress:
+    progress = latest_checkpoint(course.folder)
+    if progress is not None:
+        restore_checkpoint(
+            course.folder, progress.step, learner.parameters, learner.optimizer, learner.names
+        )
+        course.tell("training", {"resumed": True, "step": progress.step})
+        return progress
+    if not course.held_out:
+        return Progress()
+    started = time.monotonic()
+    before = held_out_loss(learner, course.held_out, course.options.tokens_per_batch)
+    # what the untrained model makes of the held-out answers; its "train loss" is the same thing
+    point = LearningPoint(0, 0.0, before, before, time.monotonic() - started)
+    return Progress(seconds=point.seconds, learning=(point,))
+
+
+def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
+    started = time.monotonic()
+    options = course.options
+    epoch, batch = course.plan[progress.step]
+    rows = [course.train[index] for index in batch]
+    rate = learning_rate_at(
+        _share(course, progress, ahead=1), options.warm_up, options.learning_rate
+    )
+    loss, tokens, norm = take_step(learner, rows, rate, options.clip)
+    _check_finite(loss, norm, progress.step + 1, options)
+    progress = replace(
+        progress,
+        step=progress.step + 1,
+        epoch=epoch,
+        tokens=progress.tokens + sum(map(len, rows)),
+        loss_sum=progress.loss_sum + loss,
+        loss_tokens=progress.loss_tokens + tokens,
+    )
+    progress = _look(course, learner, progress)
+    progress = replace(progress, seconds=progress.seconds + time.monotonic() - started)
+    progress = replace(progress, ended=_why_ended(course, progress))
+    _report(course, progress, loss / tokens)
+    return progress
+
+
+def _look(course: _Course, learner: Learner, progress: Progress) -> Progress:
+    """Adds a learning point when one is due, with the held-out loss at evaluations."""
+    steps = len(course.plan)
+    evaluate = progress.step in course.evaluations
+    if not evaluate and progress.step % math.ceil(steps / POINTS) and progress.step < steps:
+        return progress
+    point = LearningPoint(
+        progress.step,
+        progress.epoch,
+        progress.loss_sum / progress.loss_tokens,
+        held_out_loss(learner, course.held_out, course.options.tokens_per_batch)
+        if evaluate
+        else None,
+        progress.seconds,
+    )
+    _check_sound(progress.learning, point, course.options)
+    progress = replace(progress, learning=(*progress.learning, point), loss_sum=0.0, loss_tokens=0)
+    if point.held_out_loss is None:
+        return progress
+    if progress.best_loss is None or point.held_out_loss < progress.best_loss:
+        return replace(progress, best_step=point.step, best_loss=point.held_out_loss, worse=0)
+    return replace(progress, worse=progress.worse + 1)
+
+
+def _share(course: _Course, progress: Progress, ahead: int) -> float:
+    """How much of the training is done: by steps or by time, whichever is further."""
+    share = (progress.step + ahead) / len(course.plan)
+    if course.options.max_seconds is None:
+        return share
+    return max(share, progress.seconds / course.options.max_seconds)
+
+
+def _why_ended(course: _Course, progress: Progress) -> str:
+    options = course.options
+    if progress.step >= len(course.plan):
+        return "all epochs done"
+    if progress.worse >= options.patience:
+        return "held-out loss stopped falling"
+    if options.max_seconds is not None and progress.seconds >= options.max_seconds:
+        return "time limit"
+    return ""
+
+
+def _report(course: _Course, progress: Progress, loss: float) -> None:
+    per_share = progress.seconds / max(1e-9, _share(course, progress, ahead=0))
+    evaluated = [p.held_out_loss for p in progress.learning if p.held_out_loss is not None]
+    course.tell(
+        "training",
+        {
+            "step": progress.step,
+            "steps": len(course.plan),
+            "epoch": round(progress.epoch, 3),
+            "train_loss": loss,
+            "held_out_loss": evaluated[-1] if evaluated else None,
+            "tokens_per_second": progress.tokens / max(1e-9, progress.seconds),
+            "seconds_left": max(0.0, per_share - progress.seconds),
+        },
+    )
+
+
+def _evaluation_steps(plan: Sequence[tuple[float, list[int]]], per_epoch: int) -> list[int]:
+    """The steps that complete another 1/`per_epoch` of an epoch, and the last one."""
+    steps = [
+        number
+        for number, (epoch, _) in enumerate(plan, start=1)
+        if math.floor(epoch * per_epoch + 1e-9)
+        > math.floor((plan[number - 2][0] if number > 1 else 0.0) * per_epoch + 1e-9)
+    ]
+    return [*steps, len(plan)]
+
+
+def _check_finite(loss: float, norm: float, step: int, options: TrainingOptions) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise _diverged(f"loss {loss}, gradient norm {norm} at step {step}", options)
+
+
+def _check_sound(
+    earlier: Sequence[LearningPoint], point: LearningPoint, options: TrainingOptions
+) -> None:
+    """Refuse to go on when the loss is far above where the untrained model began."""
+    if not earlier:
+        return
+    first = earlier[0].train_loss
+    now = point.train_loss if point.held_out_loss is None else point.held_out_loss
+    if now > 2 * first + 1:
+        raise _diverged(f"loss rose from {first:.2f} to {now:.2f} by step {point.step}", options)
+
+
+def _diverged(what: str, options: TrainingOptions) -> ModelError:
+    return ModelError(
+        f"training diverged: {what}",
+        hint=f"lower learning_rate (it was {options.learning_rate:g}; "
+        f"try {options.learning_rate / 5:.1g})",
+    )
