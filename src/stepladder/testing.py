@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .core import Example, Message, Metric, Model, Output, Request, Response, Usage, Workshop
+from .core import (
+    Estimate,
+    Example,
+    Input,
+    Message,
+    Metric,
+    Model,
+    Output,
+    Request,
+    Response,
+    Solver,
+    Step,
+    Task,
+    Usage,
+    Workshop,
+)
+from .solvers import content_hash, solver_from_record, solver_record
 
-__all__ = ["FakeModel", "check_metric", "check_model", "fake_workshop"]
+__all__ = [
+    "FakeModel", "check_metric", "check_model", "check_solver", "check_step", "fake_workshop",
+]  # fmt: skip
 
 
 @dataclass
@@ -96,6 +115,70 @@ def check_metric(metric: Metric, examples: Sequence[Example]) -> None:
             assert [bottom for _, _, bottom in best] == [1]
         assert copied.score(example, Output(example.expected)) == best
         assert pickle.dumps(example) == before
+
+
+def check_solver(solver: Solver, inputs: Sequence[Input], workshop: Workshop) -> None:
+    """Assert the contract of `Solver`: data that comes back from JSON, one answer per input.
+
+    It pickles, loads from its record as its equal, answers each input once under its index, says
+    the same again, answers nothing to nobody, and changes neither itself nor the inputs.
+    """
+    assert isinstance(solver, Solver)
+    before = pickle.dumps((solver, inputs))
+    record = json.loads(json.dumps(solver_record(solver), allow_nan=False))
+    loaded = solver_from_record(record)
+    assert loaded == solver, "a solver loads from its record"
+    assert content_hash(loaded) == content_hash(solver)
+    assert pickle.loads(before)[0] == solver  # our own bytes, made above
+    answers = list(solver.answer(inputs, workshop))
+    assert sorted(index for index, _ in answers) == list(range(len(inputs)))
+    assert all(isinstance(output, Output) for _, output in answers)
+    again = {index: output.value for index, output in loaded.answer(inputs, workshop)}
+    assert again == {index: output.value for index, output in answers}, "same solver, same answers"
+    assert list(solver.answer([], workshop)) == []
+    assert pickle.dumps((solver, inputs)) == before, "answering changes nothing"
+
+
+def check_step(step: Step, task: Task, train: Sequence[Example], workshop: Workshop) -> None:
+    """Assert the contract of `Step` on a task that it applies to.
+
+    It pickles, estimates without calling a model, keeps within half as much again as the calls it
+    estimated, proposes the same solvers again, and changes neither task nor train. Its solvers pass
+    the data half of `check_solver`, and its candidates carry its name and names of their own.
+    """
+    assert isinstance(step, Step)
+    assert pickle.loads(pickle.dumps(step)).name == step.name  # our own bytes, made in this line
+    before = pickle.dumps((task, train))
+    estimate = step.estimate(task, train, _no_calls(workshop))
+    assert isinstance(estimate, Estimate)
+    candidates = list(step.propose(task, train, None, workshop))
+    assert candidates, "a step with nothing to offer raises NotApplicable"
+    assert all(candidate.step == step.name for candidate in candidates)
+    names = [candidate.name for candidate in candidates]
+    assert len(set(names)) == len(names), "candidates of a step are told apart by name"
+    assert max(candidate.build_calls for candidate in candidates) <= 1.5 * estimate.calls
+    for candidate in candidates:
+        record = json.loads(json.dumps(solver_record(candidate.solver), allow_nan=False))
+        assert solver_from_record(record) == candidate.solver
+    again = step.propose(task, train, None, workshop)
+    assert [content_hash(one.solver) for one in again] == [
+        content_hash(one.solver) for one in candidates
+    ], "same seed, same candidates"
+    assert pickle.dumps((task, train)) == before, "proposing changes nothing"
+
+
+def _no_calls(workshop: Workshop) -> Workshop:
+    """The workshop with models that count tokens and refuse to answer."""
+    return replace(workshop, model=lambda name: _OnlyCounts(workshop.model(name)))
+
+
+class _OnlyCounts:
+    def __init__(self, model: Model) -> None:
+        self.name = model.name
+        self.count_tokens = model.count_tokens
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
+        raise AssertionError("estimating must not call a model")
 
 
 def _text(message: Message) -> str:

@@ -1,7 +1,7 @@
 """From labelled failures to sentences that may prevent them: a wording made from train.
 
-Failures are sorted into kinds, as `diagnose.py` does for trials, but with the examples at hand, so
-that a sentence can name the labels that were confused or the fields that were missed.
+`diagnose.py` says what kind of failure each is; with the examples at hand a sentence can also name
+the labels that were confused or the fields that were missed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from ..core import Json
-from ..solvers.prompt import PromptSolver, parse, render_input, render_target
-from .measure import Attempt, is_right
+from ..core import Json, Task
+from ..diagnose import kind_of_failure
+from ..solvers.prompt import PromptSolver, render_input
+from .measure import Attempt
 
 __all__ = ["lessons"]
 
@@ -21,53 +22,37 @@ _MOST_FIELDS = 4
 _QUOTE = 160  # characters of an example that a sentence quotes
 _OFTEN = 0.1  # a kind of failure in this share of the sample earns a sentence
 
+_STOP = "Stop as soon as the answer is complete."
+_LABEL = "Write one of the listed labels exactly as it is spelled, and no other words."
+_JSON = "Write one JSON value and nothing else: no explanation, no code fence, no repeat."
+_SENTENCES: Mapping[str, str] = {
+    "empty": "Always give an answer.",
+    "cut off": _STOP,
+    "too long": _STOP,
+    "does not fit the schema": "Use the keys of the schema, spelled as they are, and no others.",
+    "label outside the set": _LABEL,
+    "text not in the source": (
+        "Copy values word for word from the text; never write what is not in it."
+    ),
+}
+_UNPARSED = {"json": _JSON, "label": _LABEL, "text": "Write the answer itself."}
 
-def lessons(attempt: Attempt) -> tuple[str, ...]:
-    """Corrective sentences for the failures of this attempt, the most frequent kinds only."""
+
+def lessons(task: Task, attempt: Attempt) -> tuple[str, ...]:
+    """Corrective sentences for the failures of this attempt, for frequent kinds only."""
     solver = attempt.solver
     if not isinstance(solver, PromptSolver):
         return ()
     enough = max(1.0, _OFTEN * len(attempt.examples))
-    kinds = _kinds(attempt, solver)
-    sentences = [text for kind, text in _form(solver).items() if kinds[kind] >= enough]
+    rows = zip(attempt.examples, attempt.outputs, attempt.counts, strict=True)
+    kinds = Counter(kind_of_failure(task, *row) for row in rows)
+    known = {**_SENTENCES, "did not parse": _UNPARSED[solver.output_format]}
+    sentences = [text for kind, text in known.items() if kinds[kind] >= enough]
     if solver.labels:
         sentences += _confusions(attempt)
     elif solver.output_format == "json":
         sentences += _fields(attempt, enough)
-    return tuple(sentences)
-
-
-def _form(solver: PromptSolver) -> Mapping[str, str]:
-    unparsed = {
-        "json": "Write one JSON value and nothing else: no explanation, no code fence, no repeat.",
-        "label": "Write one of the listed labels exactly as it is spelled, and no other words.",
-        "text": "Write the answer itself, without an introduction.",
-    }
-    return {
-        "empty": "Always give an answer.",
-        "unparsed": unparsed[solver.output_format],
-        "over_long": "Stop as soon as the answer is complete.",
-        "not_in_text": "Copy values word for word from the text; never write what is not in it.",
-    }
-
-
-def _kinds(attempt: Attempt, solver: PromptSolver) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for example, output, counts in zip(
-        attempt.examples, attempt.outputs, attempt.counts, strict=True
-    ):
-        if output.error is not None or is_right(counts):
-            continue
-        wanted = render_target(solver, example.expected)
-        found["empty"] += not output.text.strip()
-        found["unparsed"] += bool(parse(solver, output.text).failure) and bool(output.text.strip())
-        found["over_long"] += len(output.text) > 3 * len(wanted) + 40
-        if solver.task_kind == "extraction" and output.value is not None:
-            source = _source(example.input)
-            copied = all(text.casefold() in source for _, text in _leaves(example.expected))
-            invented = any(text.casefold() not in source for _, text in _leaves(output.value))
-            found["not_in_text"] += copied and invented
-    return found
+    return tuple(dict.fromkeys(sentences))
 
 
 def _confusions(attempt: Attempt) -> list[str]:
@@ -117,10 +102,6 @@ def _leaves(value: Json, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _leaves(inside, path)
     elif isinstance(value, str) and value:
         yield path, value
-
-
-def _source(input: Json) -> str:
-    return render_input(input).casefold()
 
 
 def _quote(text: str) -> str:

@@ -14,7 +14,7 @@ from ..core import Counts, Example, Metric, Output, Solver, Workshop
 from ..errors import ModelError
 from ..stats import aggregate
 
-__all__ = ["Attempt", "Effort", "is_right", "paired_gain", "try_solver"]
+__all__ = ["Attempt", "Effort", "paired_gain", "try_solver"]
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,6 @@ def try_solver(
     tokens = sum((u.input_tokens or 0) + (u.output_tokens or 0) for u in used)
     effort = Effort(len(used), tokens, time.perf_counter() - began)
     return Attempt(solver, tuple(examples), tuple(outputs), tuple(counts), effort)
-
-
-def is_right(counts: Counts) -> bool:
-    """Whether the answer lost nothing: every numerator reaches its denominator."""
-    return all(numerator >= denominator for _, numerator, denominator in counts)
 
 
 def paired_gain(better: Sequence[Counts], base: Sequence[Counts]) -> tuple[float, float]:

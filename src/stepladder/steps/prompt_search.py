@@ -71,7 +71,9 @@ def search_prompts(
     edits = (PLAIN, *variants(search.task, scoring=scoring))
     opening = _rank([search.try_variant(edit, learn) for edit in edits])
     survivors = [found.variant for found in opening[: (len(opening) + 1) // 2]]
-    entrants = {edit.name: edit for edit in (PLAIN, *survivors, *_descendants(opening))}
+    entrants = {
+        edit.name: edit for edit in (PLAIN, *survivors, *_descendants(search.task, opening))
+    }
     third = max(1, len(judge) // 3)
     second = _rank([search.try_variant(edit, judge[:third]) for edit in entrants.values()])
     finalists = _with_plain(second, keep)
@@ -93,7 +95,7 @@ def _with_plain(ranked: Sequence[Found], keep: int) -> list[Found]:
     return kept
 
 
-def _descendants(opening: Sequence[Found]) -> list[Variant]:
+def _descendants(task: Task, opening: Sequence[Found]) -> list[Variant]:
     """What helped, combined; and the best so far and the combination with lessons of failures."""
     plain = next(found for found in opening if found.variant.name == PLAIN.name)
     helped = [
@@ -105,7 +107,7 @@ def _descendants(opening: Sequence[Found]) -> list[Variant]:
     combined = combine(helped)
     if combined is not None:
         made.append(combined)
-    if sentences := lessons(opening[0].attempt):
+    if sentences := lessons(task, opening[0].attempt):
         for parent in [opening[0].variant, *made]:
             solver = parent.apply(opening[0].solver)
             made.append(with_lessons(parent, solver, sentences))
