@@ -10,6 +10,7 @@ import csv
 import datetime
 import decimal
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +27,7 @@ Record = tuple[str, dict[str, Json]]  # ("file:line", columns)
 LARGEST_LINE = 64 * 2**20  # bytes; a longer one is a file of another kind, not an example
 UTF8_BOM = b"\xef\xbb\xbf"
 DELIMITERS = (",", ";", "\t", "|")
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
 SAVE_AS_UTF8 = "save the file as UTF-8"
 
 
@@ -206,9 +208,8 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
 def _delimiter(first: str, path: Path) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
-    # the one that makes most columns of the header; a comma when none does
-    widths = {d: len(next(csv.reader([first], delimiter=d), [])) for d in DELIMITERS}
-    return max(widths, key=lambda d: widths[d])
+    bare = QUOTED.sub("", first)
+    return max(DELIMITERS, key=bare.count)  # a comma when there is none of them
 
 
 def _header(cells: list[str], place: str) -> list[str]:

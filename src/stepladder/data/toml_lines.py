@@ -15,9 +15,18 @@ KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 DOTTED = rf"{KEY}(?:\s*\.\s*{KEY})*"
 TABLE = re.compile(rf"\s*\[\[?\s*({DOTTED})\s*\]\]?")
 ASSIGNMENT = re.compile(rf"\s*({DOTTED})\s*=\s*(.*)")
-# pieces of a value that may hide brackets: strings of all four kinds, and comments
+# pieces of a value that may hide brackets: strings of all four kinds, and comments; a multi-line
+# string that is not closed yet counts as an open bracket
 HIDING = re.compile(
-    r'"""(?:[^\\]|\\.)*?"""' + r"|'''.*?'''" + r'|"(?:[^"\\\n]|\\.)*"' + r"|'[^'\n]*'|#[^\n]*", re.S
+    r"""
+      ["]{3} (?:[^\\]|\\.)*? ["]{3}
+    | [']{3} .*? [']{3}
+    | (?P<open> ["]{3} | [']{3} )
+    | " (?:[^"\\\n]|\\.)* "
+    | ' [^'\n]* '
+    | [#] [^\n]*
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 
 Path = tuple[str, ...]
@@ -61,7 +70,5 @@ def _names(dotted: str) -> Path:
 
 
 def _whole(value: str) -> bool:
-    visible = HIDING.sub("", value)
-    unclosed = '"""' in visible or "'''" in visible
-    opened = sum(visible.count(c) for c in "[{")
-    return not unclosed and opened <= sum(visible.count(c) for c in "]}")
+    visible = HIDING.sub(lambda match: "[" if match["open"] else "", value)
+    return sum(visible.count(c) for c in "[{") <= sum(visible.count(c) for c in "]}")
