@@ -175,6 +175,17 @@ def test_the_users_file_replaces_a_model_with_all_its_tiers_and_keeps_the_rest(t
     assert dollars_per_hour(Hardware("aws-m7g-large"), prices).dollars == 0.0816
 
 
+def test_a_range_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(
+        '[[assumption]]\nname = "life_months"\nlow = 9\nhigh = 3\nabout = "x"\n'
+        'read_on = 2026-11-20\nsource = "us"\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(StepladderError, match=r"assumption\[1\].*no more than `high`"):
+        load_prices(path, today=TODAY)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -75,6 +75,10 @@ class Assumption:
     read_on: date
     source: str
 
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high:
+            raise ValueError("`low` must be above zero and no more than `high`")
+
 
 @dataclass(frozen=True)
 class Prices:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .core import Counts, Diagnosis, Example, Input, Json, Output, Row, Task
-from .metrics.accuracy import label_of
+from .metrics.accuracy import known_labels, label_of
 from .metrics.items import Item, Itemise
 from .metrics.json_validity import JsonValidity
 from .metrics.text import as_text, fold, overlap, references, words
@@ -178,7 +178,7 @@ def _fits(schema: Mapping[str, Json], output: Output) -> bool:
 
 def _wrong_content(task: Task, example: Example, output: Output) -> str:
     if task.kind == "classification":
-        known = {label_of(label) for label in task.labels}
+        known = known_labels(task.labels)
         inside = not known or label_of(output.value) in known
         return "wrong label" if inside else "label outside the set"
     if task.kind == "calls":

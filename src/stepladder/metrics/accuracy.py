@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from ..core import Counts, Example, Json, Output
 from .text import as_text, failed, fold, whole
 
-__all__ = ["Accuracy", "label_of"]
+__all__ = ["Accuracy", "known_labels", "label_of"]
 
 WRAPPING = "\"'`*\u201c\u201d\u2018\u2019"
 
@@ -39,3 +40,9 @@ def label_of(value: Json) -> str:
     text = fold(as_text(value))
     bare = text.strip(WRAPPING + " ").removesuffix(".").strip(WRAPPING + " ")
     return bare or text
+
+
+@lru_cache(maxsize=8)
+def known_labels(labels: tuple[str, ...]) -> frozenset[str]:
+    """A set of labels in the form in which labels are compared."""
+    return frozenset(map(label_of, labels))

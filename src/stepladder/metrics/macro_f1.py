@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from ..core import Counts, Example, Output
 from ..errors import StepladderError
-from .accuracy import label_of
+from .accuracy import known_labels, label_of
 from .text import failed
 
 __all__ = ["MacroF1"]
@@ -40,6 +40,6 @@ class MacroF1:
         answered = label_of(output.value)
         if answered == expected:
             return ((expected, 2.0, 2.0),)
-        if answered not in {label_of(label) for label in self.labels}:
+        if answered not in known_labels(self.labels):
             return ((expected, 0.0, 1.0),)
         return ((expected, 0.0, 1.0), (answered, 0.0, 1.0))
