@@ -81,9 +81,9 @@ def _messages(turns: Sequence[Json]) -> tuple[Message, ...]:
 
 
 def _message(turn: Any, number: int, names: Mapping[str, str]) -> Message:
-    if not isinstance(turn, dict) or turn.get("role") not in ROLES:
+    role = ROLES.get(str(turn.get("role"))) if isinstance(turn, dict) else None
+    if role is None:
         raise Malformed(f"turn {number} needs a 'role': one of {', '.join(ROLES)}")
-    role = ROLES[turn["role"]]
     content = turn.get("content")
     if turn["role"] in {"tool", "function"}:
         name = turn.get("name") or names.get(str(turn.get("tool_call_id")), "function")

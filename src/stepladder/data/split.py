@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core import Example, Input, Split, Task
 from ..errors import TaskError
-from .chat import as_text
+from .chat import as_text, simplify
 from .findings import Findings, OnProblem, as_error
 from .formats import digest, read_examples
 from .near import near_pairs
@@ -230,7 +230,19 @@ def _rank(example: Example, seed: int) -> tuple[bytes, str]:
 def _read(task: Task, file: str, on_problem: OnProblem) -> list[Example]:
     path = task.folder / file
     _verify(path, task.data.sha256.get(file))
-    return list(read_examples(path, task.data, kind=task.kind, on_problem=on_problem))
+    read = read_examples(path, task.data, kind=task.kind, on_problem=on_problem)
+    return [_without_instructions(example, task.instructions) for example in read]
+
+
+def _without_instructions(example: Example, instructions: str) -> Example:
+    """The example less a system turn that says what the task's instructions say already."""
+    if not isinstance(example.input, tuple):
+        return example
+    first, rest = example.input[0], example.input[1:]
+    said = isinstance(first.content, str) and first.content.strip() == instructions
+    if first.role != "system" or not said or not rest:
+        return example
+    return replace(example, input=simplify(rest))
 
 
 def _verify(path: Path, expected: str | None) -> None:

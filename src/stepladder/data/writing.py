@@ -205,19 +205,19 @@ def _table(
 
 def _fields(examples: Sequence[Example], path: Path, form: str) -> tuple[str, ...]:
     """The names of the input's fields, or none when inputs are text."""
-    shapes = {tuple(e.input) if isinstance(e.input, dict) else type(e.input) for e in examples}
+    shapes = {frozenset(e.input) if isinstance(e.input, dict) else None for e in examples}
     if any(isinstance(example.input, tuple) for example in examples):
         raise _cannot_hold(path, form, "conversations")
     if len(shapes) > 1:
         raise _cannot_hold(path, form, "inputs of several shapes")
-    shape = next(iter(shapes), str)
-    if not isinstance(shape, tuple):
+    shape = examples[0].input if examples else ""
+    if not isinstance(shape, dict):
         return ()
     for example in examples:
         values = example.input.values() if isinstance(example.input, dict) else ()
-        if set(shape) & set(OWN) or not all(isinstance(v, str) and v.strip() for v in values):
+        if shape.keys() & set(OWN) or not all(isinstance(v, str) and v.strip() for v in values):
             raise _cannot_hold(path, form, "fields that are not text, or have a name of our own")
-    return shape
+    return tuple(shape)
 
 
 def _cannot_hold(path: Path, form: str, what: str) -> TaskError:
