@@ -37,7 +37,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "chrf": "stepladder.metrics.chrf:ChrF",
         "json_validity": "stepladder.metrics.json_validity:JsonValidity",
     },
-    "model": {"local": "stepladder.models.local:open_model"},
+    "provider": {"local": "stepladder.models.local:open_provider"},
     "trainer": {"local": "stepladder.trainers.local:LocalTrainer"},
 }
 

@@ -1,0 +1,1 @@
+"""One provider per file or folder: what turns a name, `provider:name`, into a `Model`."""

@@ -1,0 +1,189 @@
+"""`local:` models: the embedded one by name, a folder, a hub id, or a tuned model of this run.
+
+One provider over two engines: OpenVINO's continuous batching where the model's family allows, plain
+transformers anywhere else. Only one engine is in memory at a time: two on the same cores slow each
+other to a crawl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core import Message, Request, Response, Usage
+from ...errors import ModelError
+from .tokenizer import LocalTokenizer, load_tokenizer
+from .weights import base_folder, cache_folder
+
+__all__ = ["LocalModel", "LocalProvider", "open_provider"]
+
+TUNED = "tuned/"  # local:tuned/<hash> is the folder <hash>/model among the run's artefacts
+
+
+def open_provider(artifacts: Path) -> LocalProvider:
+    """The provider of local models whose tuned models are in `artifacts`."""
+    return LocalProvider(artifacts)
+
+
+class LocalProvider:
+    """Gives local models by name, and keeps at most one engine and one scorer loaded."""
+
+    def __init__(self, artifacts: Path, *, exact: bool = False) -> None:
+        self.artifacts = artifacts
+        self.exact = exact
+        self._loaded: dict[str, Any] = {}
+        self._models: dict[str, LocalModel] = {}
+
+    def model(self, name: str) -> LocalModel:
+        """The model called `local:...`; raises ModelError when there is none."""
+        if name not in self._models:
+            self._models[name] = LocalModel(name, self._folder(name), self)
+        return self._models[name]
+
+    def _folder(self, name: str) -> Path:
+        bare = name.removeprefix("local:")
+        if not bare.startswith(TUNED):
+            return base_folder(bare)
+        identity = bare.removeprefix(TUNED)
+        folder = self.artifacts / identity / "model"
+        if not identity.isalnum() or not (folder / "config.json").is_file():
+            raise ModelError(
+                f"the tuned model {name!r} is not among this run's artefacts",
+                hint="climb again to train it, or deploy from the run folder that has it",
+            )
+        return folder
+
+    def engine(self, model: LocalModel) -> Any:
+        """The engine for `model`, loaded if another one was there."""
+        return self._load(f"engine {model.name}", lambda: _engine(model, exact=self.exact))
+
+    def scorer(self, model: LocalModel) -> Any:
+        """The scorer of choices for `model`, loaded if another one was there."""
+        from .scoring import ChoiceScorer
+
+        eos_id = model.tokenizer.eos_id
+        return self._load(
+            f"scorer {model.name}",
+            lambda: ChoiceScorer(model.folder, eos_id=eos_id, exact=self.exact),
+        )
+
+    def close(self) -> None:
+        """Free the memory of whatever is loaded."""
+        self._loaded.clear()
+
+    def _load(self, key: str, make: Any) -> Any:
+        if key not in self._loaded:
+            self._loaded.clear()  # before making the next: the two would not run well together
+            self._loaded[key] = make()
+        return self._loaded[key]
+
+
+class LocalModel:
+    """A `Model` over weights on this machine."""
+
+    def __init__(self, name: str, folder: Path, provider: LocalProvider) -> None:
+        self.name = name
+        self.folder = folder
+        self._provider = provider
+        self._tokenizer: LocalTokenizer | None = None
+
+    @property
+    def tokenizer(self) -> LocalTokenizer:
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.folder)
+        return self._tokenizer
+
+    @property
+    def context_tokens(self) -> int:
+        """The most tokens that prompt and answer may have together."""
+        return self.tokenizer.context_tokens
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the same name would answer differently: weights, template, precision."""
+        digest = hashlib.sha256(b"exact" if self._provider.exact else b"bf16")
+        for file in ("config.json", "tokenizer_config.json"):
+            digest.update((self.folder / file).read_bytes())
+        for weights in sorted(self.folder.glob("*.safetensors")):
+            status = weights.stat()
+            digest.update(f"{weights.name} {status.st_size}".encode())
+            with weights.open("rb") as file_:
+                digest.update(file_.read(1 << 20))
+                file_.seek(max(0, status.st_size - (1 << 20)))
+                digest.update(file_.read(1 << 20))
+        return digest.hexdigest()[:16]
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return len(self.tokenizer.chat_ids(messages))
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
+        prompts = [self.tokenizer.chat_ids(request.messages) for request in requests]
+        fitting: list[int] = []
+        for index, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
+            if len(prompt) + request.max_output_tokens > self.context_tokens:
+                yield index, self._too_long(len(prompt), request)
+            else:
+                fitting.append(index)
+        scored = [index for index in fitting if requests[index].score_choices]
+        plain = [index for index in fitting if not requests[index].score_choices]
+        if scored:
+            yield from self._score(scored, prompts, requests)
+        if plain:
+            yield from self._generate(plain, prompts, requests)
+
+    def _generate(
+        self, chosen: Sequence[int], prompts: Sequence[list[int]], requests: Sequence[Request]
+    ) -> Iterator[tuple[int, Response]]:
+        engine = self._provider.engine(self)
+        for place, made in engine.run([prompts[i] for i in chosen], [requests[i] for i in chosen]):
+            index = chosen[place]
+            usage = Usage(
+                self.name,
+                input_tokens=len(prompts[index]),
+                output_tokens=len(made.ids) + (made.finish == "stop"),
+                seconds=made.seconds,
+                compute_seconds=made.compute_seconds,
+            )
+            text = self.tokenizer.decode(made.ids)
+            yield index, Response(text, usage, made.finish, made.logprob, (), made.error)
+
+    def _score(
+        self, chosen: Sequence[int], prompts: Sequence[list[int]], requests: Sequence[Request]
+    ) -> Iterator[tuple[int, Response]]:
+        scorer = self._provider.scorer(self)
+        options = [[self.tokenizer.encode(c) for c in requests[i].choices] for i in chosen]
+        for place, scores, seconds in scorer.run([prompts[i] for i in chosen], options):
+            index = chosen[place]
+            usage = Usage(self.name, len(prompts[index]), 0, None, seconds, seconds)
+            yield index, Response("", usage, choice_logprobs=scores)
+
+    def _too_long(self, tokens: int, request: Request) -> Response:
+        message = (
+            f"the prompt has {tokens} tokens and {request.max_output_tokens} are kept for the "
+            f"answer, but {self.name} reads {self.context_tokens}"
+        )
+        return Response("", Usage(self.name, tokens), "error", error=message)
+
+
+def _engine(model: LocalModel, *, exact: bool) -> Any:
+    from .ir import engine_folder, supports
+
+    tokenizer = model.tokenizer
+    if supports(model.folder) and _has_openvino():
+        from .openvino_engine import OpenVINOEngine
+
+        built = engine_folder(model.folder, cache_folder() / "engines" / model.fingerprint)
+        return OpenVINOEngine(built, eos_id=tokenizer.eos_id, exact=exact)
+    from .transformers_engine import TransformersEngine
+
+    return TransformersEngine(
+        model.folder, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, exact=exact
+    )
+
+
+def _has_openvino() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("openvino_genai") is not None

@@ -1,0 +1,329 @@
+"""Hugging Face folder in, OpenVINO engine folder out: the model as a graph, weights as float16.
+
+Building the graph from `config.json` and the safetensors takes seconds and needs neither torch nor
+an exporter, and the same function serves base models, merged adapters and fully tuned weights.
+Covers the Llama family (Llama, SmolLM, Qwen2, Mistral without sliding window); others run through
+transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from ...errors import ModelError
+
+__all__ = ["build", "engine_folder", "read_weights", "supports"]
+
+_FAMILIES = ("llama", "qwen2", "mistral")
+
+
+def supports(folder: Path) -> bool:
+    """Whether the model in this Hugging Face folder can be built here."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    return (
+        config.get("model_type") in _FAMILIES
+        and config.get("hidden_act", "silu") == "silu"
+        and kind == "default"
+        and not config.get("use_sliding_window", False)
+        and not (config["model_type"] == "mistral" and config.get("sliding_window"))
+    )
+
+
+def engine_folder(folder: Path, target: Path) -> Path:
+    """The OpenVINO form of `folder`, built at `target` if it is not there yet."""
+    if (target / "openvino_model.xml").is_file():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(target) + ".lock"):
+        if not (target / "openvino_model.xml").is_file():
+            scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="engine-"))
+            try:
+                _write_engine(folder, scratch)
+                os.replace(scratch, target)
+            except BaseException:
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise
+    return target
+
+
+def _write_engine(folder: Path, target: Path) -> None:
+    import openvino
+    import openvino_tokenizers
+
+    from .tokenizer import load_tokenizer
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    openvino.save_model(build(config, read_weights(folder)), target / "openvino_model.xml", False)
+    tokenizer = load_tokenizer(folder).tokenizer
+    encoder, decoder = openvino_tokenizers.convert_tokenizer(tokenizer, with_detokenizer=True)
+    openvino.save_model(encoder, target / "openvino_tokenizer.xml")
+    openvino.save_model(decoder, target / "openvino_detokenizer.xml")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(folder / name, target / name)
+    defaults = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    (target / "generation_config.json").write_text(json.dumps(defaults), encoding="utf-8")
+
+
+def read_weights(folder: Path) -> Mapping[str, np.ndarray[Any, Any]]:
+    """All tensors of a folder by name, as float16."""
+    import safetensors
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            f"the folder {folder.name!r} has no *.safetensors",
+            hint="save the model with safe_serialization; pickled weights are never loaded",
+        )
+    weights: dict[str, np.ndarray[Any, Any]] = {}
+    for file in files:
+        try:
+            for name, tensor in safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]:
+                weights[name] = _float16(name, tensor)
+        except safetensors.SafetensorError as error:
+            raise ModelError(
+                f"{file.name} is damaged: {error}", hint="fetch or save the model again"
+            ) from error
+    return weights
+
+
+def _float16(name: str, tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    kind, raw = tensor["dtype"], tensor["data"]
+    if kind == "BF16":  # NumPy has no bfloat16: it is the upper half of a float32
+        wide = np.frombuffer(raw, dtype=np.uint16).astype(np.uint32) << 16
+        values = wide.view(np.float32)
+    elif kind in _FLOATS:
+        values = np.frombuffer(raw, dtype=_FLOATS[kind])
+    else:
+        raise ModelError(
+            f"the weight {name!r} is stored as {kind}",
+            hint="only float16, bfloat16 and float32 weights are supported",
+        )
+    return values.astype(np.float16).reshape(tensor["shape"])
+
+
+@dataclass(frozen=True)
+class _Shape:
+    hidden: int
+    heads: int
+    kv_heads: int
+    head: int
+    layers: int
+    epsilon: float
+    theta: float
+
+
+def _shape(config: Mapping[str, Any]) -> _Shape:
+    heads = config["num_attention_heads"]
+    rope = config.get("rope_parameters") or {}
+    return _Shape(
+        hidden=config["hidden_size"],
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads", heads),
+        head=config.get("head_dim") or config["hidden_size"] // heads,
+        layers=config["num_hidden_layers"],
+        epsilon=config["rms_norm_eps"],
+        theta=float(rope.get("rope_theta") or config.get("rope_theta", 10_000.0)),
+    )
+
+
+def build(
+    config: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray[Any, Any]],
+    *,
+    given_bias: bool = False,
+) -> Any:
+    """The stateful decoder graph that the engine's paged attention knows how to take over.
+
+    Inputs: input_ids, attention_mask, position_ids (batch, tokens) int64; beam_idx (batch) int32.
+    With `given_bias`, attention_bias (1, 1, tokens, all) float32 takes the place of the mask, so
+    that the caller says who sees whom. Output: logits (batch, tokens, vocabulary) float32.
+    """
+    import openvino
+    from openvino import opset13 as ov
+
+    graph = _Graph(_shape(config), weights, ov)
+    ids = graph.parameter("input_ids", [-1, -1], "i64")
+    if given_bias:
+        bias = graph.parameter("attention_bias", [1, 1, -1, -1], "f32")
+    else:
+        mask = graph.parameter("attention_mask", [-1, -1], "i64")
+    positions = graph.parameter("position_ids", [-1, -1], "i64")
+    beams = graph.parameter("beam_idx", [-1], "i32")
+    embedding = graph.weight("model.embed_tokens.weight")
+    hidden = ov.gather(embedding, ov.convert(ids, "i32"), graph.number(0, "i32"))
+    rotation = graph.rotation(positions)
+    if not given_bias:
+        bias = graph.causal_bias(mask, positions)
+    batch = ov.gather(ov.shape_of(ids, "i64"), graph.numbers([0]), graph.number(0))
+    for layer in range(graph.shape.layers):
+        hidden = graph.layer(layer, hidden, rotation, bias, beams, batch)
+    hidden = graph.norm(hidden, "model.norm.weight")
+    head = graph.weight("lm_head.weight") if "lm_head.weight" in weights else embedding
+    logits = ov.result(ov.matmul(hidden, head, False, True))
+    logits.output(0).get_tensor().set_names({"logits"})
+    return openvino.Model([logits], graph.sinks, graph.parameters, "decoder")
+
+
+class _Graph:
+    """The pieces of a decoder layer; holds what is shared while the graph is put together."""
+
+    def __init__(self, shape: _Shape, weights: Mapping[str, np.ndarray[Any, Any]], ov: Any) -> None:
+        self.shape = shape
+        self.weights = weights
+        self.ov = ov
+        self.parameters: list[Any] = []
+        self.sinks: list[Any] = []
+
+    def parameter(self, name: str, shape: list[int], kind: str) -> Any:
+        node = self.ov.parameter(shape, _TYPES[kind], name)
+        node.set_friendly_name(name)  # the paged-attention pass looks inputs up by this name
+        node.output(0).get_tensor().set_names({name})
+        self.parameters.append(node)
+        return node
+
+    def number(self, value: float, kind: str = "i64") -> Any:
+        return self.ov.constant(value, dtype=_TYPES[kind])
+
+    def numbers(self, values: list[int]) -> Any:
+        return self.ov.constant(np.array(values, dtype=np.int64))
+
+    def weight(self, name: str) -> Any:
+        try:
+            node = self.ov.constant(self.weights[name])
+        except KeyError:
+            raise ModelError(
+                f"the weights have no {name!r}",
+                hint="is this a complete causal language model?",
+            ) from None
+        node.set_friendly_name(name)
+        return self.ov.convert(node, "f32")
+
+    def linear(self, x: Any, name: str) -> Any:
+        y = self.ov.matmul(x, self.weight(f"{name}.weight"), False, True)
+        if f"{name}.bias" in self.weights:
+            y = self.ov.add(y, self.weight(f"{name}.bias"))
+        return y
+
+    def norm(self, x: Any, name: str) -> Any:
+        ov = self.ov
+        square = ov.power(x, self.number(2.0, "f32"))
+        mean = ov.reduce_mean(square, self.numbers([-1]), True)
+        root = ov.sqrt(ov.add(mean, self.number(self.shape.epsilon, "f32")))
+        scaled = ov.multiply(x, ov.divide(self.number(1.0, "f32"), root))
+        return ov.multiply(self.weight(name), scaled)
+
+    def rotation(self, positions: Any) -> tuple[Any, Any]:
+        """Cosine and sine of each position's angles, (batch, 1, tokens, head)."""
+        ov, half = self.ov, self.shape.head // 2
+        angles = self.shape.theta ** -(np.arange(half, dtype=np.float64) / half)
+        inverse = ov.constant(angles.astype(np.float32).reshape(1, 1, half))
+        column = ov.unsqueeze(ov.convert(positions, "f32"), self.numbers([2]))
+        turned = ov.multiply(column, inverse)
+        both = ov.concat([turned, turned], -1)
+        one = self.numbers([1])
+        return ov.unsqueeze(ov.cos(both), one), ov.unsqueeze(ov.sin(both), one)
+
+    def rotate(self, x: Any, rotation: tuple[Any, Any]) -> Any:
+        ov, half = self.ov, self.shape.head // 2
+        step, axis = self.numbers([1]), self.numbers([3])
+        end = self.numbers([np.iinfo(np.int64).max])
+        first = ov.slice(x, self.numbers([0]), self.numbers([half]), step, axis)
+        second = ov.slice(x, self.numbers([half]), end, step, axis)
+        turned = ov.concat([ov.multiply(second, self.number(-1.0, "f32")), first], -1)
+        return ov.add(ov.multiply(x, rotation[0]), ov.multiply(turned, rotation[1]))
+
+    def causal_bias(self, mask: Any, positions: Any) -> Any:
+        """0 where a token may look, a large negative number elsewhere: (batch, 1, tokens, all)."""
+        ov = self.ov
+        length = ov.gather(ov.shape_of(mask, "i64"), self.number(1), self.number(0))
+        places = ov.range(self.number(0), length, self.number(1), "i64")
+        seen = ov.less_equal(places, ov.unsqueeze(positions, self.numbers([1, 3])))
+        real = ov.not_equal(ov.unsqueeze(mask, self.numbers([1, 2])), self.number(0))
+        allowed = ov.logical_and(seen, real)
+        return ov.select(allowed, self.number(0.0, "f32"), self.number(-65504.0, "f32"))
+
+    def heads(self, x: Any, count: int) -> Any:
+        ov = self.ov
+        split = ov.reshape(x, self.numbers([0, 0, count, self.shape.head]), True)
+        return ov.transpose(split, self.numbers([0, 2, 1, 3]))
+
+    def remember(self, name: str, new: Any, beams: Any, batch: Any) -> Any:
+        """Past and new keys (or values), (batch, kv_heads, all, head); the past is a state."""
+        ov, shape = self.ov, self.shape
+        sizes = [batch, self.numbers([shape.kv_heads]), self.numbers([0])]
+        empty = ov.broadcast(
+            self.number(0.0, "f32"), ov.concat([*sizes, self.numbers([shape.head])], 0)
+        )
+        state = _state(name, [-1, shape.kv_heads, -1, shape.head])
+        past = ov.read_value(empty, state)
+        ordered = ov.gather(past, beams, self.number(0))
+        everything = ov.concat([ordered, new], 2)
+        self.sinks.append(ov.assign(everything, state))
+        return everything
+
+    def repeat(self, x: Any) -> Any:
+        """Key-value heads repeated for the query heads that share them."""
+        ov, shape = self.ov, self.shape
+        groups = shape.heads // shape.kv_heads
+        if groups == 1:
+            return x
+        wide = ov.unsqueeze(x, self.numbers([2]))
+        copies = ov.broadcast(wide, self.numbers([1, 1, groups, 1, 1]), None, "BIDIRECTIONAL")
+        return ov.reshape(copies, self.numbers([0, shape.heads, -1, shape.head]), True)
+
+    def attention(
+        self, layer: int, x: Any, rotation: Any, bias: Any, places: tuple[Any, Any]
+    ) -> Any:
+        ov, shape, name = self.ov, self.shape, f"model.layers.{layer}.self_attn"
+        query = self.rotate(self.heads(self.linear(x, f"{name}.q_proj"), shape.heads), rotation)
+        key = self.rotate(self.heads(self.linear(x, f"{name}.k_proj"), shape.kv_heads), rotation)
+        value = self.heads(self.linear(x, f"{name}.v_proj"), shape.kv_heads)
+        keys = self.remember(f"past_key_values.{layer}.keypresent.{layer}.key", key, *places)
+        values = self.remember(
+            f"past_key_values.{layer}.valuepresent.{layer}.value", value, *places
+        )
+        mixed = ov.scaled_dot_product_attention(
+            query, self.repeat(keys), self.repeat(values), bias, causal=False
+        )
+        merged = ov.reshape(
+            ov.transpose(mixed, self.numbers([0, 2, 1, 3])),
+            self.numbers([0, 0, shape.heads * shape.head]),
+            True,
+        )
+        return self.linear(merged, f"{name}.o_proj")
+
+    def layer(self, index: int, x: Any, rotation: Any, bias: Any, beams: Any, batch: Any) -> Any:
+        ov, name = self.ov, f"model.layers.{index}"
+        normed = self.norm(x, f"{name}.input_layernorm.weight")
+        x = ov.add(x, self.attention(index, normed, rotation, bias, (beams, batch)))
+        normed = self.norm(x, f"{name}.post_attention_layernorm.weight")
+        gate = ov.swish(self.linear(normed, f"{name}.mlp.gate_proj"))
+        wide = ov.multiply(gate, self.linear(normed, f"{name}.mlp.up_proj"))
+        return ov.add(x, self.linear(wide, f"{name}.mlp.down_proj"))
+
+
+def _state(name: str, shape: list[int]) -> Any:
+    import openvino
+    from openvino.op.util import Variable, VariableInfo
+
+    info = VariableInfo()
+    info.variable_id = name
+    info.data_type = openvino.Type.f32
+    info.data_shape = openvino.PartialShape(shape)
+    return Variable(info)
+
+
+_FLOATS: Mapping[str, Any] = {"F16": np.float16, "F32": np.float32}
+_TYPES: Mapping[str, Any] = {"i32": np.int32, "i64": np.int64, "f32": np.float32}

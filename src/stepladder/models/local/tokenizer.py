@@ -1,0 +1,99 @@
+"""Messages to token ids and back. The engines and the trainer all render through this one place,
+so that what was trained is what is served.
+"""  # noqa: D205
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ...core import Message
+from ...errors import ModelError
+from ...registry import need
+
+__all__ = ["LocalTokenizer", "load_tokenizer"]
+
+
+@dataclass(frozen=True)
+class LocalTokenizer:
+    """A model's tokenizer and chat template. Ids are Python ints."""
+
+    tokenizer: Any
+    eos_id: int
+    pad_id: int
+    context_tokens: int
+    special_tokens: tuple[str, ...] = ()
+
+    def chat_ids(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True
+    ) -> list[int]:
+        """The ids of a conversation in the model's own chat format."""
+        texts = [_text(message) for message in messages]
+        hostile = any(special in text for special in self.special_tokens for text in texts)
+        marks = [f"\ue000{index}\ue001" for index in range(len(texts))] if hostile else texts
+        turns = [{"role": m.role, "content": c} for m, c in zip(messages, marks, strict=True)]
+        rendered = self.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+        return self._join(rendered, marks, texts) if hostile else self.encode(rendered)
+
+    def _join(self, rendered: str, marks: Sequence[str], texts: Sequence[str]) -> list[int]:
+        """Ids in which a special token's *name* inside a message stays plain text.
+
+        Otherwise an input that says "<|im_end|>" could end its own turn and speak as another role.
+        """
+        ids: list[int] = []
+        for mark, text in zip(marks, texts, strict=True):
+            before, _, rendered = rendered.partition(mark)
+            ids += self.encode(before)
+            ids += self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
+                "input_ids"
+            ]
+        return ids + self.encode(rendered)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of text; the names of special tokens become those tokens."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, without special tokens."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+@lru_cache(maxsize=8)
+def load_tokenizer(folder: Path) -> LocalTokenizer:
+    """The tokenizer in a Hugging Face folder; code that comes with a model is never run."""
+    transformers = need("transformers", extra="local", what="a local model")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(folder), trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"the tokenizer in {folder.name!r} cannot be loaded: {error}",
+            hint="the folder needs tokenizer.json and tokenizer_config.json",
+        ) from error
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            f"the model in {folder.name!r} has no chat template",
+            hint="use an instruction-tuned model, or add a chat_template to tokenizer_config.json",
+        )
+    limit = tokenizer.model_max_length
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    special = tuple(sorted(tokenizer.get_added_vocab()))
+    return LocalTokenizer(tokenizer, tokenizer.eos_token_id, pad, min(limit, 1 << 20), special)
+
+
+def _text(message: Message) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    other = [part.kind for part in message.content if part.kind != "text"]
+    if other:
+        raise ModelError(
+            f"a local text model cannot read {other[0]!r} parts",
+            hint="give text, or a model that takes them",
+        )
+    return "".join(part.text for part in message.content)

@@ -1,0 +1,112 @@
+"""The path that runs anywhere: transformers, left-padded batches, any model, CPU or GPU.
+
+Slower than the OpenVINO engine on a CPU and without constrained decoding. The GPU branch has not
+been run on a GPU.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core import Request
+from ...errors import ModelError
+from ...registry import need
+from .openvino_engine import Generated
+
+__all__ = ["TransformersEngine"]
+
+
+class TransformersEngine:
+    """One loaded model; `exact` computes in float32, else in bfloat16."""
+
+    def __init__(
+        self, folder: Path, *, eos_id: int, pad_id: int, exact: bool = False, batch: int = 16
+    ) -> None:
+        torch = need("torch", extra="train", what="the transformers engine")
+        transformers = need("transformers", extra="local", what="a local model")
+        self._torch = torch
+        self._eos_id = eos_id
+        self._pad_id = pad_id
+        self._batch = batch
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=torch.float32 if exact else torch.bfloat16,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+        ).to(self._device)
+        self._model.eval()
+
+    def run(
+        self, prompts: Sequence[Sequence[int]], requests: Sequence[Request]
+    ) -> Iterator[tuple[int, Generated]]:
+        """Each answer, with the index of its prompt; requests of similar length go together."""
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        for start in range(0, len(order), self._batch):
+            chosen = order[start : start + self._batch]
+            for request in (requests[index] for index in chosen):
+                _refuse_what_it_cannot(request)
+            yield from zip(
+                chosen,
+                self._generate([prompts[i] for i in chosen], [requests[i] for i in chosen]),
+                strict=True,
+            )
+
+    def _generate(
+        self, prompts: Sequence[Sequence[int]], requests: Sequence[Request]
+    ) -> list[Generated]:
+        torch = self._torch
+        started = time.perf_counter()
+        longest = max(map(len, prompts))
+        ids = [[self._pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+        mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        torch.manual_seed(requests[0].seed)
+        temperature = requests[0].temperature
+        sampling: dict[str, Any] = {"do_sample": False}
+        if temperature > 0:
+            sampling = {"do_sample": True, "temperature": temperature}
+        with torch.inference_mode():
+            result = self._model.generate(
+                torch.tensor(ids, device=self._device),
+                attention_mask=torch.tensor(mask, device=self._device),
+                max_new_tokens=max(request.max_output_tokens for request in requests),
+                eos_token_id=self._eos_id,
+                pad_token_id=self._pad_id,
+                return_dict_in_generate=True,
+                output_logits=True,
+                **sampling,
+            )
+        seconds = time.perf_counter() - started
+        new = result.sequences[:, longest:].tolist()
+        logs = torch.stack([torch.log_softmax(x.float(), -1) for x in result.logits], dim=1)
+        return [
+            self._finish(row, logs[place], requests[place], seconds, seconds / len(new))
+            for place, row in enumerate(new)
+        ]
+
+    def _finish(
+        self, ids: list[int], logs: Any, request: Request, seconds: float, share: float
+    ) -> Generated:
+        ids = ids[: request.max_output_tokens]
+        stopped = self._eos_id in ids
+        used = ids[: ids.index(self._eos_id) + 1] if stopped else ids
+        logprob = float(sum(logs[place, token].item() for place, token in enumerate(used)))
+        kept = tuple(used[:-1] if stopped else used)
+        return Generated(kept, logprob, "stop" if stopped else "length", seconds, share)
+
+
+def _refuse_what_it_cannot(request: Request) -> None:
+    if request.schema is not None or request.choices:
+        raise ModelError(
+            "this model runs through transformers here, which cannot constrain its answers",
+            hint="set constrained = false under [steps.prompt], or use a Llama-family model on CPU",
+        )
+    if request.stop:
+        raise ModelError(
+            "this model runs through transformers here, which does not take stop strings",
+            hint="leave `stop` out",
+        )
