@@ -31,7 +31,7 @@ class DiffLine:
 
 @dataclass(frozen=True)
 class Change:
-    """One field that differs, in short, and line by line where it is a long text."""
+    """One field that differs, in short, and line by line where a long text became another."""
 
     field: str
     before: str
@@ -93,9 +93,9 @@ def as_text(value: Json) -> str:
 
 def _change(name: str, old: Any, new: Any) -> Change:
     before, after = _brief(old), _brief(new)
-    if not (_is_long(old) or _is_long(new)):
+    if _empty(old) or _empty(new) or not (_is_long(old) or _is_long(new)):
         return Change(name, before, after)
-    texts = ["" if _empty(value) else _cut(as_text(value)) for value in (old, new)]
+    texts = [_cut(as_text(value)) for value in (old, new)]
     marked = difflib.ndiff(texts[0].splitlines(), texts[1].splitlines())
     lines = tuple(DiffLine(line[0], line[2:]) for line in marked if line[0] in "+- ")
     return Change(name, before, after, lines)

@@ -5,10 +5,11 @@ Plain data, drawn by the script in the page; every chart has a table beside it t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from ..core import Decision, Json, LearningPoint, Task, Trial
-from .spec import ROW, Spec, colours, layer, names, number, plain_rule, tip
+from ..core import Decision, LearningPoint, Task, Trial
+from .spec import ROW, Spec, colours, layer, log_number, names, number, plain_rule, tip
 from .verdict import confirmation_of
 from .words import dollars, duration, finite, key_of, name_of, percent, points, tokens
 
@@ -109,7 +110,7 @@ def frontier(decision: Decision, task: Task) -> Spec | None:
     costs = [float(getattr(trial.evaluation, field)) for trial in known]
     positive = [cost for cost in costs if cost > 0]
     wide = bool(positive) and max(positive) > 20 * min(positive)
-    edge = min(positive) / 3 if wide else 0.0  # free ones stand at the left edge of a log scale
+    edge = min(positive) / 4 if wide else 0.0  # free ones stand at the left edge of a log scale
     say = {"dollars_per_1000": dollars, "p50_seconds": duration}.get(field, tokens)
     rows = [
         {**_bar(trial, decision), "cost": max(cost, edge), "paid": say(cost)}
@@ -117,11 +118,14 @@ def frontier(decision: Decision, task: Task) -> Spec | None:
     ]
     best = _undominated([row for row in rows if row["state"] != "stopped early"])
     form = "$~g" if field == "dollars_per_1000" else "~g"
-    scale: dict[str, Json] = {"type": "log"} if wide else {"zero": True}
-    x, y = number("cost", words, form, **scale), number("score", task.metric.name, ".0%")
+    x, y = number("cost", words, form, zero=True), number("score", task.metric.name, ".0%")
+    if wide:
+        x = log_number("cost", words, form, [edge, *positive])
     colour = colours("state", STATES[:3], PAINTS[:3])
     line = {"type": "line", "interpolate": "step-after", "color": "@faint", "strokeWidth": 1.5}
-    text = {"type": "text", "align": "right", "dx": -8, "dy": -10, "limit": 180, "color": "@ink"}
+    text = {"type": "text", "dy": -10, "limit": 180, "color": "@ink"}
+    said = {"x": x, "y": y, "text": {"field": "name"}}
+    left, right = _halves(_apart(best), wide)
     return {
         "height": 340,
         "layer": [
@@ -131,7 +135,8 @@ def frontier(decision: Decision, task: Task) -> Spec | None:
                   "y2": {"field": "high"}, "color": colour}, rows),
             layer(DOT, {"x": x, "y": y, "color": colour,
                         "tooltip": tip("name", "said", "paid", "state")}, rows),
-            layer(text, {"x": x, "y": y, "text": {"field": "name"}}, _apart(best)),
+            layer({**text, "align": "left", "dx": 8}, said, left),
+            layer({**text, "align": "right", "dx": -8}, said, right),
         ],
     }  # fmt: skip
 
@@ -201,6 +206,16 @@ def _apart(rows: Sequence[Spec]) -> list[Spec]:
         if all(abs((row["score"] or 0.0) - (each["score"] or 0.0)) > 0.04 for each in kept):
             kept.append(row)
     return kept
+
+
+def _halves(rows: Sequence[Spec], wide: bool) -> tuple[list[Spec], list[Spec]]:
+    """The rows of the left and of the right half, whose names go to the right and to the left."""
+    places = [math.log(row["cost"]) if wide else row["cost"] for row in rows]
+    middle = (min(places) + max(places)) / 2 if places else 0.0
+    sides: tuple[list[Spec], list[Spec]] = ([], [])
+    for row, place in zip(rows, places, strict=True):
+        sides[place > middle].append(row)
+    return sides
 
 
 def _thinned(curve: Sequence[LearningPoint]) -> Sequence[LearningPoint]:

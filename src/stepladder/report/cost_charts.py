@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..core import Decision, Ownership, Task
-from .money import cost_lines, crossings
-from .spec import ROW, Spec, layer, names, number, plain_rule, tip
+from .money import break_evens, cost_lines
+from .spec import ROW, Spec, layer, log_number, names, number, plain_rule, tip
 from .words import count, dollars, finite, who_of
 
 __all__ = ["cost_curve", "sensitivity"]
@@ -13,7 +13,7 @@ __all__ = ["cost_curve", "sensitivity"]
 def cost_curve(decision: Decision, task: Task) -> Spec | None:
     """Dollars a month over volume, both on log scales, with the user's volume and break-even."""
     lines, volume = cost_lines(decision), task.economics.requests_per_month
-    rows = [
+    rows: list[Spec] = [
         {"name": line.name, "volume": at, "cost": cost, "said": f"{dollars(cost)} a month"}
         for line in lines
         for at, cost in line.points
@@ -22,17 +22,13 @@ def cost_curve(decision: Decision, task: Task) -> Spec | None:
     if not rows or not volume:
         return None
     marks = [
-        {
-            "volume": each.volume,
-            "cost": each.dollars,
-            "name": each.after,
-            "said": f"cheaper than {each.before} from {count(each.volume)} requests a month",
-        }
-        for each in crossings(lines)
+        {"volume": each.volume, "cost": each.dollars, "name": each.cheaper,
+         "said": f"costs less than {each.dearer} from {count(each.volume)} requests a month on"}
+        for each in break_evens(lines, volume)
         if each.dollars > 0
-    ]
-    x = number("volume", "requests per month", "~s", type="log", nice=False)
-    y = number("cost", "dollars per month", "$~s", type="log")
+    ]  # fmt: skip
+    x = log_number("volume", "requests per month", "~s", [row["volume"] for row in rows])
+    y = log_number("cost", "dollars per month", "$~s", [row["cost"] for row in rows])
     colour = {
         "field": "name",
         "type": "nominal",

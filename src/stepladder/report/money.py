@@ -1,4 +1,4 @@
-"""Costs over volume, for looking at: the curves of `ownership.py`, and where the cheapest changes.
+"""Costs over volume, for looking at: the curves of `ownership.py`, and where two of them meet.
 
 Nothing is priced here. A candidate whose curve is empty has an unknown price and is not drawn.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from ..core import Decision
 from .words import key_of, who_of
 
-__all__ = ["CostLine", "Crossing", "cheapest_at", "cost_lines", "crossings"]
+__all__ = ["BreakEven", "CostLine", "break_evens", "cost_lines", "never_crossed"]
 
 MOST_LINES = 7
 
@@ -34,12 +34,12 @@ class CostLine:
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """From `volume` requests a month on, `after` is cheaper than `before`."""
+class BreakEven:
+    """From `volume` requests a month on, `cheaper` costs less than `dearer`: there, `dollars`."""
 
     volume: float
-    before: str
-    after: str
+    cheaper: str
+    dearer: str
     dollars: float
 
 
@@ -58,27 +58,39 @@ def cost_lines(decision: Decision) -> tuple[CostLine, ...]:
     )
 
 
-def cheapest_at(lines: Sequence[CostLine], volume: float) -> CostLine | None:
-    """The line that costs least at a volume."""
-    return min(lines, key=lambda line: line.at(volume), default=None)
+def break_evens(lines: Sequence[CostLine], volume: float) -> tuple[BreakEven, ...]:
+    """Where the chosen line (else the cheapest at `volume`) crosses the others, by volume."""
+    one = _reference(lines, volume)
+    found = [] if one is None else [
+        crossing for other in lines if other is not one for crossing in _crossings(one, other)
+    ]  # fmt: skip
+    return tuple(sorted(found, key=lambda each: each.volume))
 
 
-def crossings(lines: Sequence[CostLine]) -> tuple[Crossing, ...]:
-    """Where the cheapest line changes, from low to high volume."""
-    volumes = sorted({volume for line in lines for volume, _ in line.points})
-    found: list[Crossing] = []
-    now = cheapest_at(lines, volumes[0]) if volumes else None
+def never_crossed(lines: Sequence[CostLine], volume: float) -> tuple[list[str], list[str]]:
+    """Who costs more, and who less, than the reference line at every volume drawn."""
+    one = _reference(lines, volume)
+    dearer: list[str] = []
+    cheaper: list[str] = []
+    for other in lines:
+        if one is not None and other is not one and not _crossings(one, other):
+            (cheaper if other.at(volume) < one.at(volume) else dearer).append(other.name)
+    return dearer, cheaper
+
+
+def _reference(lines: Sequence[CostLine], volume: float) -> CostLine | None:
+    chosen = [line for line in lines if line.chosen]
+    return chosen[0] if chosen else min(lines, key=lambda line: line.at(volume), default=None)
+
+
+def _crossings(one: CostLine, other: CostLine) -> list[BreakEven]:
+    volumes = sorted({volume for volume, _ in (*one.points, *other.points)})
+    found = []
     for left, right in pairwise(volumes):
-        then = cheapest_at(lines, right)
-        if now is None or then is None or then.at(right) >= now.at(right):
+        before, after = other.at(left) - one.at(left), other.at(right) - one.at(right)
+        if before * after >= 0:  # touching is not crossing
             continue
-        where = _meeting(now, then, left, right)
-        found.append(Crossing(where, now.name, then.name, then.at(where)))
-        now = then
-    return tuple(found)
-
-
-def _meeting(one: CostLine, other: CostLine, left: float, right: float) -> float:
-    """Where two lines meet between two volumes, straight in between."""
-    before, after = other.at(left) - one.at(left), other.at(right) - one.at(right)
-    return left if before <= 0 else left + (right - left) * before / (before - after)
+        where = left + (right - left) * before / (before - after)
+        names = (one.name, other.name) if after > 0 else (other.name, one.name)
+        found.append(BreakEven(where, *names, one.at(where)))
+    return found

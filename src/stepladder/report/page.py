@@ -84,7 +84,11 @@ def ladder_view(decision: Decision) -> View:
 def gains_view(decision: Decision) -> list[View]:
     """Every paired comparison as a row."""
     return [
-        {"name": name_of(trial.candidate), **_gain_row(trial.gain)}
+        {
+            "name": name_of(trial.candidate),
+            **_gain_row(trial.gain),
+            "against": _against(trial, decision),
+        }
         for trial in decision.trials
         if trial.gain is not None
     ]
@@ -201,15 +205,21 @@ def _gain_row(gain: Gain) -> View:
     else:
         meaning = "cannot tell"
     return {
-        "against": gain.against,
         "difference": points(gain.difference),
         "interval": points_interval(gain),
         "level": percent(1 - gain.alpha, 0),
-        "p": p_value(gain.p_value),
+        "p": p_value(gain.p_value).removeprefix("p = ").removeprefix("p "),
         "n": count(gain.n),
         "method": gain.method,
         "meaning": meaning,
     }
+
+
+def _against(trial: Trial, decision: Decision) -> str:
+    before = baseline_of(trial, decision)
+    if before is None:
+        return trial.gain.against if trial.gain else ""
+    return name_of(before.candidate)
 
 
 def _slices(trial: Trial | None) -> View | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core import Decision, Ownership, Task
 from .charts import frontier_measure
-from .money import cheapest_at, cost_lines, crossings
+from .money import break_evens, cost_lines, never_crossed
 from .verdict import best_trial, owner_of
 from .words import (
     count,
@@ -43,6 +43,11 @@ def frontier_view(decision: Decision) -> View:
     return {
         "words": words,
         "missing": listing(missing) if missing else None,
+        "free": listing(
+            name_of(trial.candidate)
+            for trial in decision.trials
+            if getattr(trial.evaluation, field) == 0
+        ),
         "instead": field != "dollars_per_1000",
     }
 
@@ -77,28 +82,29 @@ def costs_view(decision: Decision, task: Task) -> View:
     volume = economics.requests_per_month
     lines = cost_lines(decision)
     drawn = {line.name for line in lines}
-    cheapest = cheapest_at(lines, volume) if volume else None
-    own = owner_of(decision, best_trial(decision))
+    never = never_crossed(lines, volume) if volume else ([], [])
+    best = owner_of(decision, best_trial(decision))
     assumed = dict.fromkeys(text for each in decision.ownership for text in each.assumptions)
     return {
         "rows": [
-            {**_own_row(each), "chosen": key_of(each) == chosen} for each in decision.ownership
+            {**_own_row(own, task), "chosen": key_of(own) == chosen} for own in decision.ownership
         ],
         "volume": f"{count(volume)} requests a month" if volume else None,
         "months": f"{economics.months:g} months",
-        "crossings": [
-            f"From {count(each.volume)} requests a month on, {each.after} is cheaper to own than "
-            f"{each.before} ({dollars(each.dollars)} a month there)."
-            for each in crossings(lines)
+        "break_evens": [
+            f"{each.cheaper} costs less to own than {each.dearer} from {count(each.volume)} "
+            f"requests a month on ({dollars(each.dollars)} a month there)."
+            for each in (break_evens(lines, volume) if volume else ())
         ],
-        "cheapest": cheapest.name if cheapest else None,
+        "dearer": listing(never[0]),
+        "cheaper": listing(never[1]),
         "undrawn": listing(
             name
             for each in decision.ownership
             if (name := who_of(each.step, each.name)) not in drawn
         ),
         "errors": any(each.error_dollars_per_month is not None for each in decision.ownership),
-        "sensitivity": _sensitivity(own),
+        "sensitivity": _sensitivity(best),
         "assumptions": list(assumed),
         "economics": _economics(task),
     }  # fmt: skip
@@ -181,8 +187,10 @@ def _opening(each: Any) -> View:
     }
 
 
-def _own_row(own: Ownership) -> View:
+def _own_row(own: Ownership, task: Task) -> View:
     total = own.total_dollars_per_month
+    missing = dollars(None) if total is None else "none"
+    worth_unknown = task.economics.dollars_per_success is None
     return {
         "name": who_of(own.step, own.name),
         "build": dollars(own.build_dollars),
@@ -191,11 +199,19 @@ def _own_row(own: Ownership) -> View:
         "errors": dollars(own.error_dollars_per_month),
         "total": dollars(total[1]) if total else dollars(None),
         "range": f"{dollars(total[0])} to {dollars(total[2])}" if total else "",
-        "extra": dollars(own.dollars_per_extra_success),
-        "roi": percent(own.roi, 0),
-        "break_even": count(own.break_even_requests_per_month),
+        "extra": _or(own.dollars_per_extra_success, dollars, missing),
+        "roi": _or(own.roi, _whole_percent, dollars(None) if worth_unknown else missing),
+        "break_even": _or(own.break_even_requests_per_month, count, missing),
         "best": percent(own.probability_best, 0),
     }
+
+
+def _whole_percent(value: float | None) -> str:
+    return percent(value, 0)
+
+
+def _or(value: float | None, words: Callable[[float | None], str], missing: str) -> str:
+    return missing if value is None else words(value)
 
 
 def _sensitivity(own: Ownership | None) -> list[View]:

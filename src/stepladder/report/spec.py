@@ -6,12 +6,13 @@ have their own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from ..core import Json
 
-__all__ = ["ROW", "Spec", "colours", "layer", "names", "number", "plain_rule", "tip"]
+__all__ = ["ROW", "Spec", "colours", "layer", "log_number", "names", "number", "plain_rule", "tip"]
 
 Spec = dict[str, Any]
 ROW = 24  # pixels per line of a chart with named lines
@@ -21,13 +22,27 @@ _TITLES = {"said": "value", "paid": "cost", "at": "step", "volume": "requests pe
 
 def number(field: str, title: str | None = None, form: str = "~g", **scale: Json) -> Spec:
     """A quantitative axis."""
-    axis: Spec = {"format": form, "tickCount": 6}
     return {
         "field": field,
         "type": "quantitative",
         "title": title,
-        "axis": axis,
-        "scale": {"zero": False, **scale} if scale.get("type") != "log" else scale,
+        "axis": {"format": form, "tickCount": 6},
+        "scale": {"zero": False, **scale},
+    }
+
+
+def log_number(field: str, title: str, form: str, values: Sequence[float]) -> Spec:
+    """A logarithmic axis around these values, all above zero, with lines at round numbers only."""
+    low, high = min(values) / 1.25, max(values) * 1.25
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 2, 5) if last - first < 3 else (1,)
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "axis": {"format": form, "values": [tick for tick in ticks if low <= tick <= high]},
+        "scale": {"type": "log", "domain": [low, high], "nice": False},
     }
 
 

@@ -10,14 +10,19 @@
     return (name) => style.getPropertyValue("--" + name).trim();
   }
 
-  /* "@accent" becomes the page's colour of that name; data is left as it is. */
-  function painted(value, colour) {
+  /* "@accent" becomes the page's colour of that name; data is left as it is. On a narrow screen
+     there are fewer ticks, and named lines have their name above them instead of beside. */
+  function painted(value, colour, narrow) {
     if (typeof value === "string") return value[0] === "@" ? colour(value.slice(1)) : value;
-    if (Array.isArray(value)) return value.map((each) => painted(each, colour));
+    if (Array.isArray(value)) return value.map((each) => painted(each, colour, narrow));
     if (value === null || typeof value !== "object") return value;
     const copy = {};
     for (const [key, each] of Object.entries(value)) {
-      copy[key] = key === "data" ? each : painted(each, colour);
+      copy[key] = key === "data" ? each : painted(each, colour, narrow);
+    }
+    if (narrow && copy.tickCount) copy.tickCount = 3;
+    if (narrow && copy.labelLimit) {
+      Object.assign(copy, { labelLimit: 320, labelAlign: "left", labelPadding: -2, labelOffset: -13, grid: false, zindex: 1 });
     }
     return copy;
   }
@@ -30,8 +35,7 @@
       font: getComputedStyle(document.body).fontFamily,
       view: { stroke: null },
       axis: { ...text, gridColor: colour("line"), domainColor: colour("line"), tickColor: colour("line") },
-      axisY: narrow ? { labelLimit: 120 } : {},
-      legend: { ...text, labelLimit: narrow ? 140 : 240, columns: narrow ? 1 : 0, symbolStrokeWidth: 2 },
+      legend: { ...text, labelLimit: narrow ? 130 : 240, columns: narrow ? 2 : 0, symbolStrokeWidth: 2 },
       range: { category: colour("series").split(",").map((each) => each.trim()) },
       text: { fontSize: 12 },
     };
@@ -41,14 +45,13 @@
     const wide = host.clientWidth;
     if (!wide) return;
     const colour = colours(), narrow = wide < 520;
-    const spec = painted(charts[host.dataset.chart], colour);
+    const spec = painted(charts[host.dataset.chart], colour, narrow);
     spec.width = wide;
     spec.autosize = { type: "fit", contains: "padding" };
     spec.config = theme(colour, narrow);
-    if (spec.height === undefined) spec.height = 300;
-    if (narrow && spec.encoding && spec.encoding.y && spec.encoding.y.axis) spec.encoding.y.axis.labelLimit = 120;
+    if (narrow && host.dataset.lines) spec.height *= 1.6;
     /* With "fit" the height holds the axes and the legend too, so they get room of their own. */
-    spec.height += narrow ? 130 : 76;
+    spec.height += narrow ? 100 : 76;
     try {
       const parsed = vega.parse(vegaLite.compile(spec).spec, {}, { ast: true });
       const view = new vega.View(parsed, { expr: vega.expressionInterpreter, renderer: "svg", logLevel: vega.Warn });
