@@ -42,18 +42,21 @@ def evolve(
         ModelError: the reflecting model failed.
     """
     gepa = need("gepa", extra="prompt-search", what="step 'prompt' with search = 'gepa'")
-    adapter = _Adapter(search, start)
+    adapter, reflection = _Adapter(search, start), _Reflection(search)
     result = gepa.optimize(
         seed_candidate={_COMPONENT: start.solver.instructions},
         trainset=list(learn),
         valset=list(judge),
         adapter=adapter,
-        reflection_lm=_Reflection(search),
+        reflection_lm=reflection,
         max_metric_calls=max_answers,
+        stop_callbacks=[lambda state: reflection.failure is not None],
         logger=_Log(search),
         seed=search.task.seed,
         raise_on_exception=True,
     )
+    if reflection.failure is not None:  # gepa logs what its model raises, and would go on
+        raise reflection.failure
     wording = result.best_candidate[_COMPONENT]
     why = f"wording evolved by gepa, best of {result.num_candidates} on {len(judge)} train examples"
     changes = {**start.variant.changes, "instructions": wording}
@@ -125,6 +128,7 @@ class _Reflection:
 
     def __init__(self, search: Search) -> None:
         self._search = search
+        self.failure: ModelError | None = None
 
     def __call__(self, prompt: str | list[dict[str, Any]]) -> str:
         name = self._search.task.prompt_model or ""
@@ -133,10 +137,11 @@ class _Reflection:
         began = time.perf_counter()
         response = dict(self._search.workshop.model(name).generate([request]))[0]
         if response.error is not None:
-            raise ModelError(
+            self.failure = ModelError(
                 f"prompt_model {name!r} failed while rewriting the prompt: {response.error}",
                 hint="check prompt_model in task.toml, or use search = 'built-in'",
             )
+            raise self.failure
         used = (response.usage.input_tokens or 0) + (response.usage.output_tokens or 0)
         self._search.effort += Effort(1, used, time.perf_counter() - began)
         return response.text

@@ -59,7 +59,7 @@ def _by_one_standard_error(ladder: Sequence[Measured]) -> tuple[Measured, str]:
     best = max(ladder, key=lambda one: (aggregate(one.counts), -one.k))
     for one in ladder:
         gain, error = paired_gain(best.counts, one.counts)
-        if one is best or gain <= error:
+        if one is best or gain <= error + 1e-9:  # a single pair that differs gains its error
             break
     if one is ladder[0] and one is best:
         return best, "no larger k scored higher"
