@@ -38,7 +38,7 @@ def test_all_near_pairs_and_no_others_are_found() -> None:
     assert len(expected) > 250
     found = {(i, j) for i, j, _ in near_pairs(texts)}
     assert found <= expected
-    # each pair is missed with probability 0.002 by design, more in very short texts
+    # each pair is missed with probability 0.0007 by design, more in very short texts
     assert len(found) >= 0.99 * len(expected)
 
 
