@@ -59,14 +59,15 @@ def test_without_a_price_for_cached_tokens_they_cost_as_much_as_others():
 
 def test_a_star_stands_for_the_rest_of_the_name_and_an_exact_name_wins():
     family = TokenPrice("x:ft:*", 5.0, 5.0, **READ)
-    narrow = TokenPrice("x:ft:one*", 6.0, 6.0, **READ)
+    narrow = TokenPrice("x:ft:one:*", 6.0, 6.0, **READ)
     exact = TokenPrice("x:ft:one:a", 7.0, 7.0, **READ)
-    prices = Prices(TODAY, (exact, family, narrow))
+    short = TokenPrice("x:ft:one:", 8.0, 8.0, **READ)
+    prices = Prices(TODAY, (exact, family, narrow, short))
     paid = {
         name: dollars(Usage(name, 1_000_000, 0), prices, NOWHERE)
-        for name in ("x:ft:two:b", "x:ft:one:b", "x:ft:one:a", "x:f")
+        for name in ("x:ft:two:b", "x:ft:one:b", "x:ft:one:a", "x:ft:one:", "x:f")
     }
-    assert paid == {"x:ft:two:b": 5.0, "x:ft:one:b": 6.0, "x:ft:one:a": 7.0, "x:f": None}
+    assert list(paid.values()) == [5.0, 6.0, 7.0, 8.0, None]
 
 
 def test_local_calls_are_priced_by_their_share_of_the_machine():

@@ -88,6 +88,8 @@ def test_a_local_candidate_pays_for_whole_machines_around_the_clock():
     (found,) = own([local()], task(), PRICES)
     assert found.run_dollars_per_month == pytest.approx(730 * 0.10, rel=0.01)
     assert any("1 x box, paid around the clock, 1.9% busy" in text for text in found.assumptions)
+    idle = replace(KNOWN, requests_per_month=0)
+    assert own([local()], task(idle), PRICES)[0].run_dollars_per_month == pytest.approx(73)
     many = replace(KNOWN, requests_per_month=10_000_000)
     (found,) = own([local()], task(many), PRICES)
     machines = math.ceil(10_000_000 * 0.5 / 3600 / (730 * math.sqrt(0.3 * 0.7)))
@@ -221,9 +223,18 @@ def test_shared_circumstances_make_a_sure_difference_sure():
     assert (cheap.probability_best, dear.probability_best) == (1.0, 0.0)
 
 
+def test_true_scores_are_drawn_apart():
+    """Two coins of one half: the dear one is the cheapest that meets when only it lands well."""
+    cheap, dear = own(
+        [hosted("mine", right=80), hosted("yours", dollars=0.01, right=80)], task(), PRICES
+    )
+    assert cheap.probability_best == pytest.approx(0.5, abs=0.05)
+    assert dear.probability_best == pytest.approx(0.25, abs=0.05)
+
+
 def test_too_slow_or_stopped_candidates_are_not_in_the_race():
     slow = hosted("prompt", p95_seconds=9.0)
-    stopped = replace(hosted("few_shot"), stopped_early="behind the leader")
+    stopped = replace(hosted("few_shot", p95_seconds=1.0), stopped_early="behind the leader")
     quick = hosted("fine_tune", dollars=0.01, p95_seconds=1.0)
     hurried = replace(task(), target=Target(0.8, p95_seconds=2.0))
     found = own([slow, stopped, quick], hurried, PRICES)

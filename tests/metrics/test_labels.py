@@ -65,7 +65,7 @@ def test_an_answer_that_came_with_an_error_is_wrong_whatever_it_says():
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(rows)
 def test_macro_f1_is_that_of_sklearn_over_the_labels_in_use(pairs):
     used = sorted({label for pair in pairs for label in pair if label in LABELS})
@@ -75,7 +75,7 @@ def test_macro_f1_is_that_of_sklearn_over_the_labels_in_use(pairs):
     assert ours == pytest.approx(theirs)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(LABELS), min_size=1))
 def test_perfect_answers_score_one(labels):
     pairs = [(label, Output(label)) for label in labels]
