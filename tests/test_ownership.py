@@ -114,6 +114,7 @@ def test_prices_drift_over_the_horizon_and_stay_at_their_median():
 def test_training_time_is_priced_by_the_machine_when_the_step_gives_no_dollars():
     trained = local(build=None, build_seconds=7200)
     assert costs_of(trained, task(), PRICES).build_dollars == pytest.approx(0.20)
+    assert costs_of(local(build=None), task(), PRICES).build_dollars == 0
     unpriced = hosted(build=None, build_seconds=60, build_calls=10)
     assert math.isnan(costs_of(unpriced, task(), PRICES).build_dollars)
 
@@ -230,6 +231,16 @@ def test_true_scores_are_drawn_apart():
     )
     assert cheap.probability_best == pytest.approx(0.5, abs=0.05)
     assert dear.probability_best == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_score_that_is_no_count_of_right_answers_is_drawn_from_its_interval():
+    one = hosted(right=80)
+    rows = tuple(replace(row, counts=(("all", 1.6, 2.0),)) for row in one.evaluation.rows)
+    ratio = replace(one, evaluation=replace(one.evaluation, rows=rows, low=0.7, high=0.9))
+    assert own([ratio], task(), PRICES)[0].probability_best == pytest.approx(0.5, abs=0.03)
+    one_deviation_down = 0.8 - (0.9 - 0.7) / 2 / 1.96
+    lower = own([ratio], task(target=one_deviation_down), PRICES)[0]
+    assert lower.probability_best == pytest.approx(0.841, abs=0.03)
 
 
 def test_too_slow_or_stopped_candidates_are_not_in_the_race():

@@ -109,8 +109,8 @@ def _functions(path: Path, changed: int) -> Mapping[str, Callable[..., Any]]:
     """Everything the file defines; `changed` makes an edited file load again."""
     module_name = f"stepladder_own_{sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise TaskError(f"{path.name} cannot be loaded", hint="it must be a Python file")
+    assert spec is not None  # a path that ends in .py has a loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickle look modules up by name
     try:
