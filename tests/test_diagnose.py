@@ -144,6 +144,18 @@ def test_advice_leaves_out_what_is_rare_and_starts_with_what_is_common():
     assert advice(Diagnosis(n=10), EVENTS) == ()
 
 
+def test_advice_speaks_of_this_task():
+    form = Diagnosis({"did not parse": 3}, n=3)
+    shaped = task("extraction", "micro_f1", schema=SCHEMA)
+    told = [advice(form, each)[0][1] for each in (INTENT, shaped, EVENTS)]
+    assert [text.partition("constrain the answer to ")[2] for text in told] == [
+        "the 2 labels",
+        "the schema",
+        "a JSON schema, which the task lacks",
+    ]
+    assert "above 50" in advice(Diagnosis({"cut off": 3}, n=3), NOTE)[0][1]
+
+
 def test_consistent_mix_ups_are_named_and_scattered_ones_are_not():
     often = Diagnosis({"wrong label": 20}, (("refund", "card lost", 9),), 100)
     assert "'refund' as 'card lost' (9)" in advice(often, INTENT)[0][1]

@@ -237,12 +237,8 @@ def break_even(one: Costs, other: Costs, economics: Economics, prices: Prices) -
         return None
     if not dearer.size:
         return 0.0
-    low, high = float(grid[dearer[-1]]), float(grid[dearer[-1] + 1])
-    while high - low > max(0.5, 1e-6 * high):
-        middle = (low + high) / 2
-        still = excess(np.array([middle]))[0] > 1e-9
-        low, high = (middle, high) if still else (low, middle)
-    return high
+    between = np.linspace(grid[dearer[-1]], grid[dearer[-1] + 1], 1001)
+    return float(between[np.flatnonzero(excess(between) > 1e-9)[-1] + 1])
 
 
 def or_nan(value: float | None) -> float:

@@ -89,6 +89,7 @@ def advice(diagnosis: Diagnosis, task: Task) -> tuple[tuple[str, str], ...]:
     The step is one that can mend this kind, or "" where no step can.
     """
     failures = sum(diagnosis.kinds.values())
+    facts = {"form": _form(task), "limit": task.max_output_tokens}
     told = []
     for kind, times in diagnosis.kinds.items():
         if times < WORTH_ADVICE * failures:
@@ -97,11 +98,18 @@ def advice(diagnosis: Diagnosis, task: Task) -> tuple[tuple[str, str], ...]:
         if kind == "wrong label":
             told += [(step, f"{share}; {what}") for step, what in _about_labels(diagnosis, times)]
         else:
-            told += [(step, f"{share}; {what}") for step, what in _REMEDIES.get(kind, ())]
+            remedies = _REMEDIES.get(kind, ())
+            told += [(step, f"{share}; {what.format(**facts)}") for step, what in remedies]
     return tuple(told)
 
 
-_FORM = (("prompt", "constrain the answer to the task's labels or schema"),)
+def _form(task: Task) -> str:
+    if task.labels:
+        return f"the {len(task.labels)} labels"
+    return "the schema" if task.schema is not None else "a JSON schema, which the task lacks"
+
+
+_FORM = (("prompt", "constrain the answer to {form}"),)
 _CONTENT = (
     ("few_shot", "show examples of the cases that go wrong"),
     ("fine_tune", "train on the labels if examples in the prompt do not settle it"),
@@ -109,7 +117,7 @@ _CONTENT = (
 _REMEDIES: Mapping[str, Sequence[tuple[str, str]]] = {
     "call failed": (("", "see the errors of the rows; no step mends a failing service"),),
     "empty": (("prompt", "ask for an answer in every case, and say what to write if unsure"),),
-    "cut off": (("prompt", "raise max_output_tokens in task.toml, or ask for a shorter answer"),),
+    "cut off": (("prompt", "raise max_output_tokens above {limit}, or ask for a shorter answer"),),
     "did not parse": _FORM,
     "does not fit the schema": _FORM,
     "label outside the set": _FORM,

@@ -78,7 +78,9 @@ def own(
         for costs, racing in zip(every, in_race, strict=True)
         if racing and costs.score >= task.target.score
     )
-    field = _Field(task, prices, world_at(task.economics, prices), rivals, _floor(every), labels)
+    middle = world_at(task.economics, prices)
+    cheapest = _cheapest(rivals, task, middle, 0)
+    field = _Field(task, prices, middle, rivals, cheapest, _floor(every), labels)
     world = _draw(field, seed)
     scores = [_scores(costs, seed) for costs in every]
     totals = [
@@ -100,6 +102,7 @@ class _Field:
     prices: Prices
     middle: World
     rivals: tuple[Costs, ...]  # those that meet the target, in the order of the ladder
+    cheapest: Costs | None  # of the rivals, at medians
     floor: Costs
     labels: int | None
 
@@ -283,12 +286,12 @@ def _stated(costs: Costs, field: _Field, parts: Monthly) -> Iterator[str]:
 
 def _turning(costs: Costs, field: _Field) -> Iterator[str]:
     """For the cheapest at medians: the drivers whose range has an end where another is."""
-    if _cheapest(field, field.middle, 0) is not costs:
+    if costs is not field.cheapest:
         return
     for name, words in DRIVERS.items():
         world = _world_with(field, name)
         for draw, end in ((0, "low"), (1, "high")):
-            other = _cheapest(field, world, draw)
+            other = _cheapest(field.rivals, field.task, world, draw)
             if other is not None and other is not costs:
                 yield (
                     f"the choice hangs on {words}: at the {end} end of the range "
@@ -296,10 +299,10 @@ def _turning(costs: Costs, field: _Field) -> Iterator[str]:
                 )
 
 
-def _cheapest(field: _Field, world: World, draw: int) -> Costs | None:
-    totals = [monthly(each, field.task.economics, world).total[draw] for each in field.rivals]
+def _cheapest(rivals: Sequence[Costs], task: Task, world: World, draw: int) -> Costs | None:
+    totals = [float(monthly(each, task.economics, world).total[draw]) for each in rivals]
     known = [(total, index) for index, total in enumerate(totals) if not math.isnan(total)]
-    return field.rivals[min(known)[1]] if known else None
+    return rivals[min(known)[1]] if known else None
 
 
 def _one(values: Floats) -> float:
