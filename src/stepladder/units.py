@@ -116,9 +116,11 @@ def weighted_scores(
     """The score under each row of weights; the last weight is of a unit that scores `added`."""
     total = units.denominators.sum(axis=0)
     extra = weight[:, -1:] * (units.typical * total / total.sum()).astype(np.float32)
-    top = weight[:, :-1] @ units.numerators.astype(np.float32) + np.float32(added) * extra
-    bottom = weight[:, :-1] @ units.denominators.astype(np.float32) + extra
-    return np.asarray((top / bottom).mean(axis=1), dtype=np.float32)
+    both = np.hstack([units.numerators, units.denominators]).astype(np.float32)
+    sums = weight[:, :-1] @ both  # one pass over the weights, which are what is large
+    top, bottom = np.hsplit(sums, 2)
+    scores = (top + np.float32(added) * extra) / (bottom + extra)
+    return np.asarray(scores.mean(axis=1), dtype=np.float32)
 
 
 def draws_for(alpha: float) -> int:
