@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..core import Decision, Ownership, Task
 from .money import break_evens, cost_lines
 from .spec import ROW, Spec, layer, log_number, names, number, plain_rule, tip
-from .words import count, dollars, finite, who_of
+from .words import about, dollars, finite, who_of
 
 __all__ = ["cost_curve", "sensitivity"]
 
@@ -23,7 +23,7 @@ def cost_curve(decision: Decision, task: Task) -> Spec | None:
         return None
     marks = [
         {"volume": each.volume, "cost": each.dollars, "name": each.cheaper,
-         "said": f"costs less than {each.dearer} from {count(each.volume)} requests a month on"}
+         "said": f"costs less than {each.dearer} from {about(each.volume)} requests a month on"}
         for each in break_evens(lines, volume)
         if each.dollars > 0
     ]  # fmt: skip

@@ -65,7 +65,7 @@ class LiveLadder:
         self._clock = clock
         self._lock = RLock()  # events may come from worker threads while the screen refreshes
         self._lines: dict[tuple[str, str], _Line] = {}
-        self._step = ""
+        self._step, self._place = "", "starting"
         self._notes: list[str] = []
         self._live: Live | None = None
         self._started = clock()
@@ -108,8 +108,8 @@ class LiveLadder:
         self._step = str(fields.get("step", ""))
         line = self._line(fields, status="building")
         line.text = _estimate(fields)
-        place = f"{fields.get('index', '?')}/{fields.get('total', '?')}"
-        return f"[{self._elapsed()}] step {place} {self._step}: {line.text}"
+        self._place = f"step {fields.get('index', '?')} of {fields.get('total', '?')}"
+        return f"[{self._elapsed()}] {self._place}, {self._step}: {line.text}"
 
     def _on_skipped(self, fields: Fields) -> str:
         line = self._line(fields, status="skipped")
@@ -136,9 +136,15 @@ class LiveLadder:
         return ""
 
     def _on_rows(self, fields: Fields) -> str:
-        line = self._line(fields, status="running")
+        line = self._line(fields)
+        if line.status == "sealed":  # what is seen of the test does not replace what dev said
+            said = f"{count(fields.get('done'))}/{count(fields.get('planned'))}"
+            line.text = f"sealed test: {said}, {_clock(fields.get('seconds_left'))} left"
+            return self._sparsely(line, line.text)
+        line.status = "running"
         line.facts |= fields
-        return self._sparsely(line, f"{_progress(line)}, {_score(line.facts)}, {_left(line)} left")
+        left = _clock(fields.get("seconds_left"))
+        return self._sparsely(line, f"{_progress(line)}, {_score(line.facts)}, {left} left")
 
     def _on_eliminated(self, fields: Fields) -> str:
         line = self._line(fields, status="stopped")
@@ -179,25 +185,36 @@ class LiveLadder:
         with self._lock:
             table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=True)
             table.add_column("ladder", ratio=1, no_wrap=True, overflow="ellipsis")
-            for heading in ("done", "left", "score", "p50 / p95", "$/1,000"):
-                table.add_column(heading, justify="right", no_wrap=True)
+            for heading, width in _COLUMNS.items():
+                table.add_column(heading, justify="right", no_wrap=True, min_width=width)
             for line in self._shown():
                 table.add_row(*_row(line))
-            notes = [Text(note, "dim", no_wrap=True, overflow="ellipsis") for note in self._notes]
-            under = [Text(line.text, "dim", no_wrap=True, overflow="ellipsis")
-                     for line in self._busy() if line.text]  # fmt: skip
-            clock = Text(f"{self._elapsed()} so far; Ctrl-C stops, the same command goes on", "dim")
-            return Group(table, *under[-2:], *notes, clock)
+            skipped = [f"- {line.step}: skipped, {line.text}" for line in self._skipped()]
+            busy = [line.text for line in self._busy() if line.text]
+            under = [Text(text, "dim", no_wrap=True, overflow="ellipsis")
+                     for text in (*skipped, *busy[-2:], *self._notes)]  # fmt: skip
+            clock = Text(
+                f"{self._place}, {self._elapsed()} so far; Ctrl-C stops, the same command goes on",
+                "dim",
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+            return Group(table, *under, clock)
 
     def _shown(self) -> list[_Line]:
         """The best of each finished step, all of the running one; as many as the screen holds."""
         shown: list[_Line] = []
         for step in dict.fromkeys(line.step for line in self._lines.values()):
             mine = [line for line in self._lines.values() if line.step == step]
+            if mine[0].status == "skipped":
+                continue
             named = [line for line in mine if line.name] or mine
             shown += named if step == self._step else [max(named, key=_rank)]
         room = max(4, self.console.size.height - 8)
         return shown[-room:]
+
+    def _skipped(self) -> list[_Line]:
+        return [line for line in self._lines.values() if line.status == "skipped"]
 
     def _busy(self) -> list[_Line]:
         busy = ("building", "training", "sealed", "confirmed", "rejected")
@@ -219,15 +236,13 @@ class LiveLadder:
         return f"[{self._elapsed()}] {_who(line)}: {text}"
 
     def _elapsed(self) -> str:
-        whole = int(self._clock() - self._started)
-        hours, rest = divmod(whole, 3600)
-        minutes, seconds = divmod(rest, 60)
-        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        return _clock(self._clock() - self._started)
 
 
+_COLUMNS = {"done": 7, "left": 5, "score": 17, "p50 / p95": 13, "$/1,000": 7}  # least widths
 _MARKS = {
     "waiting": (" ", ""), "building": ("…", "cyan"), "training": ("…", "cyan"),
-    "running": (">", "cyan"), "done": ("✓", ""), "stopped": ("✗", "dim"), "skipped": ("-", "dim"),
+    "running": (">", "cyan"), "done": ("✓", ""), "stopped": ("✗", "dim"),
     "sealed": ("◆", "cyan"), "confirmed": ("★", "bold green"), "rejected": ("◇", "yellow"),
 }  # fmt: skip
 
@@ -236,15 +251,14 @@ def _row(line: _Line) -> tuple[Text, ...]:
     mark, style = _MARKS[line.status]
     facts = line.facts
     name = Text(f"{mark} {_who(line)}", style=style)
-    if line.status == "skipped":
-        return (name.append(f": {line.text}"),)
     score = Text("")
     if finite(facts.get("score")) is not None:
         score = Text(_score(facts), style=style)
     money = dollars(facts.get("dollars_per_1000")) if facts.get("score") is not None else ""
     times = facts.get("p50_seconds"), facts.get("p95_seconds")
     speed = latency(*times) if any(each is not None for each in times) else ""
-    left = _left(line) if line.status in ("running", "training") else ""
+    busy = line.status in ("running", "training")
+    left = _clock(facts.get("seconds_left")) if busy else ""
     return name, Text(_progress(line)), Text(left), score, Text(speed), Text(money)
 
 
@@ -264,9 +278,13 @@ def _progress(line: _Line) -> str:
     return f"{count(done)}/{count(planned)}" if planned else count(done)
 
 
-def _left(line: _Line) -> str:
-    seconds = line.facts.get("seconds_left")
-    return duration(seconds) if seconds is not None else "?"
+def _clock(seconds: float | None) -> str:
+    """A stretch of time as on a clock, 2:15 or 1:02:15, because it must not change its width."""
+    if seconds is None or finite(seconds) is None:
+        return "?"
+    hours, rest = divmod(int(max(0.0, seconds)), 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
 def _score(facts: Fields) -> str:

@@ -11,6 +11,7 @@ from .charts import frontier_measure
 from .money import break_evens, cost_lines, never_crossed
 from .verdict import best_trial, owner_of
 from .words import (
+    about,
     count,
     dollars,
     duration,
@@ -92,7 +93,7 @@ def costs_view(decision: Decision, task: Task) -> View:
         "volume": f"{count(volume)} requests a month" if volume else None,
         "months": f"{economics.months:g} months",
         "break_evens": [
-            f"{each.cheaper} costs less to own than {each.dearer} from {count(each.volume)} "
+            f"{each.cheaper} costs less to own than {each.dearer} from {about(each.volume)} "
             f"requests a month on ({dollars(each.dollars)} a month there)."
             for each in (break_evens(lines, volume) if volume else ())
         ],

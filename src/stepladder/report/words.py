@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from ..core import Candidate, Gain, Ownership, Trial
 
 __all__ = [
+    "about",
     "count",
     "dollars",
     "duration",
@@ -125,6 +126,12 @@ def count(value: float | None) -> str:
     """A whole number with thousands marked: '12,345'."""
     number = finite(value)
     return UNKNOWN if number is None else f"{number:,.0f}"
+
+
+def about(value: float | None) -> str:
+    """A computed number to two digits that matter: 'about 860,000'."""
+    number = finite(value)
+    return UNKNOWN if number is None else f"about {count(float(f'{number:.2g}'))}"
 
 
 def tokens(value: float | None) -> str:
