@@ -132,6 +132,8 @@ k = [4, 8]
         ("[data]", "[data]\nfractions = [0.6, 0.2, 0.1]", "task.toml:17", "0.9", "0.2]"),
         ("[data]", "[data]\nfractions = [0.8, 0.2, 0.0]", "task.toml:17", "above 0", "0.2]"),
         ("[data]", '[data]\ntrain = "a.csv"', "task.toml:16", "exclude", "examples"),
+        ("[data]", f"[data]\nsha256 = {{b = '{'0' * 64}'}}", "task.toml:16", "'b'", "examples"),
+        ("[data]", "[data]\nsha256 = {b = 'x'}", "task.toml:17", "sha256.b", ""),
         ("[data]", "[data]\nlimit = 0", "task.toml:17", "greater than 0", "limit = "),
         ("[data]", "[data]\ninput = []", "task.toml:17", "at least 1", "input = "),
         ("[target]", '[steps.fewshot]\n[target]', "task.toml:13", "'fewshot'", "'few_shot'"),

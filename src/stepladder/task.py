@@ -256,7 +256,7 @@ def _labels_from(path: Path, door: _Door) -> list[str] | dict[str, str]:
     try:
         text = path.read_text("utf-8-sig")
         if path.suffix != ".json":
-            return [line.strip() for line in text.splitlines() if line.strip()]
+            return [line.strip() for line in text.split("\n") if line.strip()]
         labels = json.loads(text)
     except ValueError as error:
         raise TaskError(f"{path.name}: {error}", hint="save it as UTF-8 text") from error

@@ -95,6 +95,9 @@ class DataTable(Table):
             )
         if self.examples is None and len(own) < 3:
             raise ValueError("give 'examples' (split here), or all of 'train', 'dev' and 'test'")
+        files = {self.examples, self.train, self.dev, self.test}
+        if unused := self.sha256.keys() - files:
+            raise ValueError(f"sha256 names {min(unused)!r}, which is none of the files")
         return self
 
 

@@ -80,6 +80,19 @@ def test_gemini_functions_are_called_and_answered() -> None:
     assert expected == [{"name": "w", "arguments": {"city": "Paris"}}]
 
 
+def test_gemini_says_what_is_wrong() -> None:
+    for row, said in [
+        ({"contents": []}, "list of turns"),
+        ({"contents": [{"role": "user"}]}, "turn 1 needs 'parts'"),
+        ({"contents": [{"role": "robot", "parts": [{"text": "a"}]}]}, "'robot'"),
+        ({"contents": [{"parts": [{"smell": 1}]}]}, "unknown form"),
+        ({"contents": [USER], "completions": [{"score": 1}]}, "'completion'"),
+        ({"contents": [USER], "systemInstruction": 3}, "systemInstruction needs"),
+    ]:
+        with pytest.raises(Malformed, match=said):
+            from_gemini(row)
+
+
 def test_gemini_preference_and_reinforcement_rows() -> None:
     bad = {"score": 0, "completion": {"role": "model", "parts": [{"text": "bad"}]}}
     good = {"score": 1, "completion": {"role": "model", "parts": [{"text": "good"}]}}
@@ -114,6 +127,27 @@ def test_openai_rows() -> None:
         ),
     )
     assert (expected, rest) == ("A cat.", {"n": 1})
+
+
+def test_openai_files_and_tool_texts() -> None:
+    turns = [
+        {"role": "user", "content": [
+            {"type": "file", "file": {"file_id": "file-1", "filename": "a.pdf"}},
+            {"type": "text", "text": "Read."},
+        ]},
+        {"role": "tool", "tool_call_id": "gone", "content": [{"type": "text", "text": "20 C"}]},
+        {"role": "assistant", "content": [
+            {"type": "text", "text": "It"}, {"type": "text", "text": " is."},
+        ]},
+    ]  # fmt: skip
+    answered, expected, _ = from_openai({"messages": turns})
+    file = Part("document", uri="file-1", media_type="application/pdf")
+    result = Part("text", '{"name": "function", "response": "20 C"}', media_type=RESULT)
+    assert answered == (
+        Message("user", (file, Part("text", "Read."))),
+        Message("user", (result,)),
+    )
+    assert expected == "It is."
 
 
 def test_openai_calls_old_and_new() -> None:

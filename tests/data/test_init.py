@@ -67,6 +67,36 @@ def test_many_labels_go_to_a_file_of_their_own(tmp_path: Path) -> None:
     assert len(load_task(decided(report.folder)).labels) == 40
 
 
+def test_columns_that_cannot_serve_are_not_taken(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"w {k}", "label": "ab"[k % 2], "uid": k // 2, "customer": k % 3}
+        for k in range(40)
+    ]
+    report = init_task("t", lines(tmp_path / "a.jsonl", rows), tmp_path)
+    source = load_task(decided(report.folder)).data
+    assert (source.id, source.group) == (None, None)
+    assert not {"data.id", "data.group"} & {guess.key for guess in report.guesses}
+
+
+def test_labels_that_do_not_fit_a_line_stay_in_the_task_file(tmp_path: Path) -> None:
+    rows = [{"text": f"w {k}", "label": f"label\n{k % 25}"} for k in range(100)]
+    report = init_task("t", lines(tmp_path / "a.jsonl", rows), tmp_path)
+    assert "labels.txt" not in report.files
+    assert "label\n24" in load_task(decided(report.folder)).labels
+
+
+def test_rows_that_lack_their_answer_are_told(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": None}] * 3
+    with pytest.raises(TaskError, match="3 examples cannot be used"):
+        init_task("t", lines(tmp_path / "a.jsonl", rows), tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_message(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", [{"text": "a", "label": "b"}] * 3)
+    with pytest.raises(StoreError, match="cannot be made"):
+        init_task("t", path, path)
+
+
 def test_records_become_an_extraction_with_a_schema(tmp_path: Path) -> None:
     rows = [
         {"id": str(k), "input": f"text {k}", "output": {"drug": ["x"], "n": k}, "meta": {"pmid": k}}

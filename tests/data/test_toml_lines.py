@@ -11,6 +11,11 @@ from stepladder.data.toml_lines import line_of, lines_of
 
 VALUES = st.sampled_from(
     [
+        '"""\\\\"""',
+        '"""a\\\n  b """""',
+        "[\n  '''\n ] ''',\n]",
+        '""',
+        '[{ a = "]" },\n { a = "\\"[" }]',
         "1",
         '"# not [a] comment = 1"',
         "'it [is] = so'",
@@ -44,3 +49,8 @@ def test_what_has_no_line_is_found_above() -> None:
     assert line_of(lines, ("a", "b", "c", 3)) == 2
     assert line_of(lines, ("a", "z")) == 1
     assert line_of(lines, ("y",)) is None
+
+
+def test_a_list_of_very_many_lines_is_scanned_once() -> None:
+    text = "labels = [\n" + '  "x",\n' * 100_000 + "]\nlast = 1\n"
+    assert lines_of(text)[("last",)] == 100_003

@@ -88,9 +88,11 @@ def format_of(path: Path) -> str:
     """Which format a file has, by its suffix and, for JSON lines, by its first row."""
     form = SUFFIXES.get(path.suffix.lower())
     if form is None:
+        array = path.suffix.lower() == ".json"
+        listed = "write one object a line into a file that ends in .jsonl; or " if array else ""
         raise TaskError(
             f"the format of {path.name!r} cannot be told from its name",
-            hint=f"give it as [data] format (one of {', '.join(FORMATS)}), or rename the file to "
+            hint=f"{listed}give it as [data] format (one of {', '.join(FORMATS)}), or rename the file to "
             f"end in one of {' '.join(SUFFIXES)}",
         )
     if form != "jsonl":

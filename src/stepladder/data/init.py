@@ -11,7 +11,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -43,6 +43,8 @@ ENOUGH = 100_000  # rows looked at
 FEW_ROWS = 12  # below this, whether answers repeat says little
 MOST_LABELS = 500
 LABEL_LENGTH = 80  # characters; a longer answer is not a label
+LABELS_IN_TASK_FILE = 20
+FEW_GROUPS = 5  # fewer cannot be spread over three sets
 PER_LABEL = 2.5  # answers repeat at least this often, on average, when they are labels
 
 
@@ -115,8 +117,9 @@ class Look:
 
     @property
     def labels_apart(self) -> bool:
-        """Whether there are too many labels to be read inside task.toml."""
-        return len(self.labels) > 20
+        """Whether the labels go to a file: many, and each on a line as it is."""
+        on_a_line = all(x.strip() == x and "\n" not in x for x in self.labels)
+        return len(self.labels) > LABELS_IN_TASK_FILE and on_a_line
 
 
 def look_at(path: Path) -> Look:
@@ -130,6 +133,7 @@ def look_at(path: Path) -> Look:
         if problems.kept:
             raise as_error(problems.kept, problems.total)
         raise TaskError(f"{path.name!r} has no examples", hint="one example a row or line")
+    columns, guesses = _without_useless(columns, guesses, examples)
     kind, reason = _kind(examples)
     answers = [
         _parsed(e.expected) if kind in {"extraction", "calls"} else e.expected for e in examples
@@ -146,6 +150,20 @@ def look_at(path: Path) -> Look:
         Guess("target.score", None, score_reason),
     )
     return Look(examples, columns, kind, instructions, metric, labels, schema, score, guesses)
+
+
+def _without_useless(
+    columns: DataSource, guesses: tuple[Guess, ...], examples: Sequence[Example]
+) -> tuple[DataSource, tuple[Guess, ...]]:
+    """The columns less a group with too few values, and an id that is not one."""
+    useless = []
+    if len({example.group for example in examples}) < FEW_GROUPS:
+        columns = replace(columns, group=None)
+        useless.append("data.group")
+    if len({example.id for example in examples}) < len(examples):
+        columns = replace(columns, id=None)
+        useless.append("data.id")
+    return columns, tuple(guess for guess in guesses if guess.key not in useless)
 
 
 METRICS: dict[Kind, tuple[str, str]] = {

@@ -15,19 +15,12 @@ KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 DOTTED = rf"{KEY}(?:\s*\.\s*{KEY})*"
 TABLE = re.compile(rf"\s*\[\[?\s*({DOTTED})\s*\]\]?")
 ASSIGNMENT = re.compile(rf"\s*({DOTTED})\s*=\s*(.*)")
-# pieces of a value that may hide brackets: strings of all four kinds, and comments; a multi-line
-# string that is not closed yet counts as an open bracket
-HIDING = re.compile(
-    r"""
-      ["]{3} (?:[^\\]|\\.)*? ["]{3}
-    | [']{3} .*? [']{3}
-    | (?P<open> ["]{3} | [']{3} )
-    | " (?:[^"\\\n]|\\.)* "
-    | ' [^'\n]* '
-    | [#] [^\n]*
-    """,
-    re.DOTALL | re.VERBOSE,
-)
+# what may open or close in a value; strings and comments on one line hide the brackets in them
+TOKEN = re.compile(r"""["]{3}|[']{3}|"(?:[^"\\]|\\.)*"|'[^']*'|[#].*|[\[\]{}]""")
+CLOSING = {
+    '"' * 3: re.compile(r'(?<!\\)(?:\\\\)*"{3,5}'),  # quotes that no backslash takes away
+    "'" * 3: re.compile(r"'{3,5}"),
+}
 
 Path = tuple[str, ...]
 
@@ -47,11 +40,11 @@ def lines_of(text: str) -> dict[Path, int]:
             found.setdefault(table, start + 1)
         elif match := ASSIGNMENT.match(line):
             path = (*table, *_names(match[1]))
-            for depth in range(len(table) + 1, len(path) + 1):
-                found.setdefault(path[:depth], start + 1)
-            value = match[2]
-            while not _whole(value) and number < len(lines):
-                value += "\n" + lines[number]
+            for end in range(len(table) + 1, len(path) + 1):
+                found.setdefault(path[:end], start + 1)
+            depth, quote = _after(match[2], 0, "")
+            while (depth or quote) and number < len(lines):
+                depth, quote = _after(lines[number], depth, quote)
                 number += 1
     return found
 
@@ -69,6 +62,18 @@ def _names(dotted: str) -> Path:
     return tuple(name.strip("\"'") for name in re.findall(KEY, dotted))
 
 
-def _whole(value: str) -> bool:
-    visible = HIDING.sub(lambda match: "[" if match["open"] else "", value)
-    return sum(visible.count(c) for c in "[{") <= sum(visible.count(c) for c in "]}")
+def _after(line: str, depth: int, quote: str) -> tuple[int, str]:
+    """How many brackets are open after `line`, and which multi-line string, if any."""
+    at = 0
+    while True:
+        if quote:
+            closing = CLOSING[quote].search(line, at)
+            if closing is None:
+                return depth, quote
+            at = closing.end()
+        token = TOKEN.search(line, at)
+        if token is None:
+            return depth, ""
+        at = token.end()
+        quote = token[0] if token[0] in CLOSING else ""
+        depth += (token[0] in "[{") - (token[0] in "]}")
