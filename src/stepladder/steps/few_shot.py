@@ -35,7 +35,8 @@ _METHODS = (*_FIXED, *_PER_INPUT)
 class FewShot:
     """Tries `methods` with each of `k` on `slice` held-out train examples; proposes `keep` methods.
 
-    No prompt is longer than `max_input_tokens` with the longest input of the slice.
+    No prompt and answer take more than `max_input_tokens`, or than the context of a model that
+    tells it, with the longest input of the slice.
     """
 
     k: tuple[int, ...] = (2, 4, 8)
@@ -142,7 +143,8 @@ class _Trying:
                 continue
             measured = [_measured(k, a, self.task, prices) for k, a in attempts.items()]
             kept, why = choose_k(measured, self.task.economics.dollars_per_success)
-            chosen.append((method, attempts[kept.k], _words(method, kept, why, without)))
+            words = _words(method, kept.k, attempts[kept.k], without)
+            chosen.append((method, attempts[kept.k], f"{words}; {why}"))
         if not chosen:
             raise NotApplicable(
                 "no demonstrations could be tried: " + "; ".join(self.cautions),
@@ -168,7 +170,7 @@ class _Trying:
             if self._too_long(solver, k):
                 self.cautions.append(
                     f"{method} was not tried with k={k}: its prompts are longer than "
-                    f"max_input_tokens = {self.step.max_input_tokens}"
+                    f"the context or max_input_tokens = {self.step.max_input_tokens} allows"
                 )
                 break
             attempts[k] = self._attempt(solver)
@@ -207,8 +209,9 @@ class _Trying:
             by_size = sorted(self.pool, key=lambda e: len(str(e.input)) + len(str(e.expected)))
             picked = tuple(by_size[-k:])
         messages = render(solver, longest.input, [(e.input, e.expected) for e in picked])
-        room = self.step.max_input_tokens - solver.max_output_tokens
-        return model.count_tokens(messages) > room
+        context = getattr(model, "context_tokens", None)  # local models tell theirs
+        most = min(self.step.max_input_tokens, context or self.step.max_input_tokens)
+        return model.count_tokens(messages) > most - solver.max_output_tokens
 
     def _attempt(self, solver: PromptSolver) -> Attempt:
         attempt = try_solver(solver, self.held, self.metric, self.workshop)
@@ -252,14 +255,17 @@ def _measured(k: int, attempt: Attempt, task: Task, prices: Prices) -> Measured:
     return Measured(k, attempt.counts, attempt.tokens_per_request, per_request)
 
 
-def _words(method: str, kept: Measured, why: str, without: Attempt) -> str:
+def _words(method: str, k: int, kept: Attempt, without: Attempt) -> str:
     gain, error = paired_gain(kept.counts, without.counts)
     extra = kept.tokens_per_request - without.tokens_per_request
     how = "picked per input" if method in _PER_INPUT else "the same for all inputs"
+    before, after = without.compute_seconds_per_request, kept.compute_seconds_per_request
+    seconds = (
+        "" if before is None or after is None else f" and {after - before:+.2f} s of computing"
+    )
     return (
-        f"{kept.k} examples by {method}, {how}: {gain:+.1%} (standard error {error:.1%}) on "
-        f"{len(kept.counts)} held-out train examples for {extra:+.0f} computed tokens per request; "
-        f"{why}"
+        f"{k} examples by {method}, {how}: {gain:+.1%} (standard error {error:.1%}) on "
+        f"{len(kept.counts)} held-out train examples for {extra:+.0f} tokens{seconds} per request"
     )
 
 

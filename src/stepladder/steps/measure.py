@@ -35,7 +35,7 @@ class Effort:
 class Attempt:
     """One solver over some train examples, in their order.
 
-    `tokens_per_request` counts what had to be computed: input that no cache held, and output.
+    `tokens_per_request` counts output and the input that no cache is known to have held.
     """
 
     solver: Solver
@@ -49,15 +49,22 @@ class Attempt:
         return aggregate(self.counts)
 
     @property
+    def readable(self) -> float:
+        """The share of answers that a value could be read from."""
+        return sum(output.value is not None for output in self.outputs) / max(1, len(self.outputs))
+
+    @property
     def tokens_per_request(self) -> float:
         used = [usage for output in self.outputs for usage in output.usage]
         fresh = sum((u.input_tokens or 0) - (u.cached_tokens or 0) for u in used)
         return (fresh + sum(u.output_tokens or 0 for u in used)) / max(1, len(self.outputs))
 
     @property
-    def input_tokens_per_request(self) -> float:
-        used = [usage.input_tokens or 0 for output in self.outputs for usage in output.usage]
-        return sum(used) / max(1, len(self.outputs))
+    def compute_seconds_per_request(self) -> float | None:
+        """The machine's busy time; None when a call did not report it."""
+        shares = [usage.compute_seconds for output in self.outputs for usage in output.usage]
+        known = [share for share in shares if share is not None]
+        return sum(known) / len(self.outputs) if known and len(known) == len(shares) else None
 
     def __add__(self, other: Attempt) -> Attempt:
         """The same solver over both sets of examples."""

@@ -83,8 +83,17 @@ def search_prompts(
 
 
 def _rank(found: Sequence[Found]) -> list[Found]:
-    """Best score first; of equals the one with fewer tokens, then the one tried first."""
-    return sorted(found, key=lambda f: (-f.attempt.score, f.attempt.tokens_per_request))
+    """Best score first; of equals the more readable, then the shorter, then the one tried first.
+
+    A small model often gets nothing right with any prompt; then a readable answer is the better
+    start for the steps that follow.
+    """
+    return sorted(found, key=_standing)
+
+
+def _standing(found: Found) -> tuple[float, float, float]:
+    attempt = found.attempt
+    return (-attempt.score, -attempt.readable, attempt.tokens_per_request)
 
 
 def _with_plain(ranked: Sequence[Found], keep: int) -> list[Found]:
