@@ -163,7 +163,7 @@ class LiveLadder:
         line = self._line(fields, status="sealed")
         line.text = (
             f"opening {fields.get('opening', '?')} of the sealed test: {count(fields.get('n'))} "
-            f"examples at alpha {fields.get('alpha', '?'):.4g}"
+            f"examples at {percent(fields.get('alpha'), 2)} of error"
         )
         return f"[{self._elapsed()}] {_who(line)}: {line.text}"
 

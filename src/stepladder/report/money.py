@@ -85,12 +85,14 @@ def _reference(lines: Sequence[CostLine], volume: float) -> CostLine | None:
 
 def _crossings(one: CostLine, other: CostLine) -> list[BreakEven]:
     volumes = sorted({volume for volume, _ in (*one.points, *other.points)})
+    apart = [(volume, other.at(volume) - one.at(volume)) for volume in volumes]
     found = []
-    for left, right in pairwise(volumes):
-        before, after = other.at(left) - one.at(left), other.at(right) - one.at(right)
-        if before * after >= 0:  # touching is not crossing
+    for (left, before), (right, after) in pairwise(each for each in apart if each[1]):
+        if before * after > 0:  # they may touch in between, but they do not cross
             continue
         where = left + (right - left) * before / (before - after)
+        touching = [volume for volume, gap in apart if left < volume < right and not gap]
         names = (one.name, other.name) if after > 0 else (other.name, one.name)
-        found.append(BreakEven(where, *names, one.at(where)))
+        at = touching[0] if touching else where
+        found.append(BreakEven(at, *names, one.at(at)))
     return found

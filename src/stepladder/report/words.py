@@ -101,8 +101,9 @@ def latency(p50: float | None, p95: float | None) -> str:
     if finite(p50) is None and finite(p95) is None:
         return UNKNOWN
     first, second = duration(p50), duration(p95)
-    if first.split(" ")[1:] == second.split(" ")[1:] and first != UNKNOWN:
-        first = first.split(" ")[0]
+    alike = first.split()[1:] == second.split()[1:]
+    if alike and len(first.split()) == 2:  # '0.41 s' beside '1.2 s'
+        first = first.split()[0]
     return f"{first} / {second}"
 
 
