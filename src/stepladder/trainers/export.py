@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..errors import ModelError
+
 __all__ = ["save_adapter", "save_merged"]
 
 
@@ -25,11 +27,11 @@ def save_adapter(model: Any, base: str, folder: Path) -> None:
     _put(scratch, folder)
 
 
-def save_merged(model: Any, base: Path, folder: Path) -> None:
-    """Write weights in float16 and every other file of the base model's folder as it is there.
+def save_merged(model: Any, base: Path, folder: Path, job: str) -> None:
+    """Write weights in float16, marked with the job's name, and the base folder's other files.
 
     float16 has three more bits of precision than bfloat16 and is what the engine computes from, so
-    that nothing is rounded twice.
+    that nothing is rounded twice. Raises ModelError when a weight does not fit into it.
     """
     import torch
     from safetensors.torch import save_file
@@ -41,7 +43,13 @@ def save_merged(model: Any, base: Path, folder: Path) -> None:
         for name, tensor in model.state_dict().items()
         if name not in tied
     }
-    save_file(weights, scratch / "model.safetensors", metadata={"format": "pt"})
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise ModelError(
+                f"the trained weight {name!r} does not fit into float16",
+                hint="lower learning_rate, or tune a model whose weights are smaller",
+            )
+    save_file(weights, scratch / "model.safetensors", metadata={"format": "pt", "job": job})
     for path in base.iterdir():
         if path.is_file() and not path.name.startswith("model") and path.suffix in _COPIED:
             shutil.copyfile(path, scratch / path.name)

@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -126,7 +127,7 @@ def _train(job: TrainingJob, folder: Path, tell: Tell) -> TrainedModel:
         if job.options.method == "lora":
             save_adapter(model, job.base, folder / "adapter")
             model = model.merge_and_unload()
-        save_merged(model, job.folder, folder / "model")
+        save_merged(model, job.folder, folder / "model", folder.name)
         merged_loss = _merged_loss(model, learner, held_out, job.options)
         cautions = (*_cautions(progress, left_out), *_merge_caution(progress, merged_loss))
         write_json(
@@ -145,13 +146,14 @@ def _open(job: TrainingJob, device: Any, longest: int) -> Any:
     import transformers
 
     try:
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            job.folder,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            local_files_only=True,
-            attn_implementation="eager" if longest <= SHORT else "sdpa",
-        )
+        with _no_chatter():
+            model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                job.folder,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                local_files_only=True,
+                attn_implementation="eager" if longest <= SHORT else "sdpa",
+            )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"cannot load {job.base!r} from {str(job.folder)!r} for training: {error}",
@@ -159,17 +161,46 @@ def _open(job: TrainingJob, device: Any, longest: int) -> Any:
         ) from error
     model.config.use_cache = False
     if job.options.method == "lora":
-        import peft
-
-        config = peft.LoraConfig(
-            task_type="CAUSAL_LM",
-            r=job.options.rank,
-            lora_alpha=job.options.alpha,
-            lora_dropout=job.options.dropout,
-            target_modules=list(job.options.target_modules) or "all-linear",
-        )
-        model = peft.get_peft_model(model, config)
+        model = _with_adapter(model, job.options)
     return model.to(device)
+
+
+def _with_adapter(model: Any, options: TrainingOptions) -> Any:
+    import peft
+
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=list(options.target_modules) or "all-linear",
+    )
+    with _no_chatter():
+        try:
+            return peft.get_peft_model(model, config)
+        except ValueError as error:  # target_modules that this model does not have
+            raise ModelError(
+                f"LoRA cannot be put on this model: {error}",
+                hint="leave target_modules out to adapt every linear layer",
+            ) from error
+
+
+@contextmanager
+def _no_chatter() -> Iterator[None]:
+    """No progress bar of another library, no warning about how two libraries call each other."""
+    from transformers.utils import logging as chatter
+
+    logging: Any = chatter  # its functions are untyped
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _device(wanted: str) -> Any:

@@ -1,0 +1,251 @@
+"""The fine-tune step with a scripted trainer: what it proposes, and when it has nothing to offer.
+
+With real training: `tests/trainers/test_step.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from step_tasks import EXTRACT, SORT, messages, reports
+
+from stepladder import registry
+from stepladder.core import Candidate, Hardware, LearningPoint, Task, Tell, Workshop
+from stepladder.errors import MissingExtra, ModelError, NotApplicable, StepladderError
+from stepladder.solvers.prompt import PromptSolver, render, render_target
+from stepladder.steps.fine_tune import FineTune
+from stepladder.testing import FakeModel
+from stepladder.trainers import TrainedModel, TrainingJob
+
+
+@dataclass
+class ScriptedTrainer:
+    """A trainer that writes down its jobs, and diverges at learning rates above `highest`."""
+
+    jobs: list[TrainingJob] = field(default_factory=list)
+    highest: float = 1.0
+    missing: bool = False
+
+    def train(self, job: TrainingJob, artifacts: Path, tell: Tell) -> TrainedModel:
+        if self.missing:
+            raise MissingExtra("fine-tuning needs 'peft'", hint="pip install 'stepladder[train]'")
+        self.jobs.append(job)
+        if job.options.learning_rate > self.highest:
+            raise ModelError("training diverged: loss nan", hint="lower learning_rate")
+        learning = (LearningPoint(0, 0.0, 3.0, 3.0), LearningPoint(9, 2.0, 0.5, 0.6, 4.0))
+        return TrainedModel("local:tuned/abc", artifacts / "abc", learning, 7.0, 1234, ("said",))
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> ScriptedTrainer:
+    scripted = ScriptedTrainer()
+    made: Callable[[str, str], Any] = lambda seam, name: lambda: scripted  # noqa: E731
+    monkeypatch.setattr("stepladder.steps.fine_tune.look_up", made)
+    return scripted
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    """The name of a model folder that holds just enough to be hashed."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(1000))
+    return f"local:{folder}"
+
+
+def workshop(tmp_path: Path, tell: Tell = lambda *_: None) -> Workshop:
+    return Workshop(lambda name: FakeModel(name=name), tmp_path / "artifacts", tell)
+
+
+def propose(step: FineTune, task: Task, tmp_path: Path, n: int = 100) -> Candidate:
+    train = messages(n) if task.kind == "classification" else reports(n)
+    (candidate,) = step.propose(task, train, None, workshop(tmp_path))
+    return candidate
+
+
+def test_the_candidate_asks_the_tuned_model_with_a_short_prompt(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    task = replace(SORT, models=(base,))
+    candidate = propose(FineTune(), task, tmp_path)
+    solver = candidate.solver
+    assert isinstance(solver, PromptSolver)
+    assert solver.model == "local:tuned/abc"
+    assert solver.demos == ()
+    said = "\n".join(str(message.content) for message in render(solver, "hello"))
+    assert "Sort the message." in said
+    assert "balance" not in said  # no labels: it has learned them
+    assert (candidate.build_seconds, candidate.build_tokens) == (7.0, 1234)
+    assert candidate.learning[-1].held_out_loss == 0.6
+    assert candidate.cautions == ("said",)
+    assert candidate.build_dollars is None
+
+
+def test_it_is_trained_on_what_it_will_be_asked(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    task = replace(EXTRACT, models=(base,))
+    candidate = propose(FineTune(), task, tmp_path, n=60)
+    job = trainer.jobs[0]
+    solver = candidate.solver
+    assert isinstance(solver, PromptSolver)
+    expected = {(render(solver, e.input), render_target(solver, e.expected)) for e in reports(60)}
+    assert set(job.train) | set(job.held_out) == expected
+    assert not set(job.train) & set(job.held_out)
+    assert len(job.held_out) == 6
+    assert json.loads(job.train[0][1])["drug"]
+
+
+def test_groups_are_not_on_both_sides(trainer: ScriptedTrainer, base: str, tmp_path: Path) -> None:
+    train = [replace(e, group=f"g{i // 5}") for i, e in enumerate(messages(100))]
+    task = replace(SORT, models=(base,))
+    list(FineTune().propose(task, train, None, workshop(tmp_path)))
+    groups = {str(e.input): e.group for e in train}
+    job = trainer.jobs[0]
+    sides = [{groups[m[-1].content] for m, _ in side} for side in (job.train, job.held_out)]
+    assert sides[1]
+    assert not sides[0] & sides[1]
+
+
+def test_what_was_chosen_for_the_user_is_said(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    task = replace(SORT, models=(base,))
+    changed = propose(FineTune(), task, tmp_path).changed
+    assert "learning rate" in changed
+    assert "epochs" in changed
+    assert "3.00 to 0.60" in changed
+    given = propose(FineTune(learning_rate=2e-4, epochs=1.5), task, tmp_path).changed
+    assert "learning rate" not in given
+    options = trainer.jobs[-1].options
+    assert (options.learning_rate, options.epochs) == (2e-4, 1.5)
+
+
+def test_fewer_examples_are_seen_more_often(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    task = replace(SORT, models=(base,))
+    for n in (20, 100, 400, 2000):
+        propose(FineTune(), task, tmp_path, n)
+    epochs = [job.options.epochs for job in trainer.jobs]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[0] > epochs[-1] >= 2
+
+
+def test_a_rate_of_ours_that_diverges_is_cut_once_and_said(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    trainer.highest = 5e-4
+    task = replace(SORT, models=(base,))
+    candidate = propose(FineTune(method="lora"), task, tmp_path)
+    first, second = (job.options.learning_rate for job in trainer.jobs)
+    assert second < first
+    assert "diverged" in candidate.cautions[0]
+
+
+def test_a_rate_of_the_users_that_diverges_is_an_error(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    task = replace(SORT, models=(base,))
+    with pytest.raises(ModelError, match="diverged"):
+        propose(FineTune(learning_rate=5.0), task, tmp_path)
+
+
+def test_the_number_of_examples_and_minutes_can_be_bounded(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    task = replace(SORT, models=(base,))
+    propose(FineTune(examples=30, minutes=2), task, tmp_path, n=100)
+    job = trainer.jobs[0]
+    assert len(job.train) == 30
+    assert job.options.max_seconds == 120
+
+
+def test_hardware_that_costs_makes_dollars_known(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    task = replace(SORT, models=(base,), hardware=Hardware(dollars_per_hour=3600.0))
+    assert propose(FineTune(), task, tmp_path).build_dollars == 7.0
+    estimate = FineTune().estimate(task, messages(100), workshop(tmp_path))
+    assert estimate.dollars == estimate.seconds
+
+
+def test_the_estimate_grows_with_data_and_keeps_to_the_minutes(base: str, tmp_path: Path) -> None:
+    task = replace(SORT, models=(base,))
+
+    def seconds(step: FineTune, n: int) -> float:
+        found = step.estimate(task, messages(n), workshop(tmp_path)).seconds
+        assert found is not None
+        return found
+
+    assert seconds(FineTune(epochs=2), 400) == pytest.approx(4 * seconds(FineTune(epochs=2), 100))
+    assert seconds(FineTune(epochs=900, minutes=1), 400) == 60
+    estimate = FineTune().estimate(task, messages(50), workshop(tmp_path))
+    assert "assumed" in estimate.note
+    assert estimate.dollars is None
+
+
+def test_the_estimate_uses_the_speed_of_earlier_trainings(base: str, tmp_path: Path) -> None:
+    task = replace(SORT, models=(base,))
+    before = FineTune(method="lora").estimate(task, messages(50), workshop(tmp_path))
+    folder = tmp_path / "artifacts" / "one"
+    folder.mkdir(parents=True)
+    facts = {"tokens": 5.0, "seconds": 5.0, "base": base, "options": {"method": "lora"}}
+    (folder / "training.json").write_text(json.dumps(facts))
+    after = FineTune(method="lora").estimate(task, messages(50), workshop(tmp_path))
+    assert "measured" in after.note
+    assert after.seconds is not None
+    assert before.seconds is not None
+    assert after.seconds > 10 * before.seconds
+
+
+@pytest.mark.parametrize(
+    ("models", "step", "n", "reason"),
+    [
+        (("gemini:flash",), FineTune(), 100, "none of the task's models is local"),
+        (("local:x",), FineTune(model="openai:gpt"), 100, "is hosted"),
+        (("local:x",), FineTune(), 3, "too few"),
+        ((), FineTune(), 100, "none of the task's models is local"),
+    ],
+)
+def test_when_it_has_nothing_to_offer_it_says_why(
+    models: tuple[str, ...], step: FineTune, n: int, reason: str, tmp_path: Path
+) -> None:
+    task = replace(SORT, models=models)
+    with pytest.raises(NotApplicable, match=reason):
+        list(step.propose(task, messages(n), None, workshop(tmp_path)))
+    with pytest.raises(NotApplicable, match=reason):
+        step.estimate(task, messages(n), workshop(tmp_path))
+
+
+def test_a_missing_package_is_a_reason_not_a_crash(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.missing = True
+    task = replace(SORT, models=(base,))
+    with pytest.raises(NotApplicable, match="peft"):
+        propose(FineTune(), task, tmp_path)
+    monkeypatch.setattr("stepladder.steps.fine_tune.find_spec", lambda name: None)
+    with pytest.raises(NotApplicable, match="torch") as caught:
+        FineTune().estimate(task, messages(50), workshop(tmp_path))
+    assert "stepladder[train]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "magic"}, {"epochs": 0}, {"learning_rate": -1}, {"held_out": 0.9}, {"rank": 0}],
+)
+def test_options_that_make_no_sense_are_refused(options: Mapping[str, Any]) -> None:
+    with pytest.raises(StepladderError, match="fine_tune"):
+        FineTune(**options)
+
+
+def test_it_is_registered() -> None:
+    assert registry.look_up("step", "fine_tune") is FineTune
+    assert registry.look_up("trainer", "local")().name == "local"

@@ -1,0 +1,268 @@
+"""Training on a tiny random model: it learns, stops, resumes, and says what went wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepladder.core import Message
+from stepladder.errors import ModelError, StoreError
+from stepladder.trainers import Trainer, TrainingJob, base_fingerprint, job_hash
+from stepladder.trainers.local import LocalTrainer, finished_model
+
+from .tiny import COLOURS, conversations, make_job, make_model
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+
+
+def quiet(event: str, fields: Mapping[str, Any]) -> None:
+    assert event == "training"
+
+
+def losses(model: Any) -> list[float]:
+    return [point.train_loss for point in model.learning]
+
+
+def answer(folder: Path, text: str, tokens: int = 8) -> str:
+    """What the saved model says, by transformers in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from stepladder.models.local.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = torch.tensor([tokenizer.chat_ids((Message("user", text),))])
+    said = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False
+    )
+    return tokenizer.decode(said[0, ids.shape[1] :].tolist())
+
+
+def test_local_trainer_fits_the_seam() -> None:
+    assert isinstance(LocalTrainer(), Trainer)
+
+
+def test_full_tuning_teaches_the_answers_and_to_stop(tiny: Path, tmp_path: Path) -> None:
+    job = make_job(tiny, epochs=12.0, learning_rate=5e-3, tokens_per_batch=128)
+    trained = LocalTrainer().train(job, tmp_path, quiet)
+    held_out = [p.held_out_loss for p in trained.learning if p.held_out_loss is not None]
+    assert held_out[0] > 4  # a random model over 259 tokens
+    assert min(held_out) < 0.2
+    assert answer(trained.folder / "model", "cleo 102: blue") == "blue"
+    assert trained.facts["held_out_loss_merged"] == pytest.approx(min(held_out), abs=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_lora_learns_and_keeps_adapter_and_merged_model(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    job = make_job(tiny, method="lora", rank=8, alpha=16, learning_rate=1e-2, epochs=3.0)
+    trained = LocalTrainer().train(job, tmp_path, quiet)
+    assert trained.name == f"local:tuned/{job_hash(job)}"
+    assert trained.folder == tmp_path / job_hash(job)
+    assert losses(trained)[-1] < losses(trained)[0]
+    base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    apart = PeftModel.from_pretrained(base, trained.folder / "adapter")
+    merged = AutoModelForCausalLM.from_pretrained(trained.folder / "model", dtype=torch.float32)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        assert torch.allclose(apart(ids).logits, merged(ids).logits, atol=2e-2)
+    assert not torch.allclose(merged(ids).logits, base.eval()(ids).logits + 1.0, atol=1e-3)
+    assert (trained.folder / "model" / "tokenizer.json").read_bytes() == (
+        tiny / "tokenizer.json"
+    ).read_bytes()
+    assert not (trained.folder / "checkpoints").exists()
+
+
+def test_only_the_answer_is_learned(tiny: Path) -> None:
+    """The loss is the model's own cross-entropy with the prompt's labels masked."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from stepladder.models.local.tokenizer import load_tokenizer
+    from stepladder.trainers.batches import encode
+    from stepladder.trainers.learner import answer_loss, make_learner
+
+    tokenizer = load_tokenizer(tiny)
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    rows, _ = encode(conversations(5), tokenizer, 100)
+    learner = make_learner(
+        model, weight_decay=0.0, pad_id=tokenizer.pad_id, device=torch.device("cpu")
+    )
+    learner = replace(learner, autocast=lambda: torch.autocast("cpu", enabled=False))
+    expected = 0.0
+    with torch.no_grad():
+        got, count = answer_loss(learner, rows)
+        for row in rows:
+            ids = torch.tensor([row.prompt + row.answer])
+            labels = torch.tensor([(-100,) * len(row.prompt) + row.answer])
+            expected += float(model(ids, labels=labels).loss) * len(row.answer)
+    assert count == sum(len(row.answer) for row in rows)
+    assert float(got) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_same_job_is_done_once_and_gives_the_same_model(tiny: Path, tmp_path: Path) -> None:
+    first = LocalTrainer().train(make_job(tiny), tmp_path / "a", quiet)
+    seen: list[Mapping[str, Any]] = []
+    again = LocalTrainer().train(make_job(tiny), tmp_path / "a", lambda _, f: seen.append(f))
+    assert again == first
+    assert not seen
+    elsewhere = LocalTrainer().train(make_job(tiny), tmp_path / "b", quiet)
+    assert losses(elsewhere) == losses(first)
+    assert base_fingerprint(first.folder / "model") == base_fingerprint(elsewhere.folder / "model")
+
+
+def test_another_job_has_another_name(tiny: Path, tmp_path: Path) -> None:
+    job = make_job(tiny)
+    other = make_model(tmp_path / "other", seed=1)
+    names = {
+        job_hash(job),
+        job_hash(replace(job, train=job.train[1:])),
+        job_hash(replace(job, folder=other)),
+        job_hash(make_job(tiny, learning_rate=1e-4)),
+    }
+    assert len(names) == 4
+    assert job_hash(replace(job, threads=7, base="local:same-weights")) == job_hash(job)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.trainers.tiny import make_job
+from stepladder.trainers.local import LocalTrainer
+
+def tell(event, fields):
+    if fields.get("step") == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+job = make_job(Path(sys.argv[1]), method=sys.argv[4], dropout=0.1, checkpoint_seconds=0.0)
+LocalTrainer().train(job, Path(sys.argv[2]), tell)
+"""
+
+
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+def test_killed_and_resumed_equals_uninterrupted(tiny: Path, tmp_path: Path, method: str) -> None:
+    job = make_job(tiny, method=method, dropout=0.1, checkpoint_seconds=0.0)
+    whole = LocalTrainer().train(job, tmp_path / "whole", quiet)
+    steps = whole.facts["steps"]
+    at = steps // 2
+    command = [sys.executable, "-c", KILLED, str(tiny), str(tmp_path / "cut"), str(at), method]
+    root = Path(__file__).parents[2]
+    killed = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert finished_model(tmp_path / "cut", job_hash(job)) is None
+    seen: list[Mapping[str, Any]] = []
+    resumed = LocalTrainer().train(job, tmp_path / "cut", lambda _, fields: seen.append(fields))
+    # The kill came after step `at` and before its checkpoint, so that one step is repeated.
+    assert seen[0] == {"resumed": True, "step": at - 1}
+    assert seen[1]["step"] == at
+    assert losses(resumed) == pytest.approx(losses(whole), rel=1e-6)
+    assert base_fingerprint(resumed.folder / "model") == base_fingerprint(whole.folder / "model")
+
+
+def test_over_fitting_is_seen_said_and_undone(tiny: Path, tmp_path: Path) -> None:
+    """Held-out answers contradict those of train: what is memorised must make them worse."""
+    letters = "abcdefghijklmnop"
+    colours = [COLOURS[ord(letter) * 7 % 3] for letter in letters]
+    asked = [(Message("user", letter),) for letter in letters]
+    train = tuple(zip(asked, colours, strict=True))
+    held_out = tuple(zip(asked, [*colours[1:], colours[0]], strict=True))
+    job = make_job(tiny, epochs=40.0, patience=4, learning_rate=5e-3, tokens_per_batch=128)
+    trained = LocalTrainer().train(replace(job, train=train, held_out=held_out), tmp_path, quiet)
+    assert trained.facts["ended"] == "held-out loss stopped falling"
+    assert any("over-fitted" in caution for caution in trained.cautions)
+    evaluated = [p.held_out_loss for p in trained.learning if p.held_out_loss is not None]
+    assert evaluated[-1] > 1.1 * min(evaluated)
+    assert trained.facts["held_out_loss_merged"] == pytest.approx(min(evaluated), rel=0.05)
+
+
+def test_divergence_stops_with_a_cure(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="diverged") as caught:
+        LocalTrainer().train(make_job(tiny, learning_rate=50.0, epochs=9.0), tmp_path, quiet)
+    assert "learning_rate" in caught.value.hint
+
+
+def test_time_limit_ends_the_training_and_says_so(tiny: Path, tmp_path: Path) -> None:
+    trained = LocalTrainer().train(make_job(tiny, max_seconds=1e-6), tmp_path, quiet)
+    assert trained.facts["steps"] == 1
+    assert any("time limit" in caution for caution in trained.cautions)
+
+
+def test_progress_counts_up_to_the_planned_steps(tiny: Path, tmp_path: Path) -> None:
+    seen: list[Mapping[str, Any]] = []
+    LocalTrainer().train(make_job(tiny), tmp_path, lambda _, fields: seen.append(fields))
+    steps = [fields for fields in seen if "train_loss" in fields]
+    assert [fields["step"] for fields in steps] == list(range(1, steps[0]["steps"] + 1))
+    assert steps[-1]["seconds_left"] == 0
+    assert steps[-1]["held_out_loss"] is not None
+
+
+def test_a_second_process_waits_and_takes_the_finished_model(tiny: Path, tmp_path: Path) -> None:
+    job = make_job(tiny)
+    other: list[Mapping[str, Any]] = []
+    threads: list[threading.Thread] = []
+    waiting = threading.Event()
+
+    def told(_: str, fields: Mapping[str, Any]) -> None:
+        other.append(fields)
+        waiting.set()
+
+    def first(event: str, fields: Mapping[str, Any]) -> None:
+        if not threads:
+            run = threading.Thread(target=LocalTrainer().train, args=(job, tmp_path, told))
+            threads.append(run)
+            run.start()
+            assert waiting.wait(60)
+
+    LocalTrainer().train(job, tmp_path, first)
+    threads[0].join(60)
+    assert list(other[0]) == ["waiting"]
+    assert len(other) == 1  # it trained nothing
+
+
+def test_no_room_for_a_checkpoint_is_one_message_with_a_cure(tiny: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file may grow beyond
+    try:
+        with pytest.raises(StoreError, match="cannot save the training") as caught:
+            LocalTrainer().train(make_job(tiny), tmp_path, quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "free some space" in caught.value.hint
+    assert LocalTrainer().train(make_job(tiny), tmp_path, quiet).learning  # and then it goes on
+
+
+def test_a_folder_that_cannot_be_written_is_a_store_error(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot save"):
+        LocalTrainer().train(make_job(tiny), tmp_path / "file" / "run", quiet)
+
+
+def test_a_folder_without_weights_is_told(tmp_path: Path) -> None:
+    job = TrainingJob("local:none", tmp_path, conversations(4), ())
+    with pytest.raises(ModelError, match="no weights to train"):
+        LocalTrainer().train(job, tmp_path / "run", quiet)
+
+
+def test_training_json_holds_what_repeating_takes(tiny: Path, tmp_path: Path) -> None:
+    trained = LocalTrainer().train(make_job(tiny), tmp_path, quiet)
+    facts = json.loads((trained.folder / "training.json").read_text())
+    assert facts["base_sha256"] == base_fingerprint(tiny)
+    assert facts["options"]["seed"] == 0
+    assert facts["tokens"] == trained.tokens
+    assert {"device", "threads", "products_in", "torch"} <= set(facts["environment"])
+    assert (trained.folder / "done").exists()
