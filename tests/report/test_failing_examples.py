@@ -28,7 +28,7 @@ def rows_from(kinds: list[list[str | None]]) -> Any:
     return rows
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(KINDS, max_size=60), st.lists(KINDS, max_size=60), st.integers(1, 20))
 def test_the_sample_is_bounded_honest_and_repeatable(
     first: list[str | None], second: list[str | None], limit: int

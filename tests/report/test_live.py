@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -165,6 +165,7 @@ def test_events_of_another_version_are_ignored() -> None:
     assert log_of(lambda ladder, clock: ladder.tell("telepathy", {"step": "prompt"})) == ""
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(
         st.tuples(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_climb import fake_decision, fake_task
 
@@ -21,6 +21,7 @@ def line(name: str, fixed: float, per_request: float, chosen: bool = False) -> C
     return CostLine(name, tuple((v, fixed + per_request * v) for v in VOLUMES), chosen)
 
 
+@settings(deadline=None)
 @given(money, money, money, money)
 def test_two_lines_meet_where_they_cost_the_same(a: float, b: float, c: float, d: float) -> None:
     one, other = line("one", a, b / 1e3, chosen=True), line("other", c, d / 1e3)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_climb import fake_decision, fake_run, fake_task
 
@@ -88,6 +88,7 @@ def test_the_unknown_is_null_and_never_not_a_number() -> None:
     assert record["trials"][0]["p95_seconds"] is None
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from made_up_climb import fake_decision, fake_task
 
 from stepladder.core import Decision, Economics, Estimate, Skipped
-from stepladder.report import plan_text, summary_table, verdict_text
+from stepladder.report import (
+    decision_record,
+    load_decision_record,
+    plan_text,
+    record_text,
+    summary_table,
+    verdict_text,
+)
 
 
 def test_the_verdict_is_a_sentence_with_the_numbers_that_matter() -> None:
@@ -75,7 +84,9 @@ def test_nothing_measured_is_still_a_verdict() -> None:
 
 def test_the_table_has_a_line_per_trial() -> None:
     decision = fake_decision()
-    assert summary_table(decision).row_count == len(decision.trials)
+    assert summary_table(decision_record(decision, fake_task(), {})).row_count == len(
+        decision.trials
+    )
 
 
 def test_the_plan_adds_up_and_says_what_it_does_not_know() -> None:
@@ -88,3 +99,15 @@ def test_the_plan_adds_up_and_says_what_it_does_not_know() -> None:
     assert re.search(r"prompt\s+2,400\s+2 min\s+unknown\s+6 wordings", text)
     assert re.search(r"in all\s+2,400\s+2 min 2 s\s+\$0 \+ unknown", text)
     assert "skipped: no knowledge folder" in text
+
+
+def test_a_decision_reads_the_same_when_it_is_read_back(tmp_path: Path) -> None:
+    decision, task = fake_decision(), fake_task()
+    file = tmp_path / "decision.json"
+    file.write_text(json.dumps(decision_record(decision, task, {})), encoding="utf-8")
+    assert record_text(load_decision_record(file)) == verdict_text(decision, task)
+
+
+def test_a_slice_of_the_data_is_said() -> None:
+    record = decision_record(fake_decision(), fake_task(), {"limits": "600 of 2,400 dev examples"})
+    assert "600 of 2,400 dev examples" in record_text(record)

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepladder.report import words
@@ -44,7 +44,8 @@ def test_latencies_share_a_unit_where_they_can(
     assert words.latency(p50, p95) == text
 
 
-@given(st.none() | st.floats())
+@settings(deadline=None)
+@given(st.sampled_from([None, math.nan, math.inf]) | st.floats(-1e15, 1e15))
 def test_every_number_has_words_and_none_is_ever_nan(value: float | None) -> None:
     for say in (words.percent, words.points, words.duration, words.dollars, words.count,
                 words.tokens, words.about, words.p_value):  # fmt: skip
@@ -76,6 +77,7 @@ def test_moments_are_written_as_people_do() -> None:
     assert words.moment(None) == ""
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_one_line_is_one_printable_line(text: str) -> None:
     line = words.one_line(text, 40)

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 
 from ..core import Decision, LearningPoint, Task, Trial
+from .picks import confirmation_of
 from .spec import ROW, Spec, colours, layer, log_number, names, number, plain_rule, tip
-from .verdict import confirmation_of
 from .words import dollars, duration, finite, key_of, name_of, percent, points, tokens
 
 __all__ = ["forest", "frontier", "frontier_measure", "gains", "learning"]

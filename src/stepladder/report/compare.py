@@ -1,21 +1,24 @@
-"""Two finished climbs side by side, from their decision.json files.
+"""Two finished climbs side by side, from their folders: what changed, in pairs where it can be.
 
-It shows; the paired difference itself is computed by whoever has the rows of both runs, and
-without it the comparison says that it is not in pairs.
+Both runs must have answered the same examples (by id) and kept their rows; otherwise it says that
+the comparison is not in pairs. Nothing here decides.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..core import Gain, Json
-from .verdict import VERDICTS
+from ..core import Gain, Json, Row
+from .record import load_decision_record
+from .terminal import as_text
+from .verdict import VERDICTS, best_record
 from .words import (
     count,
     dollars,
@@ -30,41 +33,81 @@ from .words import (
     who_of,
 )
 
-__all__ = ["compare_text"]
+__all__ = ["Comparison", "compare_runs", "compare_text"]
 
 Record = Mapping[str, Json]
 
 
-def compare_text(
-    record_a: Record, record_b: Record, gain: Gain | None = None, *, width: int = 100
-) -> str:
-    """What differs between two runs, a line per fact; a is before, b is after.
+@dataclass(frozen=True)
+class Comparison:
+    """Two decision records, and b's solver over a's in pairs; None where rows are missing."""
+
+    a: Record
+    b: Record
+    gain: Gain | None = None
+
+
+def compare_runs(first: Path, second: Path, *, alpha: float = 0.05) -> Comparison:
+    """Compare the chosen (or best) solvers of two runs, in pairs where both kept their rows.
 
     Args:
-        record_a: the earlier decision record, from `load_decision_record`.
-        record_b: the later one.
-        gain: b's solver over a's in pairs on the same examples, where both runs' rows exist.
-        width: columns of the text.
+        first: a run folder, or its decision.json; the earlier one.
+        second: the later one.
+        alpha: of the interval of the paired gain.
+
+    Raises:
+        StoreError: a record is missing, damaged or of another version.
     """
-    first, second = _best(record_a), _best(record_b)
+    a, b = load_decision_record(first), load_decision_record(second)
+    best_a, best_b = best_record(a), best_record(b)
+    if best_a is None or best_b is None or best_a["metric"] != best_b["metric"]:
+        return Comparison(a, b)
+    rows_a, rows_b = list(_rows(first, best_a)), list(_rows(second, best_b))
+    if not {row.id for row in rows_a} & {row.id for row in rows_b}:
+        return Comparison(a, b)
+    from ..compare import paired_gain
+
+    scale = _scale([*rows_a, *rows_b])
+    return Comparison(a, b, paired_gain(rows_b, rows_a, scale, alpha, against=_who(best_a)))
+
+
+def compare_text(comparison: Comparison, *, width: int = 100) -> str:
+    """What differs between two runs, a line per fact; a is before, b is after."""
+    a, b = comparison.a, comparison.b
+    first, second = best_record(a), best_record(b)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("", "a", "b", "change"):
         table.add_column(heading, overflow="fold")
-    for name, a, b, change in _facts(record_a, record_b, first, second):
-        table.add_row(name, Text(a), Text(b), Text(change))
-    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
-    with console.capture() as captured:
-        console.print(Text(f"a: {_head(record_a)}"))
-        console.print(Text(f"b: {_head(record_b)}"))
-        for warning in _warnings(record_a, record_b, first, second):
-            console.print(Text(f"Beware: {warning}"))
-        console.print()
-        console.print(table)
-        console.print()
-        console.print(Text(_pairing(gain, first, second)))
-        for line in _step_lines(record_a, record_b):
-            console.print(Text(line))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+    for name, was, now, change in _facts(a, b, first, second):
+        table.add_row(name, Text(was), Text(now), Text(change))
+    heads: list[RenderableType] = [Text(f"a: {_head(a)}"), Text(f"b: {_head(b)}")]
+    warnings = [Text(f"Beware: {warning}") for warning in _warnings(a, b, first, second)]
+    paired = Text(_pairing(comparison.gain, first, second))
+    steps = [Text(line) for line in _step_lines(a, b)]
+    return as_text([*heads, *warnings, Text(), table, Text(), paired, *steps], width)
+
+
+def _rows(where: Path, trial: Record) -> Iterator[Row]:
+    """The rows that a run kept of one trial; none where it kept none."""
+    from ..store import read_rows
+
+    folder = (where if where.is_dir() else where.parent) / "rows"
+    plain = "".join(c if c.isalnum() else "-" for c in trial["solver"].lower())[:48].strip("-")
+    files = folder.glob(
+        f"{trial['step']}.{plain}.*.{trial['set']}.jsonl"
+    )  # as RunFolder names them
+    for file in sorted(files, key=lambda file: file.stat().st_mtime)[-1:]:
+        for row in read_rows(file):
+            counts = tuple((str(name), float(top), float(of)) for name, top, of in row["counts"])
+            yield Row(row["id"], counts, row.get("group"), row.get("failure"), row.get("error"))
+
+
+def _scale(rows: Sequence[Row]) -> Literal["binary", "bounded", "ratio"]:
+    """The scale of the metric, as its counts show it; failed rows may have none."""
+    counted = [row.counts for row in rows if row.counts]
+    if any(len(counts) != 1 or counts[0][2] != 1 for counts in counted):
+        return "ratio"
+    return "binary" if all(counts[0][1] in (0.0, 1.0) for counts in counted) else "bounded"
 
 
 def _head(record: Record) -> str:
@@ -148,16 +191,6 @@ def _step_lines(a: Record, b: Record) -> list[str]:
         scores = [percent(side[step]["score"]) if step in side else "not tried" for side in best]
         lines.append(f"  {step}: {scores[0]} → {scores[1]}")
     return ["", "Best of each step, a → b:", *lines] if lines else []
-
-
-def _best(record: Record) -> Record | None:
-    """The chosen trial of a record, or the best one that was measured whole."""
-    chosen, trials = record.get("chosen"), list(record["trials"])
-    for trial in trials:
-        if chosen and (trial["step"], trial["solver"]) == (chosen["step"], chosen["solver"]):
-            return dict(trial)
-    whole = [trial for trial in trials if not trial.get("stopped_early")] or trials
-    return max(whole, key=lambda trial: trial["score"] or 0.0, default=None)
 
 
 def _best_by_step(record: Record) -> dict[str, Any]:

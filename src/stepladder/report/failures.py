@@ -17,7 +17,7 @@ from typing import Any
 
 from ..core import Decision, Json, Trial
 from ..errors import StepladderError
-from .verdict import baseline_of, best_trial
+from .picks import baseline_of, best_trial
 from .words import key_of, name_of
 
 __all__ = ["Answer", "Case", "Failures", "compared_trials", "failing_examples"]

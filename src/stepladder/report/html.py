@@ -21,8 +21,9 @@ from ..core import Decision, Json, Task
 from ..errors import StoreError
 from . import charts, cost_charts, page, page_facts
 from .failures import failing_examples
-from .record import plain
-from .verdict import best_trial, owner_of, verdict_sentence
+from .picks import best_trial, owner_of
+from .record import decision_record, plain
+from .verdict import verdict_sentence
 
 __all__ = ["decision_html", "render_report", "write_report"]
 
@@ -95,7 +96,7 @@ def decision_html(decision: Decision, task: Task) -> str:
     """A small fragment for notebooks: the verdict in a sentence and the ladder as a table."""
     return str(
         _templates().get_template("fragment.html.j2").render(
-            sentence=verdict_sentence(decision, task),
+            sentence=verdict_sentence(decision_record(decision, task, {})),
             verdict=page.verdict_view(decision, task, {}),
             ladder=page.ladder_view(decision),
         )

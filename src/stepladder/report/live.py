@@ -118,7 +118,7 @@ class LiveLadder:
 
     def _on_building(self, fields: Fields) -> str:
         line = self._line(fields, status="building")
-        line.text = one_line(str(fields.get("note", "")))
+        line.text = one_line(str(fields.get("note") or "")) or line.text
         return self._sparsely(line, f"building: {line.text}")
 
     def _on_training(self, fields: Fields) -> str:
@@ -128,6 +128,15 @@ class LiveLadder:
         line.facts |= fields
         line.text = _training(fields)
         return self._sparsely(line, line.text)
+
+    def _on_tried(self, fields: Fields) -> str:
+        line = self._line(fields, status="building")
+        line.text = f"tried one: {percent(fields.get('score'))} (n = {count(fields.get('n'))})"
+        return self._sparsely(line, line.text)
+
+    def _on_left_out(self, fields: Fields) -> str:
+        who = who_of(str(fields.get("step", "")), str(fields.get("name", "")))
+        return self._on_note({"text": f"{who}: left out, {fields.get('why', '')}"})
 
     def _on_candidate(self, fields: Fields) -> str:
         line = self._line(fields, status="running")
@@ -314,6 +323,9 @@ def _estimate(fields: Fields) -> str:
 
 
 def _training(fields: Fields) -> str:
+    for key, said in _TRAINING.items():
+        if fields.get(key):
+            return said.format(one_line(str(fields[key])))
     parts = ["training"]
     if fields.get("at") is not None:
         parts = [f"training step {count(fields['at'])} of {count(fields.get('steps'))}"]
@@ -327,11 +339,19 @@ def _training(fields: Fields) -> str:
     return ", ".join(parts)
 
 
+_TRAINING = {  # what a trainer says besides its progress
+    "waiting": "waiting: {}",
+    "diverged": "diverged: {}",
+    "saving": "saving the weights",
+    "resumed": "going on from a checkpoint",
+}
 _EVENTS: Mapping[str, Callable[[LiveLadder, Fields], str]] = {
     "step": LiveLadder._on_step,
     "skipped": LiveLadder._on_skipped,
     "building": LiveLadder._on_building,
     "training": LiveLadder._on_training,
+    "tried": LiveLadder._on_tried,
+    "left out": LiveLadder._on_left_out,
     "candidate": LiveLadder._on_candidate,
     "rows": LiveLadder._on_rows,
     "eliminated": LiveLadder._on_eliminated,

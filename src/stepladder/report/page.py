@@ -12,15 +12,9 @@ from typing import Any
 from ..core import Decision, Gain, Task, Trial
 from .changes import as_text, changes, full_texts, prompt_text, solver_fields
 from .failures import Failures, compared_trials
-from .verdict import (
-    VERDICTS,
-    baseline_of,
-    best_trial,
-    confirmation_of,
-    owner_of,
-    target_text,
-    verdict_sentence,
-)
+from .picks import baseline_of, best_trial, confirmation_of, owner_of
+from .record import decision_record
+from .verdict import VERDICTS, target_text, verdict_sentence
 from .words import (
     UNKNOWN,
     count,
@@ -45,13 +39,14 @@ View = dict[str, Any]
 
 def verdict_view(decision: Decision, task: Task, run: Mapping[str, Any]) -> View:
     """The sentence, the four figures that matter, and what to beware of."""
+    record = decision_record(decision, task, run)
     return {
         "task": task.name,
         "verdict": decision.verdict,
         "badge": VERDICTS[decision.verdict],
-        "sentence": verdict_sentence(decision, task).partition(": ")[2],
+        "sentence": verdict_sentence(record).partition(": ")[2],
         "reason": decision.reason,
-        "target": target_text(task.target, task.metric.name),
+        "target": target_text(record["target"]),
         "tiles": _tiles(decision, task),
         "limits": run.get("limits"),
         "cautions": decision.cautions,

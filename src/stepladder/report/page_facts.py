@@ -9,7 +9,7 @@ from typing import Any
 from ..core import Decision, Ownership, Task
 from .charts import frontier_measure
 from .money import break_evens, cost_lines, never_crossed
-from .verdict import best_trial, owner_of
+from .picks import best_trial, owner_of
 from .words import (
     about,
     count,
@@ -164,7 +164,7 @@ def method_view(decision: Decision, task: Task, run: Mapping[str, Any]) -> View:
         ("Racing", _racing(racing)),
         ("Cache", f"{count(cache.get('hits'))} answers reused, {count(cache.get('misses'))} asked"
                   if cache else NOT_RECORDED),
-        ("Budget", _say(run["budget"]) if run.get("budget") else "none set"),
+        ("Budget", _say(_mapping(run.get("budget"))) or "none set"),
         ("Seed", _say(run.get("seed", task.seed))),
         ("Started", moment(run.get("started")) or NOT_RECORDED),
         ("Finished", moment(run.get("finished")) or NOT_RECORDED),

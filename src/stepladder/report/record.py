@@ -47,6 +47,7 @@ def decision_record(decision: Decision, task: Task, run: Mapping[str, Any]) -> d
         "skipped": [{"step": each.step, "reason": each.reason} for each in decision.skipped],
         "cautions": list(decision.cautions),
         "ownership": [_ownership(each) for each in decision.ownership],
+        "requests_per_month": task.economics.requests_per_month,
         "examples_needed": decision.examples_needed,
         "run": {name: _recorded(name, run.get(name)) for name in _RUN_FIELDS},
     }

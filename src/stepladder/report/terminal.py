@@ -1,20 +1,23 @@
 """The verdict, the table of trials and the plan, as text for a terminal or a log.
 
-The live ladder that is seen while a climb runs is in `live.py`. Nothing here decides.
+Drawn from the public record, so that a decision reads the same when it is made and when its
+decision.json is read back. The live ladder that is seen meanwhile is in `live.py`.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..core import Decision, Estimate, Skipped, Task, Trial
+from ..core import Decision, Estimate, Json, Skipped, Task
 from .live import LiveLadder
+from .record import decision_record
 from .verdict import target_text, verdict_sentence
 from .words import (
     UNKNOWN,
@@ -22,43 +25,51 @@ from .words import (
     dollars,
     duration,
     interval,
-    key_of,
-    name_of,
     one_line,
     p_value,
     percent,
     points,
-    points_interval,
     tokens,
+    who_of,
 )
 
-__all__ = ["LiveLadder", "plan_text", "summary_table", "verdict_text"]
+__all__ = ["LiveLadder", "as_text", "plan_text", "record_text", "summary_table", "verdict_text"]
+
+Record = Mapping[str, Json]
 
 
 def verdict_text(decision: Decision, task: Task, *, width: int = 100) -> str:
     """The verdict in a sentence, the table of trials, what was skipped and what to beware of."""
+    return record_text(decision_record(decision, task, {}), width=width)
+
+
+def record_text(record: Record, *, width: int = 100) -> str:
+    """The same of a record that was read back with `load_decision_record`."""
     parts: list[RenderableType] = [
-        Text(verdict_sentence(decision, task), style="bold"),
-        Text(f"Why: {one_line(decision.reason, 600)}"),
-        Text(f"Target: {target_text(task.target, task.metric.name)}."),
+        Text(one_line(verdict_sentence(record), 2_000), style="bold"),
+        Text(f"Why: {one_line(record['reason'], 600)}"),
+        Text(f"Target: {target_text(record['target'])}."),
     ]
-    if decision.trials:
-        parts += [Text(), summary_table(decision), Text(_legend(decision))]
-    parts += _openings(decision)
-    parts += _bullets("Skipped", (f"{each.step}: {each.reason}" for each in decision.skipped))
-    parts += _bullets("Cautions", decision.cautions)
+    if record["trials"]:
+        parts += [Text(), summary_table(record), Text(_legend(record))]
+    limits = (record.get("run") or {}).get("limits")
+    parts += _bullets("Not all of the data was used", [limits] if limits else [])
+    parts += _openings(record)
+    parts += _bullets("Skipped", (f"{e['step']}: {e['reason']}" for e in record["skipped"]))
+    parts += _bullets("Cautions", record["cautions"])
     return as_text(parts, width)
 
 
-def summary_table(decision: Decision) -> Table:
+def summary_table(record: Record) -> Table:
     """One line per trial; the interval, the p-value and the 95th percentile stand below."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     table.add_column("solver", overflow="fold", min_width=14, ratio=1)
     for heading in ("score\n95%", "gain\n95%", "p50\np95", "tokens\nin+out", "$/1,000", "build"):
         table.add_column(heading, justify="right", no_wrap=True)
-    chosen = key_of(decision.chosen) if decision.chosen else None
-    for trial in decision.trials:
-        table.add_row(*_cells(trial, key_of(trial) == chosen))
+    chosen = record["chosen"]
+    for trial in record["trials"]:
+        is_chosen = chosen == {"step": trial["step"], "solver": trial["solver"]}
+        table.add_row(*_cells(trial, is_chosen))
     return table
 
 
@@ -78,7 +89,8 @@ def plan_text(
         cells = (count(entry.calls), duration(entry.seconds), dollars(entry.dollars))
         table.add_row(step, *cells, Text(one_line(entry.note)))
     table.add_row("in all", *_totals([e for _, e in plan if isinstance(e, Estimate)]), "")
-    head = f"Plan for {task.name!r}: {target_text(task.target, task.metric.name)}."
+    bar = decision_record(Decision("blocked", "", None, ()), task, {})["target"]
+    head = f"Plan for {one_line(task.name)}: {target_text(bar)}."
     foot = "At most this: the climb stops at the first step that is confirmed."
     return as_text([Text(head, style="bold"), Text(), table, Text(), Text(foot)], width)
 
@@ -92,27 +104,28 @@ def as_text(parts: Iterable[RenderableType], width: int) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _cells(trial: Trial, chosen: bool) -> tuple[RenderableType, ...]:
-    seen, candidate = trial.evaluation, trial.candidate
-    stopped = trial.stopped_early is not None
-    name = Text(f"{'→' if chosen else ' '} {name_of(candidate)}", style="bold" if chosen else "")
-    if stopped:
-        name.append(f"\n  stopped at {count(seen.n)} of {count(seen.planned)}", style="dim")
-    gain = trial.gain
-    gained = Text("")
-    if gain is not None:
-        gained = Text(f"{points(gain.difference)} {p_value(gain.p_value)}".rstrip())
-        gained.append(f"\n{points_interval(gain)}", style="dim")
-    build = dollars(candidate.build_dollars) if candidate.build_dollars is not None else UNKNOWN
+def _cells(trial: dict[str, Any], chosen: bool) -> tuple[RenderableType, ...]:
+    who = who_of(trial["step"], trial["solver"])
+    name = Text(f"{'→' if chosen else ' '} {who}", style="bold" if chosen else "")
+    if trial["stopped_early"] is not None:
+        stopped = f"{count(trial['n'])} of {count(trial['planned'])}"
+        name.append(f"\n  stopped at {stopped}", style="dim")
     return (
         name,
-        _pair(percent(seen.score), interval(seen.low, seen.high)),
-        gained,
-        _pair(duration(seen.p50_seconds), duration(seen.p95_seconds)),
-        _pair(tokens(seen.input_tokens), f"+{tokens(seen.output_tokens)}"),
-        Text(dollars(seen.dollars_per_1000)),
-        _pair(duration(candidate.build_seconds), build),
+        _pair(percent(trial["score"]), interval(trial["low"], trial["high"])),
+        _gain(trial["gain"]),
+        _pair(duration(trial["p50_seconds"]), duration(trial["p95_seconds"])),
+        _pair(tokens(trial["input_tokens"]), f"+{tokens(trial['output_tokens'])}"),
+        Text(dollars(trial["dollars_per_1000"])),
+        _pair(duration(trial["build_seconds"]), dollars(trial["build_dollars"])),
     )
+
+
+def _gain(gain: Record | None) -> Text:
+    if gain is None:
+        return Text("")
+    text = Text(f"{points(gain['difference'])} {p_value(gain['p_value'])}".rstrip())
+    return text.append(f"\n{points(gain['low'])} to {points(gain['high'])}", style="dim")
 
 
 def _pair(first: str, second: str) -> Text:
@@ -122,22 +135,22 @@ def _pair(first: str, second: str) -> Text:
     return text.append(f"\n{second}", style="dim")
 
 
-def _legend(decision: Decision) -> str:
-    seen = decision.trials[0].evaluation
-    sets = sorted({trial.evaluation.set for trial in decision.trials})
+def _legend(record: Record) -> str:
+    sets = sorted({trial["set"] for trial in record["trials"]})
     return (
-        f"{seen.metric} on {' and '.join(sets)}; gains are in points, in pairs on the same "
-        "examples, over the best of the step before; build is time and dollars."
+        f"{record['trials'][0]['metric']} on {' and '.join(sets)}; gains are in points, in pairs "
+        "on the same examples, over the best of the step before; build is time and dollars."
     )
 
 
-def _openings(decision: Decision) -> list[RenderableType]:
+def _openings(record: Record) -> list[RenderableType]:
     lines = []
-    for each in decision.confirmations:
-        outcome = "passed" if each.passed else f"not shown: {', '.join(each.failed) or 'score'}"
+    for each in record["confirmations"]:
+        failed = ", ".join(each["failed"]) or "score"
+        outcome = "passed" if each["passed"] else f"not shown: {failed}"
         lines.append(
-            f"{each.opening}. {each.step} / {one_line(each.name, 60)}: {percent(each.score)}, at "
-            f"least {percent(each.low)} (n = {count(each.n)}, alpha {each.alpha_spent:.4g}): "
+            f"{each['opening']}. {who_of(each['step'], each['solver'])}: {percent(each['score'])}, "
+            f"at least {percent(each['low'])} (n = {count(each['n'])}, alpha {each['alpha']:.4g}): "
             + outcome
         )
     return _bullets("Sealed test opened", lines)
@@ -151,12 +164,10 @@ def _bullets(title: str, lines: Iterable[str]) -> list[RenderableType]:
 
 
 def _totals(estimates: Sequence[Estimate]) -> tuple[str, str, str]:
-    seconds = [each.seconds for each in estimates]
-    money = [each.dollars for each in estimates]
     return (
         count(sum(each.calls for each in estimates)),
-        _total(seconds, duration),
-        _total(money, dollars),
+        _total([each.seconds for each in estimates], duration),
+        _total([each.dollars for each in estimates], dollars),
     )
 
 

@@ -1,34 +1,20 @@
-"""The verdict in plain words: one sentence with the numbers that matter, and the facts under it.
+"""The verdict in plain words: one sentence with the numbers that matter, from the public record.
 
-The terminal and the page say the same sentence. Pure: it words what was decided, no more.
+The terminal, the page and the notebook say the same sentence, and so does a record that is read
+back later. Pure: it words what was decided, no more.
 """
 
 from __future__ import annotations
 
-from ..core import Confirmation, Decision, Gain, Ownership, Target, Task, Trial
-from .words import (
-    count,
-    dollars,
-    duration,
-    interval,
-    key_of,
-    name_of,
-    percent,
-    points,
-    points_interval,
-    who_of,
-)
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = [
-    "VERDICTS",
-    "baseline_of",
-    "best_trial",
-    "confirmation_of",
-    "gain_sentence",
-    "owner_of",
-    "target_text",
-    "verdict_sentence",
-]
+from ..core import Json
+from .words import count, dollars, duration, interval, percent, who_of
+
+__all__ = ["VERDICTS", "best_record", "target_text", "verdict_sentence"]
+
+Record = Mapping[str, Json]
 
 VERDICTS = {
     "met": "Target met",
@@ -38,140 +24,99 @@ VERDICTS = {
 }
 
 
-def verdict_sentence(decision: Decision, task: Task) -> str:
-    """The verdict with the numbers that matter, ready to be read aloud."""
+def verdict_sentence(record: Record) -> str:
+    """The verdict of a decision record with the numbers that matter, ready to be read aloud."""
     words = {"met": _met, "not_met": _not_met, "undecided": _undecided, "blocked": _blocked}
-    return words[decision.verdict](decision, task)
+    return words[record["verdict"]](record)
 
 
-def target_text(target: Target, metric: str) -> str:
-    """The bar in words: 'accuracy of at least 80.0%, p95 within 2 s'."""
-    parts = [f"{metric} of at least {percent(target.score)}"]
-    if target.p95_seconds is not None:
-        parts.append(f"95% of answers within {duration(target.p95_seconds)}")
-    if target.dollars_per_1000 is not None:
-        parts.append(f"at most {dollars(target.dollars_per_1000)} per 1,000 requests")
-    parts += [f"{where} at least {percent(score)}" for where, score in target.floors.items()]
+def target_text(target: Record) -> str:
+    """The bar in words: 'accuracy of at least 80.0%, 95% of answers within 2 s'."""
+    parts = [f"{target['metric']} of at least {percent(target['score'])}"]
+    if target["p95_seconds"] is not None:
+        parts.append(f"95% of answers within {duration(target['p95_seconds'])}")
+    if target["dollars_per_1000"] is not None:
+        parts.append(f"at most {dollars(target['dollars_per_1000'])} per 1,000 requests")
+    parts += [f"{where} at least {percent(score)}" for where, score in target["floors"].items()]
     return ", ".join(parts)
 
 
-def best_trial(decision: Decision) -> Trial | None:
-    """The chosen trial, or the one with the best score where none was chosen."""
-    if decision.chosen is not None:
-        return decision.chosen
-    whole = [trial for trial in decision.trials if trial.stopped_early is None]
-    return max(whole or decision.trials, key=lambda trial: trial.evaluation.score, default=None)
+def best_record(record: Record) -> dict[str, Any] | None:
+    """The chosen trial of a record, or the best one that was measured whole."""
+    chosen, trials = record.get("chosen"), list(record["trials"])
+    for trial in trials:
+        if chosen and (trial["step"], trial["solver"]) == (chosen["step"], chosen["solver"]):
+            return dict(trial)
+    whole = [trial for trial in trials if not trial.get("stopped_early")] or trials
+    return max(whole, key=lambda trial: trial["score"] or 0.0, default=None)
 
 
-def baseline_of(trial: Trial, decision: Decision) -> Trial | None:
-    """The trial that this one is compared with: the one its gain names, else the step before's."""
-    earlier = [each for each in decision.trials if _before(each, trial, decision)]
-    if trial.gain is not None:
-        named = [each for each in earlier if _is_named(each, trial.gain.against)]
-        if named:
-            return named[-1]
-    whole = [each for each in earlier if each.stopped_early is None]
-    if not whole:
-        return None
-    last = whole[-1].candidate.step
-    same_step = [each for each in whole if each.candidate.step == last]
-    return max(same_step, key=lambda each: each.evaluation.score)
-
-
-def confirmation_of(decision: Decision, trial: Trial | None) -> Confirmation | None:
-    """The last opening of the sealed test for this trial."""
-    if trial is None:
-        return None
-    who = key_of(trial)
-    found = [each for each in decision.confirmations if (each.step, each.name) == who]
-    return found[-1] if found else None
-
-
-def owner_of(decision: Decision, trial: Trial | None) -> Ownership | None:
-    """What owning this trial's solver costs, where it was worked out."""
-    found = [each for each in decision.ownership if trial and key_of(each) == key_of(trial)]
-    return found[0] if found else None
-
-
-def gain_sentence(gain: Gain | None) -> str:
-    """A paired gain in words: '+3.2 points over x (95% interval +0.4 to +6.0, n = 300)'."""
-    if gain is None:
-        return "nothing to compare with"
-    level = percent(1 - gain.alpha, 0)
-    return (
-        f"{points(gain.difference)} points over {gain.against} "
-        f"({level} interval {points_interval(gain)}, n = {count(gain.n)})"
-    )
-
-
-def _met(decision: Decision, task: Task) -> str:
-    chosen, proof = decision.chosen, confirmation_of(decision, decision.chosen)
-    if chosen is None:
-        return f"Target met: {decision.reason}"
-    shown = f"{name_of(chosen.candidate)} is the cheapest way shown to reach {_goal(task)}"
+def _met(record: Record) -> str:
+    proof, best = record["confirmed"], best_record(record)
+    if record["chosen"] is None or best is None:
+        return f"Target met: {record['reason']}"
+    shown = f"{_who(best)} is the cheapest way shown to reach {_goal(record)}"
     if proof is None:
         return f"Target met: {shown}."
     return (
-        f"Target met: {shown}: at least {percent(proof.low)} with "
-        f"{_level(proof)} confidence ({percent(proof.score)} on {count(proof.n)} sealed test "
-        f"examples).{_running(decision, chosen, task)}"
+        f"Target met: {shown}: at least {percent(proof['low'])} with {_level(proof)} confidence "
+        f"({percent(proof['score'])} on {count(proof['n'])} sealed test examples)."
+        f"{_running(record, best)}"
     )
 
 
-def _not_met(decision: Decision, task: Task) -> str:
-    return f"Target not met: nothing tried was shown to reach {_goal(task)}.{_closest(decision)}"
+def _not_met(record: Record) -> str:
+    return f"Target not met: nothing tried was shown to reach {_goal(record)}.{_closest(record)}"
 
 
-def _undecided(decision: Decision, task: Task) -> str:
-    needed = decision.examples_needed
+def _undecided(record: Record) -> str:
+    needed = record["examples_needed"]
     cure = f" About {count(needed)} more test examples would settle it." if needed else ""
-    open_question = f"Undecided: the data cannot tell whether {_goal(task)} is reached."
-    return f"{open_question}{_closest(decision)}{cure}"
+    question = f"Undecided: the data cannot tell whether {_goal(record)} is reached."
+    return f"{question}{_closest(record)}{cure}"
 
 
-def _blocked(decision: Decision, task: Task) -> str:
-    return f"Blocked: whether {_goal(task)} can be reached was not found out."
+def _blocked(record: Record) -> str:
+    return f"Blocked: whether {_goal(record)} can be reached was not found out."
 
 
-def _goal(task: Task) -> str:
-    return f"{percent(task.target.score)} {task.metric.name}"
+def _goal(record: Record) -> str:
+    return f"{percent(record['target']['score'])} {record['target']['metric']}"
 
 
-def _level(proof: Confirmation) -> str:
-    return f"{100 * (1 - proof.alpha_spent):.4g}%"  # never rounded up to a round number
+def _level(proof: Record) -> str:
+    return f"{100 * (1 - proof['alpha']):.4g}%"  # never rounded up to a round number
 
 
-def _closest(decision: Decision) -> str:
-    tested = max(decision.confirmations, key=lambda each: each.low, default=None)
+def _closest(record: Record) -> str:
+    tested = max(record["confirmations"], key=lambda each: each["low"] or 0.0, default=None)
     if tested is not None:
         return (
-            f" The closest, {who_of(tested.step, tested.name)}, scored {percent(tested.score)} on "
-            f"{count(tested.n)} sealed test examples: at least {percent(tested.low)} with "
+            f" The closest, {_who(tested)}, scored {percent(tested['score'])} on "
+            f"{count(tested['n'])} sealed test examples: at least {percent(tested['low'])} with "
             f"{_level(tested)} confidence."
         )
-    best = best_trial(decision)
+    best = best_record(record)
     if best is None:
         return ""
-    seen = best.evaluation
     return (
-        f" The best, {name_of(best.candidate)}, scored {percent(seen.score)} "
-        f"({interval(seen.low, seen.high)}) on {count(seen.n)} {seen.set} examples."
+        f" The best, {_who(best)}, scored {percent(best['score'])} "
+        f"({interval(best['low'], best['high'])}) on {count(best['n'])} {best['set']} examples."
     )
 
 
-def _running(decision: Decision, chosen: Trial, task: Task) -> str:
-    seen, own = chosen.evaluation, owner_of(decision, chosen)
+def _running(record: Record, chosen: Record) -> str:
     facts = []
-    if seen.dollars_per_1000 is not None:
-        facts.append(f"costs {dollars(seen.dollars_per_1000)} per 1,000 requests")
-    if seen.p95_seconds is not None:
-        facts.append(f"answers 95% of requests within {duration(seen.p95_seconds)}")
+    if chosen["dollars_per_1000"] is not None:
+        facts.append(f"costs {dollars(chosen['dollars_per_1000'])} per 1,000 requests")
+    if chosen["p95_seconds"] is not None:
+        facts.append(f"answers 95% of requests within {duration(chosen['p95_seconds'])}")
     text = f" It {' and '.join(facts)}." if facts else ""
-    if seen.dollars_per_1000 is None:
+    if chosen["dollars_per_1000"] is None:
         text += " Its cost per request is unknown."
-    volume = task.economics.requests_per_month
-    if own is not None and own.total_dollars_per_month is not None and volume:
-        low, middle, high = own.total_dollars_per_month
+    volume, month = record.get("requests_per_month"), _month(record, chosen)
+    if month is not None and volume:
+        low, middle, high = month
         text += (
             f" Owning it costs {dollars(middle)} a month ({dollars(low)} to {dollars(high)}) "
             f"at {count(volume)} requests a month."
@@ -179,12 +124,13 @@ def _running(decision: Decision, chosen: Trial, task: Task) -> str:
     return text
 
 
-def _before(each: Trial, trial: Trial, decision: Decision) -> bool:
-    if each.candidate.step == trial.candidate.step:
-        return False
-    return decision.trials.index(each) < decision.trials.index(trial)
+def _month(record: Record, trial: Record) -> list[float] | None:
+    for own in record["ownership"]:
+        if (own["step"], own["solver"]) == (trial["step"], trial["solver"]):
+            total: list[float] | None = own["total_dollars_per_month"]
+            return total
+    return None
 
 
-def _is_named(trial: Trial, name: str) -> bool:
-    step, solver = key_of(trial)
-    return name in (solver, f"{step}/{solver}", who_of(step, solver), f"{step}:{solver}")
+def _who(trial: Record) -> str:
+    return who_of(trial["step"], trial["solver"])
