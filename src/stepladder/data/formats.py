@@ -92,8 +92,8 @@ def format_of(path: Path) -> str:
         listed = "write one object a line into a file that ends in .jsonl; or " if array else ""
         raise TaskError(
             f"the format of {path.name!r} cannot be told from its name",
-            hint=f"{listed}give it as [data] format (one of {', '.join(FORMATS)}), or rename the file to "
-            f"end in one of {' '.join(SUFFIXES)}",
+            hint=f"{listed}give it as [data] format (one of {', '.join(FORMATS)}), or rename the "
+            f"file to end in one of {' '.join(SUFFIXES)}",
         )
     if form != "jsonl":
         return form

@@ -25,6 +25,8 @@ WIDTH = 5
 BANDS, ROWS = 24, 6  # a pair at 0.8 shares a bucket with probability 1 - (1 - 0.8**6)**24
 BINS = BANDS * ROWS
 WINDOW = 16  # in a bucket, each text meets this many others: buckets of thousands stay cheap
+EMPTY = np.uint64(2**64 - 1)
+BATCH = 512  # texts hashed at once
 CHUNK = 50_000  # candidate pairs whose signatures are compared at once
 SLACK = 0.25  # candidates whose estimated similarity is below NEAR - SLACK are not counted out
 
@@ -42,7 +44,8 @@ def near_pairs(texts: Sequence[str], near: float = NEAR) -> Iterator[tuple[int, 
     """
     if len(texts) < 2:
         return
-    signatures = np.stack([_signature(shingles(text)) for text in texts])
+    batches = [_signatures(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
+    signatures = np.concatenate(batches)
 
     @lru_cache(maxsize=4096)
     def of(index: int) -> Hashes:
@@ -56,21 +59,32 @@ def near_pairs(texts: Sequence[str], near: float = NEAR) -> Iterator[tuple[int, 
 
 def shingles(text: str) -> Hashes:
     """The distinct hashed shingles of a text, ascending."""
-    bare = PUNCTUATION.sub(" ", text.casefold()).strip() or text
-    codes = np.frombuffer(bare.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    codes = codes.astype(np.uint64)
-    width = min(WIDTH, len(codes))
-    count = len(codes) - width + 1
-    hashes = np.zeros(count, dtype=np.uint64)
-    for offset in range(width):
-        hashes = hashes * MULTIPLIER + codes[offset : offset + count]
-    return np.unique(_mixed(hashes))
+    return np.unique(_hashes(_codes(_bare(text))))
 
 
 def jaccard(left: Hashes, right: Hashes) -> float:
     """Shared shingles over all shingles of two texts."""
     shared = len(np.intersect1d(left, right, assume_unique=True))
     return shared / (len(left) + len(right) - shared) if len(left) or len(right) else 1.0
+
+
+def _bare(text: str) -> str:
+    """Text without case, spacing and punctuation, long enough for one shingle."""
+    return (PUNCTUATION.sub(" ", text.casefold()).strip() or text).ljust(WIDTH, "\0")
+
+
+def _codes(text: str) -> Hashes:
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return codes.astype(np.uint64)
+
+
+def _hashes(codes: Hashes) -> Hashes:
+    """The hash of every WIDTH characters in a row."""
+    count = len(codes) - WIDTH + 1
+    hashes = np.zeros(count, dtype=np.uint64)
+    for offset in range(WIDTH):
+        hashes = hashes * MULTIPLIER + codes[offset : offset + count]
+    return _mixed(hashes)
 
 
 def _mixed(hashes: Hashes) -> Hashes:
@@ -80,19 +94,30 @@ def _mixed(hashes: Hashes) -> Hashes:
     return hashes ^ (hashes >> np.uint64(31))
 
 
-EDGES = np.array([(bin_ << 64) // BINS for bin_ in range(BINS)], dtype=np.uint64)
+def _signatures(texts: Sequence[str]) -> Signatures:
+    """The least hash of each text in each of BINS ranges; an empty bin borrows from the next.
+
+    The texts are hashed as one long text, and the shingles that span two of them are left out.
+    """
+    bare = [_bare(text) for text in texts]
+    lengths = np.array([len(text) for text in bare])
+    hashes = _hashes(_codes("".join(bare)))
+    owner = np.repeat(np.arange(len(bare)), lengths)[: len(hashes)]
+    whole = np.arange(len(hashes)) + WIDTH <= np.cumsum(lengths)[owner]
+    hashes, owner = hashes[whole], owner[whole]
+    bins = ((hashes >> np.uint64(32)) * np.uint64(BINS) >> np.uint64(32)).astype(np.intp)
+    least = np.full(len(bare) * BINS, EMPTY, dtype=np.uint64)
+    np.minimum.at(least, owner * BINS + bins, hashes)
+    return _filled(least.reshape(len(bare), BINS))
 
 
-def _signature(ascending: Hashes) -> Signatures:
-    """The least hash of each of BINS equal ranges; an empty bin borrows from the next full one."""
-    first = np.searchsorted(ascending, EDGES)
-    after = np.append(first[1:], len(ascending))
-    full = np.flatnonzero(first < after)
-    if not len(full):
-        return np.zeros(BINS, dtype=np.uint32)
-    lender = full[np.searchsorted(full, np.arange(BINS)) % len(full)]
-    distance = (lender - np.arange(BINS)) % BINS  # so that borrowed values of unlike bins differ
-    values = ascending[first[lender]] + distance.astype(np.uint64) * MULTIPLIER
+def _filled(least: Hashes) -> Signatures:
+    """Empty bins take the value of the next full one, changed by how far it came."""
+    twice = np.concatenate([least, least], axis=1)
+    place = np.where(twice == EMPTY, 2 * BINS, np.arange(2 * BINS))
+    lender = np.minimum.accumulate(place[:, ::-1], axis=1)[:, ::-1][:, :BINS]
+    distance = (lender - np.arange(BINS)).astype(np.uint64)
+    values = np.take_along_axis(least, lender % BINS, axis=1) + distance * MULTIPLIER
     return (values >> np.uint64(20)).astype(np.uint32)
 
 

@@ -16,7 +16,7 @@ from ..core import Example, Input, Split, Task
 from ..errors import TaskError
 from .chat import as_text, simplify
 from .findings import Findings, OnProblem, as_error
-from .formats import digest, read_examples
+from .formats import read_examples
 from .near import near_pairs
 
 __all__ = ["input_text", "load_split", "read_split", "split_examples", "subsample"]
@@ -222,9 +222,10 @@ def _shuffled(examples: Sequence[Example], seed: int) -> tuple[Example, ...]:
     return tuple(sorted(examples, key=lambda example: _rank(example, seed)))
 
 
-def _rank(example: Example, seed: int) -> tuple[bytes, str]:
+def _rank(example: Example, seed: int) -> tuple[bytes, str, str]:
+    """An order by seed and id; what it says decides where ids are not unique."""
     key = hashlib.blake2b(f"{seed} {example.id}".encode(), digest_size=8).digest()
-    return key, digest(example.input, example.expected)
+    return key, input_text(example.input), as_text(example.expected)
 
 
 def _read(task: Task, file: str, on_problem: OnProblem) -> list[Example]:
