@@ -19,7 +19,7 @@ from stepladder.core import Candidate, Hardware, LearningPoint, Task, Tell, Work
 from stepladder.errors import MissingExtra, ModelError, NotApplicable, StepladderError
 from stepladder.solvers.prompt import PromptSolver, render, render_target
 from stepladder.steps.fine_tune import FineTune
-from stepladder.testing import FakeModel
+from stepladder.testing import FakeModel, check_step
 from stepladder.trainers import TrainedModel, TrainingJob
 
 
@@ -98,8 +98,22 @@ def test_it_is_trained_on_what_it_will_be_asked(
     expected = {(render(solver, e.input), render_target(solver, e.expected)) for e in reports(60)}
     assert set(job.train) | set(job.held_out) == expected
     assert not set(job.train) & set(job.held_out)
-    assert len(job.held_out) == 6
+    assert len(job.held_out) == 8
     assert json.loads(job.train[0][1])["drug"]
+
+
+def test_it_keeps_the_contract_of_steps(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    task = replace(EXTRACT, models=(base,))
+    check_step(FineTune(), task, reports(60), workshop(tmp_path))
+
+
+def test_nothing_is_held_out_when_nothing_should_be(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    propose(FineTune(held_out=0.0), replace(SORT, models=(base,)), tmp_path, n=60)
+    assert (len(trainer.jobs[0].train), trainer.jobs[0].held_out) == (60, ())
 
 
 def test_groups_are_not_on_both_sides(trainer: ScriptedTrainer, base: str, tmp_path: Path) -> None:

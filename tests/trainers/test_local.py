@@ -258,6 +258,33 @@ def test_a_folder_without_weights_is_told(tmp_path: Path) -> None:
         LocalTrainer().train(job, tmp_path / "run", quiet)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": "cuda:7"}, "no device 'cuda:7'"),
+        ({"train": ()}, "nothing to train on"),
+    ],
+)
+def test_a_job_that_cannot_run_says_why(
+    tiny: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        LocalTrainer().train(replace(make_job(tiny), **change), tmp_path, quiet)
+
+
+def test_lora_on_layers_that_are_not_there_says_so(tiny: Path, tmp_path: Path) -> None:
+    job = make_job(tiny, method="lora", target_modules=("nowhere",))
+    with pytest.raises(ModelError, match="LoRA cannot be put on this model"):
+        LocalTrainer().train(job, tmp_path, quiet)
+
+
+def test_without_held_out_examples_a_caution_is_given(tiny: Path, tmp_path: Path) -> None:
+    job = replace(make_job(tiny, epochs=1.0), held_out=())
+    trained = LocalTrainer().train(job, tmp_path, quiet)
+    assert any("over-fitting could not be seen" in caution for caution in trained.cautions)
+    assert trained.facts["held_out_loss"] is None
+
+
 def test_training_json_holds_what_repeating_takes(tiny: Path, tmp_path: Path) -> None:
     trained = LocalTrainer().train(make_job(tiny), tmp_path, quiet)
     facts = json.loads((trained.folder / "training.json").read_text())

@@ -164,7 +164,7 @@ class FineTune:
                 f"{len(train)} train examples are too few to tune a model",
                 hint=f"label at least {self.least}, better some hundreds",
             )
-        rest, held = hold_out(train, min(128, round(self.held_out * len(train))), task.seed)
+        rest, held = hold_out(train, self._held_out_examples(len(train)), task.seed)
         if self.examples is not None:
             rest = tuple(spread_over_labels(rest, task.seed)[: self.examples])
         solver = self._solver(task, model)
@@ -177,6 +177,10 @@ class FineTune:
             threads=self.threads,
             device=self.device,
         )
+
+    def _held_out_examples(self, n: int) -> int:
+        """Enough to see over-fitting, not so many that looking takes longer than training."""
+        return min(128, max(8, round(self.held_out * n))) if self.held_out else 0
 
     def _base(self, task: Task) -> str:
         if self.model is not None:

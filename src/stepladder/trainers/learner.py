@@ -58,7 +58,8 @@ def has_bfloat16(device: Any) -> bool:
 
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    able = torch.cpu.get_capabilities()
+    return any(able.get(kind, False) for kind in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def answer_loss(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int]:

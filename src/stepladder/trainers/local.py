@@ -122,7 +122,7 @@ def _train(job: TrainingJob, folder: Path, tell: Tell) -> TrainedModel:
     progress = fit(learner, (train, held_out), job.options, checkpoints, tell)
     if progress.best_step and progress.best_step != progress.step:
         load_weights(checkpoints, progress.best_step, learner.parameters)
-    tell("training", {"step": progress.step, "saving": True})
+    tell("training", {"saving": True})
     with saving(folder):
         if job.options.method == "lora":
             save_adapter(model, job.base, folder / "adapter")
@@ -208,6 +208,11 @@ def _device(wanted: str) -> Any:
 
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(
+            f"there is no device {wanted!r} that torch can use here",
+            hint="leave device out, or set it to 'cpu'",
+        )
     return torch.device(wanted)
 
 
