@@ -10,8 +10,8 @@ ends it asks once more with a lower bar. Beside it, on the same answers:
     reckless     our openings without our choosing: candidates at the edge are opened whatever dev
                  says (all 30, or the first four for micro-F1). The guarantee must hold even so
 
-Bounds of ratio metrics are computed for many climbs at once; that they equal those of the library
-is checked on a sample of every setting.
+Bounds are computed for many climbs at once and handed to the real `confirm`; that they equal those
+of the library is checked on a sample of every setting.
 
     OMP_NUM_THREADS=1 python benchmarks/decision_guarantee.py [--climbs 2000] [--write PATH]
 """
@@ -25,7 +25,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,9 +39,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import beta
 
-from stepladder import stats, units
+from stepladder import decide, stats, units
 from stepladder.core import Candidate, Confirmation, Counts, Evaluation, Example, Row, Target, Trial
-from stepladder.decide import SealedTest, confirm, next_to_confirm
+from stepladder.decide import EVEN, SealedTest, next_to_confirm
 from stepladder.units import Scale
 
 Array = NDArray[Any]
@@ -49,9 +49,9 @@ TARGET = Target(0.85)
 KINDS: dict[str, Scale] = {"accuracy": "binary", "micro-F1": "ratio"}
 SIZES, CANDIDATES = (50, 100, 300, 1000), (3, 10, 30)
 SHARED = {"independent": 0.0, "correlated": 0.7}  # correlation of difficulty between candidates
-LAST_CHANCE = 0.2  # the bar once the ladder has ended
+LAST_CHANCE = 0.1  # the bar once the ladder has ended
 CHUNK = 250  # climbs at a time
-KEPT = 200_000  # draws, the most that the library takes
+KEPT = 32_000  # draws of weights
 
 
 def qualities(truth: str, k: int) -> Array:
@@ -125,6 +125,9 @@ def _kept(count: int, seed: int) -> list[NDArray[np.float32]]:
 
 def _weights(count: int, draws: int, seed: int) -> Iterator[NDArray[np.float32]]:
     """`units.weights`, drawn once: fewer draws are the first of more."""
+    if draws > KEPT:
+        yield from units.weights(count, draws, seed)
+        return
     for chunk in _kept(count, seed):
         if draws > 0:
             yield chunk[:draws]
@@ -183,7 +186,8 @@ class Climb:
 
 @cache
 def _blank(n: int) -> tuple[tuple[Row, ...], tuple[Example, ...]]:
-    return (Row("", ()),) * n, tuple(Example(str(i), "", "") for i in range(n))
+    ids = [str(i) for i in range(n)]
+    return tuple(Row(id, ()) for id in ids), tuple(Example(id, "", "") for id in ids)
 
 
 def evaluation(part: str, rows: tuple[Row, ...], score: float, low: float) -> Evaluation:
@@ -193,17 +197,6 @@ def evaluation(part: str, rows: tuple[Row, ...], score: float, low: float) -> Ev
 def trial(which: int, n: int, score: float, low: float) -> Trial:
     candidate = Candidate("step", str(which), None)  # type: ignore[arg-type]  # never asked
     return Trial(candidate, evaluation("dev", _blank(n)[0], score, low))
-
-
-@cache
-def _confirm_right(right: int, n: int, openings: int) -> Confirmation:
-    return _confirm(np.arange(n) < right, np.ones(n), SealedTest(n, "binary", openings))
-
-
-def _confirm(top: Array, bottom: Array, test: SealedTest) -> Confirmation:
-    rows = tuple(Row(str(i), one) for i, one in enumerate(counts_of(top, bottom)))
-    asked = evaluation("test", rows, 0.0, 0.0)
-    return confirm(trial(0, len(rows), 0.0, 0.0), asked, TARGET, _blank(len(rows))[1], test)
 
 
 class Ladder:
@@ -221,46 +214,65 @@ class Ladder:
         for which in range(len(self.world.scores)):
             top, bottom = self.world.answers(self.rng, *self.dev, which)
             self.dev_scores[:, which] = top.sum(axis=1) / bottom.sum(axis=1)
-            self._measure(which, top, bottom)
-        for i, climb in enumerate(self.climbs):
-            self._offer(i, climb.promising, LAST_CHANCE)
+            self._open(self._measure(which, top, bottom), EVEN)
+        while self._open({i: one.promising for i, one in enumerate(self.climbs)}, LAST_CHANCE):
+            pass
 
-    def _measure(self, which: int, top: Array, bottom: Array) -> None:
+    def _measure(self, which: int, top: Array, bottom: Array) -> dict[int, list[Trial]]:
         """One rung of all climbs that go on.
 
-        A score less than 0.7 standard errors above the target is passed over: the forecast's least
-        bar, LAST_CHANCE, lies at 0.77 standard errors or more.
+        A score less than 0.1 standard errors above the target is passed over: the forecast's least
+        bar, LAST_CHANCE, lies at 0.14 standard errors or more.
         """
         lead = self.dev_scores[:, which] - TARGET.score
         off = top - self.dev_scores[:, which, None] * bottom
-        hopeful = lead > 0.7 * np.sqrt((off**2).sum(axis=1)) / bottom.sum(axis=1)
+        hopeful = lead > 0.1 * np.sqrt((off**2).sum(axis=1)) / bottom.sum(axis=1)
         on = [i for i in map(int, np.flatnonzero(hopeful)) if self.climbs[i].stopped is None]
         kind, alpha = self.world.kind, TARGET.alpha / 2
         if which == 0:
             check_same(kind, top[on[:1]], bottom[on[:1]], alpha)
         for i, low in zip(on, lows(kind, top[on], bottom[on], alpha), strict=True):
-            found = trial(which, self.world.n, float(self.dev_scores[i, which]), float(low))
-            self.climbs[i].promising.append(found)
-            self._offer(i, [found], 0.5)
+            score = float(self.dev_scores[i, which])
+            self.climbs[i].promising.append(trial(which, self.world.n, score, float(low)))
+        return {i: self.climbs[i].promising[-1:] for i in on}
 
-    def _offer(self, i: int, trials: Sequence[Trial], least_chance: float) -> None:
-        climb, n, scale = self.climbs[i], self.world.n, KINDS[self.world.kind]
-        while climb.stopped is None:
-            test = SealedTest(n, scale, len(climb.opened))
-            chosen = next_to_confirm(trials, TARGET, (), climb.opened, test, least_chance)
-            if chosen is None:
-                return
-            which = int(chosen.candidate.name)
-            top, bottom = self.on_test(i, which)
-            if scale == "binary":
-                shown = _confirm_right(int(top.sum()), n, test.openings)
-            elif top.sum() < TARGET.score * bottom.sum():  # a bound never exceeds its score
-                shown = _confirm_right(0, n, test.openings)
-            else:
-                shown = _confirm(top, bottom, test)
-            named = Confirmation(**{**_fields(shown), "name": str(which)})
-            climb.opened.append(named)
-            climb.stopped = which if shown.passed else None
+    def _open(self, offers: Mapping[int, Sequence[Trial]], least_chance: float) -> bool:
+        """At most one opening of each climb that goes on; whether there was any."""
+        chosen: dict[int, list[tuple[int, Trial]]] = {}
+        for i, trials in offers.items():
+            climb = self.climbs[i]
+            test = self._sealed(len(climb.opened))
+            if climb.stopped is None:
+                one = next_to_confirm(trials, TARGET, (), climb.opened, test, least_chance)
+                if one is not None:
+                    chosen.setdefault(test.openings, []).append((i, one))
+        for openings, pairs in chosen.items():
+            answers = [self.on_test(i, int(one.candidate.name)) for i, one in pairs]
+            top, bottom = (np.stack([each[side] for each in answers]) for side in (0, 1))
+            test = self._sealed(openings)
+            for (i, one), low in zip(pairs, self.shown(top, bottom, openings), strict=True):
+                self._record(self.climbs[i], one, low, test)
+        return bool(chosen)
+
+    def _sealed(self, openings: int) -> SealedTest:
+        return SealedTest(self.world.n, KINDS[self.world.kind], openings)
+
+    def shown(self, top: Array, bottom: Array, openings: int) -> Array:
+        """The lower bounds after so many openings; one that fails a milder level is not worked out."""
+        level, kind = self._sealed(openings).level(TARGET), self.world.kind
+        low = lows(kind, top, bottom, max(level, 0.0125))
+        deep = np.flatnonzero(low >= TARGET.score)
+        if level < 0.0125 and deep.size:
+            low[deep] = lows(kind, top[deep], bottom[deep], level)
+        return low
+
+    def _record(self, climb: Climb, one: Trial, low: float, test: SealedTest) -> None:
+        rows, examples = _blank(test.size)
+        bound = stats.Interval(low, low, 1.0, test.level(TARGET), "worked out with the others")
+        vars(decide)["rows_lower_bound"] = lambda rows, scale, alpha: bound
+        shown = decide.confirm(one, evaluation("test", rows, low, low), TARGET, examples, test)
+        climb.opened.append(shown)
+        climb.stopped = int(one.candidate.name) if shown.passed else None
 
     def on_test(self, i: int, which: int) -> tuple[Array, Array]:
         """A candidate's answers on a climb's test set, the same whenever they are asked for."""
@@ -268,10 +280,6 @@ class Ladder:
             hard, items = self.test[0][i], self.test[1][i]
             self.seen[i, which] = self.world.answers(self.rng, hard, items, which)
         return self.seen[i, which]
-
-
-def _fields(shown: Confirmation) -> dict[str, Any]:
-    return {name: getattr(shown, name) for name in Confirmation.__dataclass_fields__}
 
 
 # --- counting -----------------------------------------------------------------------------------
@@ -314,8 +322,7 @@ def _reckless(ladder: Ladder) -> int:
     passed = np.zeros(len(ladder.climbs), bool)
     for which in range(len(world.scores) if world.kind == "accuracy" else 4):
         top, bottom = world.answers(ladder.rng, *ladder.test, which)
-        level = SealedTest(world.n, KINDS[world.kind], which).level(TARGET)
-        passed |= lows(world.kind, top, bottom, level) >= TARGET.score
+        passed |= ladder.shown(top, bottom, which) >= TARGET.score
     return int(passed.sum())
 
 
@@ -353,7 +360,6 @@ SETTINGS = list(product(KINDS, SIZES, TRUTHS, SHARED, CANDIDATES))
 
 def simulate_setting(seed: int, climbs: int) -> dict[str, Any]:
     """One line of the result, told by its number."""
-    vars(stats)["weights"] = _weights  # the library's own weights, drawn once
     kind, n, truth, shared, k = SETTINGS[seed]
     world = World(kind, SHARED[shared], n, qualities(truth, k))
     named = {"metric": kind, "n": n, "truth": truth, "difficulty": shared, "k": k}

@@ -39,9 +39,11 @@ from .stats import least_n, p95_upper, rows_lower_bound
 
 __all__ = ["SealedTest", "able", "conclude", "confirm", "next_to_confirm"]
 
+EVEN = 0.5  # the chance of being confirmed from which a trial is worth an opening
+
 
 def able(
-    trials: Sequence[Trial], target: Target, test: SealedTest, *, least_chance: float = 0.5
+    trials: Sequence[Trial], target: Target, test: SealedTest, *, least_chance: float = EVEN
 ) -> list[Trial]:
     """The trials worth an opening: those that the test would confirm if it answered as dev did.
 
@@ -63,13 +65,15 @@ def next_to_confirm(
     ownership: Sequence[Ownership],
     already: Sequence[Confirmation],
     test: SealedTest,
-    least_chance: float = 0.5,
+    least_chance: float = EVEN,
 ) -> Trial | None:
     """The able trial that is cheapest to own and not yet refused, or None.
 
     Cheapest by the median total of `ownership`. Trials whose total is unknown come after those
     whose total is known, in the order of `trials`, which is the ladder's (cheapest to build first).
-    Of `already` only the names are used.
+    With `least_chance` below one half, for a ladder that has ended, the able ones are followed by
+    long shots, the likeliest first, since each refusal halves what the next one may spend. Of
+    `already` only the names are used.
     """
     refused = {(one.step, one.name) for one in already}
     totals = {
@@ -77,12 +81,19 @@ def next_to_confirm(
         for one in ownership
         if one.total_dollars_per_month is not None
     }
+
+    def order(trial: Trial) -> tuple[bool, float]:
+        odds = chance(trial, target, test)
+        if odds < EVEN:
+            return True, -odds
+        return False, totals.get(_key(trial), math.inf)
+
     left = [
         trial
         for trial in able(trials, target, test, least_chance=least_chance)
         if _key(trial) not in refused
     ]
-    return min(left, key=lambda trial: totals.get(_key(trial), math.inf), default=None)
+    return min(left, key=order, default=None)
 
 
 def confirm(
