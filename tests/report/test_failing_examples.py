@@ -86,8 +86,12 @@ def test_hundreds_of_kinds_do_not_fill_the_page() -> None:
         ([{"role": "user", "content": [{"kind": "text", "text": "hi"},
                                        {"kind": "image", "uri": "a.png"}]}],
          "user: hi [image: a.png]"),
-        ([{"text": "x"}], '{"text": "x"}'),
-        ([1, 2], "[1, 2]"),
+        ([{"text": "x"}], "- text: x"),
+        ([1, 2], "1; 2"),
+        ([], "(none)"),
+        ([{}], "- (none)"),
+        ({"events": [{"drug": ["a", "b"], "on": True}, {"drug": []}], "n": {"x": 1}},
+         "events:\n  - drug: a; b\n    on: true\n  - drug: (none)\nn:\n  x: 1"),
     ],
 )  # fmt: skip
 def test_inputs_of_every_shape_are_readable(value: Any, text: str) -> None:
@@ -107,3 +111,31 @@ def test_rows_are_read_as_streams() -> None:
     assert len(found.cases) == 5
     assert all(len(case.input) < 2_100 for case in found.cases)
     assert live == 2_000 * (2 + len(found.trials))
+
+
+def test_what_was_said_is_shown_only_where_it_says_more_than_the_answer() -> None:
+    said = ['{"a": [1]}', 'Sure: {"a": [1]}', '{ "a":[1] }']
+
+    def rows(step: str, name: str, which: str) -> Iterator[dict[str, Any]]:
+        for index, text in enumerate(said):
+            yield {"id": str(index), "input": "x", "expected": {"a": []}, "text": text,
+                   "value": {"a": [1]}, "failure": "wrong items"}  # fmt: skip
+
+    cases = {case.id: case for case in failing_examples(fake_decision(), rows).cases}
+    shown = [each.said for i in range(3) if (each := cases[str(i)].answers[0])]
+    assert shown == ["", 'Sure: {"a": [1]}', ""]
+
+
+def test_in_a_climb_of_one_step_the_runner_up_stands_beside_the_best() -> None:
+    decision = fake_decision()
+    floor = decision.trials[:3]
+    one_step = Decision("not_met", "too weak", None, floor)
+    names = [trial.candidate.name for trial in compared_trials(one_step)]
+    assert names[:2] == ["linear", "nearest"]
+
+
+def test_a_nest_of_lists_is_cut_short_not_crashed_on() -> None:
+    nest: Any = "x"
+    for _ in range(400):
+        nest = [nest]
+    assert readable(nest).startswith("- - - ")

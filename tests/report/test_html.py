@@ -137,7 +137,7 @@ def test_a_run_of_nothing_still_makes_a_page() -> None:
 def test_other_verdicts_say_what_is_known(verdict: Any) -> None:
     decision = fake_decision(verdict=verdict, chosen=None, examples_needed=340)
     text = "".join(outline(render_report(decision, fake_task(), fake_run())).text)
-    assert ("340 more test examples" in text) == (verdict == "undecided")
+    assert ("340 fresh test examples" in text) == (verdict == "undecided")
     assert "fine_tune / lora r=16" in text
 
 

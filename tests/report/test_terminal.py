@@ -57,7 +57,7 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal() -> None:
     ("verdict", "said"),
     [
         ("not_met", "Target not met: nothing tried was shown to reach 80.0% accuracy."),
-        ("undecided", "About 1,200 more test examples would settle it."),
+        ("undecided", "About 1,200 fresh test examples would settle it."),
         ("blocked", "Blocked: whether 80.0% accuracy can be reached was not found out."),
     ],
 )

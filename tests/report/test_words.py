@@ -25,7 +25,8 @@ def test_durations_take_their_natural_unit(seconds: float | None, text: str) -> 
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "unknown"), (math.inf, "unknown"), (0, "$0"), (0.0042, "$0.0042"), (0.2, "$0.20"),
-     (12.3, "$12.30"), (1234.5, "$1,234"), (-5, "\u2212$5.00"), (1e-6, "$0.0000010")],
+     (12.3, "$12.30"), (1234.5, "$1,234"), (-5, "\u2212$5.00"), (1e-6, "$0.0000010"),
+     (1e-10, "<$0.000001")],
 )  # fmt: skip
 def test_money_keeps_two_digits_that_matter(value: float | None, text: str) -> None:
     assert words.dollars(value) == text

@@ -13,11 +13,12 @@ from .picks import confirmation_of
 from .spec import ROW, Spec, colours, layer, log_number, names, number, plain_rule, tip
 from .words import dollars, duration, finite, key_of, name_of, percent, points, tokens
 
-__all__ = ["forest", "frontier", "frontier_measure", "gains", "learning"]
+__all__ = ["PRACTICALLY_FREE", "forest", "frontier", "frontier_measure", "gains", "learning"]
 
 STATES = ("chosen", "measured", "stopped early", "sealed test")
 PAINTS = ("@good", "@accent", "@faint", "@test")
 MOST_POINTS = 300  # of one training curve
+PRACTICALLY_FREE = 1e-6  # dollars, seconds or tokens: below this a log scale says nothing
 LINE: Spec = {"type": "rule", "strokeWidth": 2.5}
 DOT: Spec = {"type": "point", "filled": True, "size": 80, "opacity": 1}
 
@@ -108,7 +109,7 @@ def frontier(decision: Decision, task: Task) -> Spec | None:
     if len(known) < 2:
         return None
     costs = [float(getattr(trial.evaluation, field)) for trial in known]
-    positive = [cost for cost in costs if cost > 0]
+    positive = [cost for cost in costs if cost > PRACTICALLY_FREE]
     wide = bool(positive) and max(positive) > 20 * min(positive)
     edge = min(positive) / 4 if wide else 0.0  # free ones stand at the left edge of a log scale
     say = {"dollars_per_1000": dollars, "p50_seconds": duration}.get(field, tokens)
@@ -125,20 +126,22 @@ def frontier(decision: Decision, task: Task) -> Spec | None:
     line = {"type": "line", "interpolate": "step-after", "color": "@faint", "strokeWidth": 1.5}
     text = {"type": "text", "dy": -10, "limit": 180, "color": "@ink"}
     said = {"x": x, "y": y, "text": {"field": "name"}}
-    left, right = _halves(_apart(best), wide)
-    return {
-        "height": 340,
-        "layer": [
-            *plain_rule("y", "score", task.target.score, f"target {percent(task.target.score)}"),
-            layer(line, {"x": x, "y": y}, best),
-            layer({**LINE, "strokeWidth": 2}, {"x": x, "y": {**y, "field": "low"},
-                  "y2": {"field": "high"}, "color": colour}, rows),
-            layer(DOT, {"x": x, "y": y, "color": colour,
-                        "tooltip": tip("name", "said", "paid", "state")}, rows),
-            layer({**text, "align": "left", "dx": 8}, said, left),
-            layer({**text, "align": "right", "dx": -8}, said, right),
-        ],
-    }  # fmt: skip
+    middle = math.sqrt(max(costs) * edge) if wide else max(costs) / 2
+    named = _apart(best)
+    left = [row for row in named if row["cost"] <= middle]
+    right = [row for row in named if row["cost"] > middle]
+    bars = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour}
+    dots = {"x": x, "y": y, "color": colour, "tooltip": tip("name", "said", "paid", "state")}
+    layers = [
+        *plain_rule("y", "score", task.target.score, f"target {percent(task.target.score)}"),
+        layer(line, {"x": x, "y": y}, best),
+        layer({**LINE, "strokeWidth": 2}, bars, rows),
+        layer(DOT, dots, rows),
+        layer({**text, "align": "left", "dx": 8}, said, left),
+        layer({**text, "align": "right", "dx": -8}, said, right),
+    ]
+    drawn = [each for each in layers if each["data"]["values"]]  # an empty layer has no extent
+    return {"height": 340, "layer": drawn}
 
 
 def learning(trials: Sequence[Trial]) -> Spec | None:
@@ -206,16 +209,6 @@ def _apart(rows: Sequence[Spec]) -> list[Spec]:
         if all(abs((row["score"] or 0.0) - (each["score"] or 0.0)) > 0.04 for each in kept):
             kept.append(row)
     return kept
-
-
-def _halves(rows: Sequence[Spec], wide: bool) -> tuple[list[Spec], list[Spec]]:
-    """The rows of the left and of the right half, whose names go to the right and to the left."""
-    places = [math.log(row["cost"]) if wide else row["cost"] for row in rows]
-    middle = (min(places) + max(places)) / 2 if places else 0.0
-    sides: tuple[list[Spec], list[Spec]] = ([], [])
-    for row, place in zip(rows, places, strict=True):
-        sides[place > middle].append(row)
-    return sides
 
 
 def _thinned(curve: Sequence[LearningPoint]) -> Sequence[LearningPoint]:

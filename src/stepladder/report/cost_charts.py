@@ -23,7 +23,7 @@ def cost_curve(decision: Decision, task: Task) -> Spec | None:
         return None
     marks = [
         {"volume": each.volume, "cost": each.dollars, "name": each.cheaper,
-         "said": f"costs less than {each.dearer} from {about(each.volume)} requests a month on"}
+         "said": f"costs less than {each.dearer} from about {about(each.volume)} a month on"}
         for each in break_evens(lines, volume)
         if each.dollars > 0
     ]  # fmt: skip

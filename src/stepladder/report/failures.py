@@ -27,6 +27,7 @@ RowsOf = Callable[[str, str, str], Iterable[Mapping[str, Any]]]
 INPUT_CHARACTERS = 2_000
 ANSWER_CHARACTERS = 1_000
 MOST_KINDS = 20
+DEEPEST = 6  # levels of a nested answer that are laid out
 OTHER = "other kinds"
 
 
@@ -108,6 +109,8 @@ def compared_trials(decision: Decision) -> tuple[Trial, ...]:
         if trial.stopped_early is None and (best is None or _score(trial) > _score(best)):
             by_step[trial.candidate.step] = trial
     ordered = [first, *([second] if second else []), *reversed(by_step.values())]
+    if all(key_of(trial) == key_of(first) for trial in ordered):  # one step: its runner-up
+        ordered += sorted(decision.trials, key=_score, reverse=True)[:2]
     return tuple({key_of(trial): trial for trial in ordered}.values())[:6]
 
 
@@ -144,13 +147,39 @@ def readable(value: Json) -> str:
         return ""
     if isinstance(value, str):
         return value
+    if _is_conversation(value):
+        return "\n".join(f"{m['role']}: {_content(m.get('content', ''))}" for m in value)
+    return "\n".join(_outline(value))
+
+
+def _is_conversation(value: Json) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and bool(value)
+        and all(isinstance(each, Mapping) and "role" in each for each in value)
+    )
+
+
+def _outline(value: Json, depth: int = 0) -> list[str]:
+    """JSON as indented lines: a field each, a dash before each entry of a list of records."""
+    if depth > DEEPEST or not isinstance(value, Mapping | list | tuple):
+        return [_inline(value)]
     if isinstance(value, Mapping):
-        return "\n".join(f"{key}: {_inline(each)}" for key, each in value.items())
-    if isinstance(value, Sequence) and value and all(isinstance(m, Mapping) for m in value):
-        if all("role" in message for message in value):
-            return "\n".join(f"{m['role']}: {_content(m.get('content', ''))}" for m in value)
-        return "\n".join(_inline(each) for each in value)
-    return _inline(value)
+        return [line for key, each in value.items() for line in _field(str(key), each, depth)]
+    if not any(isinstance(each, Mapping | list | tuple) for each in value):
+        return ["; ".join(_inline(each) for each in value) or "(none)"]
+    lines = []
+    for each in value:
+        first, *rest = _outline(each, depth + 1) or ["(none)"]
+        lines += [f"- {first}", *(f"  {line}" for line in rest)]
+    return lines
+
+
+def _field(name: str, value: Json, depth: int) -> list[str]:
+    lines = _outline(value, depth + 1) or ["(none)"]
+    if len(lines) == 1 and not isinstance(value, Mapping) and not lines[0].startswith("- "):
+        return [f"{name}: {lines[0]}"]
+    return [f"{name}:", *(f"  {line}" for line in lines)]
 
 
 def _case(name: str, rows: Mapping[int, Mapping[str, Any]], places: int) -> Case:
@@ -170,9 +199,19 @@ def _answer(row: Mapping[str, Any]) -> Answer:
     return Answer(
         _cut(text, ANSWER_CHARACTERS),
         str(row["failure"]) if row.get("failure") is not None else None,
-        _cut(said, ANSWER_CHARACTERS) if value is not None and said.strip() != text.strip() else "",
+        "" if value is None or _same(said, value) else _cut(said, ANSWER_CHARACTERS),
         _cut(str(row.get("error") or ""), 300),
     )
+
+
+def _same(said: str, value: Json) -> bool:
+    """Whether the text is the value and nothing more."""
+    if isinstance(value, str):
+        return said.strip() == value.strip()
+    try:
+        return bool(json.loads(said) == value)
+    except ValueError:
+        return False
 
 
 def _rows(rows_of: RowsOf, trial: Trial) -> Iterable[Mapping[str, Any]]:

@@ -44,7 +44,7 @@ def verdict_view(decision: Decision, task: Task, run: Mapping[str, Any]) -> View
         "task": task.name,
         "verdict": decision.verdict,
         "badge": VERDICTS[decision.verdict],
-        "sentence": verdict_sentence(record).partition(": ")[2],
+        "sentence": _without_badge(record),
         "reason": decision.reason,
         "target": target_text(record["target"]),
         "tiles": _tiles(decision, task),
@@ -147,6 +147,13 @@ def failures_view(decision: Decision, failures: Failures) -> View:
     }
 
 
+def _without_badge(record: Mapping[str, Any]) -> str:
+    """The sentence after its first words, which the badge above it says already."""
+    text = verdict_sentence(record).partition(": ")[2]
+    starts_with_a_name = record["verdict"] == "met" and record["chosen"] is not None
+    return text if starts_with_a_name else text[:1].upper() + text[1:]
+
+
 def _tiles(decision: Decision, task: Task) -> list[View]:
     best = best_trial(decision)
     if best is None:
@@ -168,7 +175,7 @@ def _tiles(decision: Decision, task: Task) -> list[View]:
         {"name": f"{task.metric.name}, {name_of(best.candidate)}", "figure": score[0],
          "under": score[1]},
         {"name": "per 1,000 requests", "figure": dollars(seen.dollars_per_1000),
-         "under": f"{tokens(seen.input_tokens)} tokens in, {tokens(seen.output_tokens)} out each"},
+         "under": f"tokens per request, in + out: {_token_pair(best)}"},
         {"name": "time to answer, 95%", "figure": duration(seen.p95_seconds),
          "under": f"half within {duration(seen.p50_seconds)}"},
         {"name": f"to own, per month{at}", "figure": month[0], "under": month[1]},
@@ -185,11 +192,18 @@ def _trial_row(trial: Trial) -> View:
         "n": count(seen.n),
         "planned": count(seen.planned) if seen.n < seen.planned else None,
         "latency": latency(seen.p50_seconds, seen.p95_seconds),
-        "tokens": f"{tokens(seen.input_tokens)} + {tokens(seen.output_tokens)}",
+        "tokens": _token_pair(trial),
         "dollars": dollars(seen.dollars_per_1000),
         "build_time": duration(candidate.build_seconds),
         "build_dollars": dollars(candidate.build_dollars),
     }
+
+
+def _token_pair(trial: Trial) -> str:
+    seen = trial.evaluation
+    if seen.input_tokens is None and seen.output_tokens is None:
+        return UNKNOWN
+    return f"{tokens(seen.input_tokens)} + {tokens(seen.output_tokens)}"
 
 
 def _gain_row(gain: Gain) -> View:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core import Decision, Ownership, Task
-from .charts import frontier_measure
+from .charts import PRACTICALLY_FREE, frontier_measure
 from .money import break_evens, cost_lines, never_crossed
 from .picks import best_trial, owner_of
 from .words import (
@@ -47,7 +47,8 @@ def frontier_view(decision: Decision) -> View:
         "free": listing(
             name_of(trial.candidate)
             for trial in decision.trials
-            if getattr(trial.evaluation, field) == 0
+            if (cost := finite(getattr(trial.evaluation, field))) is not None
+            and cost <= PRACTICALLY_FREE
         ),
         "instead": field != "dollars_per_1000",
     }
@@ -93,7 +94,7 @@ def costs_view(decision: Decision, task: Task) -> View:
         "volume": f"{count(volume)} requests a month" if volume else None,
         "months": f"{economics.months:g} months",
         "break_evens": [
-            f"{each.cheaper} costs less to own than {each.dearer} from {about(each.volume)} "
+            f"{each.cheaper} costs less to own than {each.dearer} from about {about(each.volume)} "
             f"requests a month on ({dollars(each.dollars)} a month there)."
             for each in (break_evens(lines, volume) if volume else ())
         ],

@@ -147,7 +147,7 @@ def _openings(record: Record) -> list[RenderableType]:
     lines = []
     for each in record["confirmations"]:
         failed = ", ".join(each["failed"]) or "score"
-        outcome = "passed" if each["passed"] else f"not shown: {failed}"
+        outcome = "passed" if each["passed"] else f"not shown ({failed})"
         lines.append(
             f"{each['opening']}. {who_of(each['step'], each['solver'])}: {percent(each['score'])}, "
             f"at least {percent(each['low'])} (n = {count(each['n'])}, alpha {each['alpha']:.4g}): "

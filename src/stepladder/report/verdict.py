@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core import Json
-from .words import count, dollars, duration, interval, percent, who_of
+from .words import about, count, dollars, duration, interval, percent, who_of
 
 __all__ = ["VERDICTS", "best_record", "target_text", "verdict_sentence"]
 
@@ -71,7 +71,7 @@ def _not_met(record: Record) -> str:
 
 def _undecided(record: Record) -> str:
     needed = record["examples_needed"]
-    cure = f" About {count(needed)} more test examples would settle it." if needed else ""
+    cure = f" About {about(needed)} fresh test examples would settle it." if needed else ""
     question = f"Undecided: the data cannot tell whether {_goal(record)} is reached."
     return f"{question}{_closest(record)}{cure}"
 

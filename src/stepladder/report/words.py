@@ -115,6 +115,8 @@ def dollars(value: float | None) -> str:
     sign, size = (MINUS if number < 0 else ""), abs(number)
     if size == 0:
         return "$0"
+    if size < 1e-6:
+        return f"<{sign}$0.000001"
     if size >= 100:
         return f"{sign}${size:,.0f}"
     if size >= 0.095:
@@ -130,9 +132,9 @@ def count(value: float | None) -> str:
 
 
 def about(value: float | None) -> str:
-    """A computed number to two digits that matter: 'about 860,000'."""
+    """A computed number to the two digits that matter: 858,931 as '860,000'."""
     number = finite(value)
-    return UNKNOWN if number is None else f"about {count(float(f'{number:.2g}'))}"
+    return UNKNOWN if number is None else count(float(f"{number:.2g}"))
 
 
 def tokens(value: float | None) -> str:
