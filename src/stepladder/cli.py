@@ -1,0 +1,246 @@
+"""The command line, in the order of the flow. Each command calls the library and prints.
+
+Exit codes: 0 met (or done), 1 not met, undecided or blocked, 2 misuse, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from .errors import StepladderError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="stepladder",
+    help="The cheapest way to make a language model do your task well enough, and what it costs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Start with: stepladder init my-task --data examples.csv",
+)
+data_app = typer.Typer(help="Work on files of examples.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+TaskFolder = Annotated[Path, typer.Argument(help="the folder with task.toml", metavar="TASK")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines instead")]
+
+
+def main() -> None:
+    """Run the command line; expected errors are one message, not a traceback."""
+    try:
+        app()
+    except StepladderError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        _say("stopped. Run the same command again to go on: finished work is kept.")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    if version:
+        from . import __version__
+
+        typer.echo(f"stepladder {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: stepladder init tickets --data tickets.csv")
+def init(
+    name: Annotated[str, typer.Argument(help="of the new task, and of its folder")],
+    data: Annotated[Path, typer.Option(help="CSV, JSONL, Parquet, or chat JSONL")],
+    folder: Annotated[Path, typer.Option(help="where to make the task folder")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Look at a file of examples and write a task folder from it."""
+    from .data.init import init_task
+    from .report.findings import init_text
+
+    report = init_task(name, data, folder)
+    _print(report, as_json, init_text(report))
+
+
+@app.command(epilog="Example: stepladder check examples/customer-intents")
+def check(task: TaskFolder, as_json: AsJson = False) -> None:
+    """Look for what would spoil a climb, and say how many test examples the target needs."""
+    from .report.findings import check_text
+
+    report = _checked(_load(task))
+    _print(report, as_json, check_text(report))
+    raise typer.Exit(2 if report.problems else 0)
+
+
+@app.command(epilog="Example: stepladder climb examples/customer-intents --budget-minutes 20")
+def climb(  # noqa: PLR0913 (a command line's options)
+    task: TaskFolder,
+    steps: Annotated[
+        str | None, typer.Option(help="only these, e.g. baseline,prompt,few_shot,fine_tune")
+    ] = None,
+    whole_ladder: Annotated[
+        bool, typer.Option("--whole-ladder", help="measure every step, even after one is met")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what each step would take, and do nothing")
+    ] = False,
+    budget_dollars: Annotated[float | None, typer.Option(min=0)] = None,
+    budget_minutes: Annotated[float | None, typer.Option(min=0)] = None,
+    runs: Annotated[Path | None, typer.Option(help="where runs are kept [TASK/runs]")] = None,
+    prices: Annotated[Path | None, typer.Option(help="your prices, over those shipped")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Climb until a step provably meets the target. Run it again to resume."""
+    from .data.split import load_split
+    from .report.findings import check_text
+    from .session import LADDER, Options, run_climb, run_plan
+
+    loaded = _load(task)
+    report = _checked(loaded)
+    if report.problems:
+        _say(check_text(report))
+        raise typer.Exit(2)
+    chosen = tuple(steps.split(",")) if steps else LADDER
+    options = Options(chosen, whole_ladder, budget_dollars, budget_minutes, runs, prices)
+    split = load_split(loaded)
+    if dry_run:
+        _print_plan(loaded, run_plan(loaded, split, options, _quiet), as_json)
+        return
+    from .report.live import LiveLadder
+
+    with LiveLadder() as ladder:
+        decision, folder = run_climb(loaded, split, options, ladder.tell)
+    _print_decision(decision, loaded, folder, as_json)
+    raise typer.Exit(0 if decision.verdict == "met" else 1)
+
+
+@app.command(epilog="Example: stepladder report examples/customer-intents")
+def report(
+    where: Annotated[Path, typer.Argument(help="a task folder or one of its runs")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the latest decision again."""
+    from .report.record import load_decision_record
+    from .report.terminal import record_text
+
+    folder = _latest_run(where)
+    record = load_decision_record(folder)
+    typer.echo(json.dumps(record, indent=1) if as_json else record_text(record))
+    if not as_json:
+        typer.echo(f"\nreport: {folder / 'report.html'}")
+
+
+@app.command(epilog="Example: stepladder compare my-task/runs/climb-1a2b3c4d other/runs/climb-5e6f")
+def compare(
+    first: Annotated[Path, typer.Argument(help="a run folder or decision.json")],
+    second: Annotated[Path, typer.Argument(help="another")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs, in pairs where both answered the same examples."""
+    from .report.compare import compare_runs, compare_text
+
+    found = compare_runs(_latest_run(first), _latest_run(second))
+    _print(found, as_json, compare_text(found))
+
+
+@app.command(epilog="Example: stepladder models")
+def models(as_json: AsJson = False) -> None:
+    """List the models that can be named in task.toml, with their prices."""
+    from .report.models import models_record, models_text
+
+    record = models_record()
+    _print(record, as_json, models_text(record))
+
+
+@data_app.command(epilog="Example: stepladder data convert tickets.csv tickets.jsonl --to openai")
+def convert(  # noqa: PLR0913 (a command line's options)
+    source: Annotated[Path, typer.Argument(help="the file to read")],
+    target: Annotated[Path, typer.Argument(help="the file to write")],
+    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, openai or gemini")],
+    input_: Annotated[str, typer.Option("--input", help="column, or several by comma")] = "input",
+    expected: Annotated[str, typer.Option(help="column with the answer")] = "expected",
+    instructions: Annotated[str, typer.Option(help="system turn for chat formats")] = "",
+) -> None:
+    """Convert a file of examples from one format to another."""
+    from .core import DataSource
+    from .data.writing import convert as convert_file
+
+    columns = tuple(input_.split(",")) if "," in input_ else input_
+    count = convert_file(
+        source, target, to, DataSource(input=columns, expected=expected), instructions=instructions
+    )
+    typer.echo(f"{count} examples written to {target}")
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+
+def _load(folder: Path) -> Any:
+    from .task import load_task
+
+    return load_task(folder)
+
+
+def _checked(task: Any) -> Any:
+    from .data.checks import check_task
+
+    return check_task(task)
+
+
+def _latest_run(where: Path) -> Path:
+    """The run folder itself, or the run of a task that was decided last."""
+    if where.is_file() or (where / "decision.json").is_file():
+        return where
+    decided = sorted(
+        (where / "runs").glob("*/decision.json"), key=lambda path: path.stat().st_mtime
+    )
+    if not decided:
+        raise StepladderError(
+            f"{str(where)!r} has no finished climb", hint=f"run: stepladder climb {where}"
+        )
+    return decided[-1].parent
+
+
+def _print(record: Any, as_json: bool, text: str) -> None:
+    from .report.record import plain
+
+    typer.echo(json.dumps(plain(record), indent=1, ensure_ascii=False) if as_json else text)
+
+
+def _print_plan(task: Any, found: Any, as_json: bool) -> None:
+    from .report.terminal import plan_text
+
+    record = [{"step": step, "plan": what} for step, what in found]
+    _print(record, as_json, plan_text(task, found))
+
+
+def _print_decision(decision: Any, task: Any, folder: Path, as_json: bool) -> None:
+    from .report.record import load_decision_record
+    from .report.terminal import verdict_text
+
+    if as_json:
+        typer.echo(json.dumps(load_decision_record(folder), indent=1, ensure_ascii=False))
+        return
+    typer.echo(verdict_text(decision, task))
+    typer.echo(f"\nreport: {folder / 'report.html'}")
+
+
+def _quiet(event: str, fields: Any) -> None:
+    """For what is quick: no progress to show."""
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _fail(error: StepladderError) -> NoReturn:
+    _say(f"error: {error.message}")
+    if error.hint:
+        _say(f"  {error.hint}")
+    sys.exit(2)

@@ -1,0 +1,379 @@
+"""The loop. Read this second, after `core.py`.
+
+Steps are tried in the order of what they cost to build. Each proposes candidates from train; they
+race on dev; what looks able is confirmed on the sealed test, the cheapest to own first; the first
+that is confirmed ends the climb.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from .budget import Budget
+from .compare import paired_gain
+from .core import (
+    Candidate,
+    Confirmation,
+    Decision,
+    Estimate,
+    Example,
+    Json,
+    Ownership,
+    Row,
+    Skipped,
+    Split,
+    Step,
+    Trial,
+)
+from .cost import Prices, machine_dollars
+from .decide import SealedTest, conclude, confirm, next_to_confirm
+from .diagnose import diagnose
+from .errors import BudgetExceeded, MissingExtra, NotApplicable
+from .evaluate import Bench, evaluate, measure, summarise
+from .ownership import own
+from .race import eliminate, looks
+from .solvers import content_hash
+from .store import RowFile, RunFolder, hash_of
+
+__all__ = ["Climb", "climb", "plan"]
+
+RACE_ALPHA = 0.05  # the accepted chance that racing stops a step's best candidate
+LAST_CHANCE = 0.1  # with nothing left to climb, unspent alpha is worth nothing: confirm long shots
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What one climb works with: the measurements' bench, the run's folder, prices and budget."""
+
+    bench: Bench
+    split: Split
+    run: RunFolder
+    prices: Prices
+    budget: Budget
+    whole_ladder: bool = False  # measure every step, even after one was confirmed able
+
+    def tell(self, event: str, **fields: Json) -> None:
+        self.bench.workshop.tell(event, fields)
+
+
+def plan(steps: Sequence[Step], on: Climb) -> list[tuple[str, Estimate | Skipped]]:
+    """What each step would take, without doing anything."""
+    found: list[tuple[str, Estimate | Skipped]] = []
+    for step in steps:
+        try:
+            estimate = step.estimate(on.bench.task, on.split.train, on.bench.workshop)
+            found.append((step.name, _priced(estimate, on)))
+        except (NotApplicable, MissingExtra) as reason:
+            found.append((step.name, Skipped(step.name, str(reason))))
+    return found
+
+
+def climb(steps: Sequence[Step], on: Climb) -> Decision:
+    """Climb until a step is confirmed, or to the end; then say which, and why."""
+    trials: list[Trial] = []
+    skipped: list[Skipped] = []
+    openings = _Openings(on)
+    blocked_by: str | None = None
+    base: Trial | None = None
+    on.budget.start()
+    try:
+        for place, step in enumerate(steps, start=1):
+            candidates = _propose(step, base, on, skipped, place=(place, len(steps)))
+            if not candidates:
+                continue
+            measured = _race(candidates, on)
+            measured = [_with_gain(trial, base, on) for trial in measured]
+            trials += measured
+            base = _best(measured) or base
+            if not on.whole_ladder and openings.confirm_able(trials):
+                break
+        else:
+            if not openings.confirm_able(trials):
+                openings.confirm_able(trials, least_chance=LAST_CHANCE)
+    except BudgetExceeded as reason:
+        blocked_by = reason.message
+        done = {trial.candidate.step for trial in trials} | {one.step for one in skipped}
+        skipped += [Skipped(s.name, reason.message) for s in steps if s.name not in done]
+    target, sealed = on.bench.task.target, openings.sealed()
+    decision = conclude(trials, openings.made, skipped, target, sealed, blocked_by)
+    return replace(decision, ownership=_own(trials, openings.made, on))
+
+
+# --- one step -----------------------------------------------------------------------------------
+
+
+def _propose(
+    step: Step, base: Trial | None, on: Climb, skipped: list[Skipped], *, place: tuple[int, int]
+) -> list[Candidate]:
+    """The step's candidates; none, with the reason among `skipped`, when it does not apply."""
+    task, workshop = on.bench.task, on.bench.workshop
+    try:
+        estimate = _priced(step.estimate(task, on.split.train, workshop), on)
+        on.budget.afford(step.name, estimate)
+        on.tell(
+            "step",
+            step=step.name,
+            index=place[0],
+            total=place[1],
+            estimate_seconds=estimate.seconds,
+            estimate_calls=estimate.calls,
+            estimate_dollars=estimate.dollars,
+        )
+        on.tell("building", step=step.name, note=estimate.note)
+        proposed = list(step.propose(task, on.split.train, base, workshop))
+    except (NotApplicable, MissingExtra) as reason:
+        on.tell("skipped", step=step.name, reason=str(reason))
+        skipped.append(Skipped(step.name, str(reason)))
+        return []
+    candidates = [_with_build_dollars(candidate, on) for candidate in proposed]
+    on.budget.spend(_sum(candidate.build_dollars for candidate in candidates))
+    return _distinct(candidates)
+
+
+def _priced(estimate: Estimate, on: Climb) -> Estimate:
+    """Dollars of machine time where the step could not know them."""
+    if estimate.dollars is not None or estimate.seconds is None:
+        return estimate
+    return replace(
+        estimate,
+        dollars=machine_dollars(estimate.seconds, on.bench.task.hardware, on.prices).dollars,
+    )
+
+
+def _with_build_dollars(candidate: Candidate, on: Climb) -> Candidate:
+    if candidate.build_dollars is not None:
+        return candidate
+    cost = machine_dollars(candidate.build_seconds, on.bench.task.hardware, on.prices)
+    return replace(candidate, build_dollars=cost.dollars)
+
+
+def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Candidates whose solvers differ, the first of each kind."""
+    found: dict[str, Candidate] = {}
+    for candidate in candidates:
+        found.setdefault(content_hash(candidate.solver), candidate)
+    return list(found.values())
+
+
+# --- racing on dev ------------------------------------------------------------------------------
+
+
+class _Runner:
+    """One candidate in a race: its rows so far, on disk as they come."""
+
+    def __init__(self, candidate: Candidate, on: Climb) -> None:
+        self.candidate = candidate
+        self.rows: list[Row] = []
+        self.pairs: list[tuple[Json, Json]] = []
+        self.seconds = 0.0
+        self.stopped: str | None = None
+        self.on = on
+        identity = content_hash(candidate.solver)
+        self.file = RowFile(on.run.row_file(candidate.step, candidate.name, identity, "dev"))
+
+    def answer(self, examples: Sequence[Example]) -> None:
+        """Answer one more block of dev."""
+        started = time.perf_counter()
+        planned = len(self.on.split.dev)
+        for row in measure(self.candidate.solver, examples, self.on.bench, self._sink):
+            self.rows.append(row)
+            self.on.budget.spend(row.dollars)
+            elapsed = self.seconds + time.perf_counter() - started
+            self.on.tell(
+                "rows",
+                step=self.candidate.step,
+                name=self.candidate.name,
+                done=len(self.rows),
+                planned=planned,
+                seconds_left=elapsed / len(self.rows) * (planned - len(self.rows)),
+            )
+        self.seconds += time.perf_counter() - started
+
+    def trial(self) -> Trial:
+        self.file.close()
+        evaluation = summarise(
+            self.rows, self.on.split.dev, self.on.bench, set_name="dev", wall_seconds=self.seconds
+        )
+        trial = Trial(
+            self.candidate,
+            evaluation,
+            diagnose(self.rows, self.pairs),
+            stopped_early=self.stopped,
+        )
+        self.on.tell("trial", **_shown(trial))
+        return trial
+
+    def _sink(self, record: Json) -> None:
+        self.file.write(record)
+        if self.on.bench.task.kind == "classification":
+            self.pairs.append((record["expected"], record["value"]))
+
+
+def _race(candidates: Sequence[Candidate], on: Climb) -> list[Trial]:
+    """The candidates measured on dev, in pairs over the same examples; the hopeless stop early."""
+    dev = on.split.dev
+    runners = {candidate.name: _Runner(candidate, on) for candidate in candidates}
+    for name in runners:
+        on.tell("candidate", step=candidates[0].step, name=name, planned=len(dev))
+    stops = [*looks(len(dev)), len(dev)] if len(runners) > 1 else [len(dev)]
+    done = 0
+    for stop in stops:
+        running = {name: one for name, one in runners.items() if one.stopped is None}
+        for runner in running.values():
+            runner.answer(dev[done:stop])
+        done = stop
+        if stop < len(dev):
+            _stop_the_hopeless(running, len(stops) - 1, on)
+    return [runner.trial() for runner in runners.values()]
+
+
+def _stop_the_hopeless(running: dict[str, _Runner], look_count: int, on: Climb) -> None:
+    rows = {name: runner.rows for name, runner in running.items()}
+    reasons = eliminate(
+        rows,
+        on.bench.metric.scale,
+        RACE_ALPHA,
+        looks=look_count,
+        target=on.bench.task.target.score,
+        cost={name: _cost_per_answer(runner.rows) for name, runner in running.items()},
+    )
+    for name, reason in reasons.items():
+        running[name].stopped = reason
+        on.tell(
+            "eliminated",
+            step=running[name].candidate.step,
+            name=name,
+            done=len(rows[name]),
+            planned=len(on.split.dev),
+            reason=reason,
+        )
+
+
+def _cost_per_answer(rows: Sequence[Row]) -> float:
+    """In one unit for all: dollars where known, else seconds of computing, else tokens."""
+    for values in (
+        [row.dollars for row in rows],
+        [row.compute_seconds for row in rows],
+        [row.input_tokens for row in rows],
+    ):
+        known = [value for value in values if value is not None]
+        if known and len(known) == len(rows):
+            return sum(known) / len(known)
+    return 0.0
+
+
+def _best(trials: Sequence[Trial]) -> Trial | None:
+    complete = [trial for trial in trials if trial.stopped_early is None]
+    return max(complete, key=lambda trial: trial.evaluation.score, default=None)
+
+
+def _with_gain(trial: Trial, base: Trial | None, on: Climb) -> Trial:
+    if base is None:
+        return trial
+    gain = paired_gain(
+        trial.evaluation.rows,
+        base.evaluation.rows,
+        on.bench.metric.scale,
+        on.bench.alpha,
+        against=f"{base.candidate.step}: {base.candidate.name}",
+        seed=on.bench.task.seed,
+    )
+    return replace(trial, gain=gain)
+
+
+def _shown(trial: Trial) -> dict[str, Json]:
+    seen = trial.evaluation
+    return {
+        "step": trial.candidate.step,
+        "name": trial.candidate.name,
+        "score": seen.score,
+        "low": seen.low,
+        "high": seen.high,
+        "n": seen.n,
+        "p50_seconds": seen.p50_seconds,
+        "p95_seconds": seen.p95_seconds,
+        "dollars_per_1000": seen.dollars_per_1000,
+    }
+
+
+# --- confirming on the sealed test --------------------------------------------------------------
+
+
+class _Openings:
+    """The sealed test: each opening is in the ledger before its first answer is seen."""
+
+    def __init__(self, on: Climb) -> None:
+        self.made: list[Confirmation] = []
+        self._on = on
+        self._test = hash_of(on.split.test)
+
+    def sealed(self) -> SealedTest:
+        # what earlier climbs opened, and this one: the same again when this one is replayed
+        run = self._on.run
+        openings = run.openings.before(self._test, run.name) + len(self.made)
+        return SealedTest(len(self._on.split.test), self._on.bench.metric.scale, openings)
+
+    def confirm_able(self, trials: Sequence[Trial], least_chance: float = 0.5) -> bool:
+        """Open the test for the cheapest to own of the able, until one passes or none is left."""
+        target = self._on.bench.task.target
+        while True:
+            trial = next_to_confirm(
+                trials,
+                target,
+                _own(trials, self.made, self._on),
+                self.made,
+                self.sealed(),
+                least_chance,
+            )
+            if trial is None:
+                return False
+            self.made.append(self._open(trial))
+            if self.made[-1].passed:
+                return True
+
+    def _open(self, trial: Trial) -> Confirmation:
+        on, candidate = self._on, trial.candidate
+        identity = content_hash(candidate.solver)
+        bar = f"{on.bench.metric!r} {on.bench.task.target!r}"
+        opening = on.run.openings.open(self._test, identity, bar, on.run.name)
+        sealed = SealedTest(len(on.split.test), on.bench.metric.scale, opening - 1)
+        on.tell(
+            "confirming",
+            step=candidate.step,
+            name=candidate.name,
+            alpha=sealed.level(on.bench.task.target),
+            opening=opening,
+            n=sealed.size,
+        )
+        rows = RowFile(on.run.row_file(candidate.step, candidate.name, identity, "test"))
+        evaluation = evaluate(candidate.solver, on.split.test, on.bench, "test", rows.write)
+        rows.close()
+        result = confirm(trial, evaluation, on.bench.task.target, on.split.test, sealed)
+        on.tell(
+            "confirmed",
+            step=result.step,
+            name=result.name,
+            score=result.score,
+            low=result.low,
+            passed=result.passed,
+        )
+        on.budget.spend(_sum(row.dollars for row in evaluation.rows))
+        return result
+
+
+def _own(trials: Sequence[Trial], made: Sequence[Confirmation], on: Climb) -> tuple[Ownership, ...]:
+    task, split = on.bench.task, on.split
+    labels = len(split.train) + len(split.dev) + len(split.test)
+    return own(trials, task, on.prices, confirmations=made, labels=labels, seed=task.seed)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """The sum, unknown when a part is."""
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total

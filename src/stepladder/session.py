@@ -1,0 +1,251 @@
+"""Everything that acts on the world, put together for one task: models, run folder, prices, steps.
+
+`run_climb` is what the CLI and Python users call. The loop itself is in `climb.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .budget import Budget
+from .climb import Climb, climb, plan
+from .core import Decision, Estimate, Json, Model, Skipped, Split, Step, Task, Tell, Usage, Workshop
+from .cost import Prices, load_prices, price_all, stale
+from .errors import TaskError
+from .evaluate import Bench
+from .registry import look_up
+from .solvers import content_hash
+from .store import CachedModel, RunFolder, hash_of, open_run, read_rows
+
+__all__ = ["LADDER", "Options", "make_steps", "open_climb", "run_climb", "run_plan"]
+
+LADDER = ("baseline", "prompt", "few_shot", "fine_tune")  # in the order of what they cost to build
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to climb: which steps, how far, with what budget, and where to keep it."""
+
+    steps: tuple[str, ...] = LADDER
+    whole_ladder: bool = False
+    budget_dollars: float | None = None
+    budget_minutes: float | None = None
+    runs: Path | None = None  # None: `runs` in the task folder
+    prices: Path | None = None
+
+
+def run_climb(task: Task, split: Split, options: Options, tell: Tell) -> tuple[Decision, Path]:
+    """Climb, write decision.json and report.html, and give the decision and the run's folder."""
+    from .report.html import write_report
+    from .report.record import decision_record
+
+    started = datetime.now(UTC)
+    with open_climb(task, split, options, tell) as on:
+        on.run.write_json("run.json", _run_record(task, split, options))
+        decision = climb(make_steps(task, options.steps), on)
+        card = _card(on, decision, options, started)
+        on.run.write_json("decision.json", decision_record(decision, task, card))
+        write_report(on.run.folder / "report.html", decision, task, card)
+        return decision, on.run.folder
+
+
+def run_plan(
+    task: Task, split: Split, options: Options, tell: Tell
+) -> list[tuple[str, Estimate | Skipped]]:
+    """What each step would take; nothing is asked, trained or opened."""
+    with open_climb(task, split, options, tell) as on:
+        return plan(make_steps(task, options.steps), on)
+
+
+def make_steps(task: Task, names: Sequence[str]) -> list[Step]:
+    """The steps by name, each with the task's options for it, in the order of the ladder."""
+    order = {name: place for place, name in enumerate(LADDER)}
+    steps = []
+    for name in sorted(dict.fromkeys(names), key=lambda name: order.get(name, len(order))):
+        kind = look_up("step", name)
+        chosen = dict(task.steps.get(name, {}))
+        known = {field.name for field in fields(kind) if field.init}
+        if unknown := sorted(chosen.keys() - known):
+            raise TaskError(
+                f"task.toml: [steps.{name}] has no option {unknown[0]!r}",
+                hint=f"known: {', '.join(sorted(known))}",
+            )
+        steps.append(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}))
+    return steps
+
+
+@contextmanager
+def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterator[Climb]:
+    """The workshop, the bench and the run folder of a climb; closed at the end, whatever happens."""
+    from .metrics import load_metric
+
+    metric = load_metric(task)
+    prices = load_prices(options.prices, today=date.today())
+    budget = Budget(options.budget_dollars, options.budget_minutes)
+
+    def watched(event: str, told: Mapping[str, Json]) -> None:
+        tell(event, told)
+        if event == "training" and budget.started:
+            budget.check("training")  # its checkpoint is kept
+
+    root = options.runs or task.folder / "runs"
+    with open_run(root, _run_name(task, split, options)) as run:
+        models = _Models(run)
+        workshop = Workshop(models.model, run.artifacts, watched)
+
+        def price(usage: Iterable[Usage]) -> float | None:
+            return price_all(usage, prices, task.hardware).dollars
+
+        bench = Bench(task, metric, workshop, price, alpha=task.target.alpha)
+        try:
+            yield Climb(bench, split, run, prices, budget, options.whole_ladder)
+        finally:
+            models.close()
+
+
+class _Models:
+    """Models by name, `provider:name`, each with its answers cached; providers are made on use."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._providers: dict[str, Any] = {}
+        self._models: dict[str, Model] = {}
+
+    def model(self, name: str) -> Model:
+        if name not in self._models:
+            kind, colon, _ = name.partition(":")
+            if not colon:
+                raise TaskError(
+                    f"the model {name!r} does not say who provides it",
+                    hint="write 'provider:name', for instance 'local:smollm2-135m-instruct'",
+                )
+            if kind not in self._providers:
+                self._providers[kind] = look_up("provider", kind)(self._run.artifacts)
+            model = self._providers[kind].model(name)
+            self._models[name] = CachedModel(model, self._run.answers)
+        return self._models[name]
+
+    def close(self) -> None:
+        for provider in self._providers.values():
+            provider.close()
+
+
+def _run_name(task: Task, split: Split, options: Options) -> str:
+    """The same for the same task, data and options: so the same command goes on where it was."""
+    record = json.dumps(_run_record(task, split, options), sort_keys=True, default=str)
+    return f"climb-{hashlib.blake2b(record.encode(), digest_size=4).hexdigest()}"
+
+
+def _run_record(task: Task, split: Split, options: Options) -> dict[str, Json]:
+    described = asdict(task)
+    described.pop("folder")
+    return {
+        "task": json.loads(json.dumps(described, default=str)),
+        "data": {
+            name: hash_of(examples)
+            for name, examples in (
+                ("train", split.train),
+                ("dev", split.dev),
+                ("test", split.test),
+            )
+        },
+        "steps": list(options.steps),
+        "whole_ladder": options.whole_ladder,
+    }
+
+
+# --- what the report says of the run ------------------------------------------------------------
+
+
+def _card(on: Climb, decision: Decision, options: Options, started: datetime) -> dict[str, Any]:
+    task, split = on.bench.task, on.split
+    planned = sum(trial.evaluation.planned for trial in decision.trials)
+    made = sum(trial.evaluation.n for trial in decision.trials)
+    identities = {
+        (trial.candidate.step, trial.candidate.name): content_hash(trial.candidate.solver)
+        for trial in decision.trials
+    }
+
+    def rows(step: str, name: str, set_name: str) -> Iterator[dict[str, Json]]:
+        return read_rows(on.run.row_file(step, name, identities[step, name], set_name))
+
+    warnings = [*stale(on.prices, task.models, task.hardware)]
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        "version": __version__,
+        "commit": _commit(),
+        "data": {**_data_card(task, split), "warnings": warnings},
+        "racing": {"calls_planned": planned, "calls_made": made, "calls_saved": planned - made},
+        "cache": {"hits": on.run.answers.hits, "misses": on.run.answers.misses},
+        "limits": _limits(task),
+        "budget": {"dollars": options.budget_dollars, "minutes": options.budget_minutes},
+        "seed": task.seed,
+        "rows": rows,
+    }
+
+
+def _data_card(task: Task, split: Split) -> dict[str, Any]:
+    labelled = split.train if task.kind == "classification" else ()
+    how = "the user's own files" if task.data.examples is None else "split here by seed"
+    return {
+        "train": len(split.train),
+        "dev": len(split.dev),
+        "test": len(split.test),
+        "labels": dict(Counter(str(example.expected) for example in labelled)),
+        "split": how,
+        "sha256": dict(task.data.sha256),
+    }
+
+
+def _limits(task: Task) -> str | None:
+    if task.data.limit is None:
+        return None
+    return f"a slice of the data: at most {task.data.limit} examples of each set"
+
+
+def _machine() -> dict[str, Json]:
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(pages / 2**30, 1),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _cpu() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of stepladder itself, when it runs from a checkout."""
+    here = Path(__file__).resolve().parent
+    done = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,320 @@
+"""Where a climb keeps what it did: answers, rows, artefacts, openings of the sealed test.
+
+    <task>/runs/
+      answers.sqlite     every finished model call by content; all runs share them
+      openings.jsonl     every opening of a sealed test set, ever: alpha is spent here
+      artifacts/<hash>/  weights and indexes
+      <run>/             run.json, rows/*.jsonl, decision.json, report.html
+
+To resume is to run the same command again: a finished call is found here and not made twice.
+Files, not a service; see docs/decisions/0003. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from .core import Example, Json, Message, Model, Request, Response, Usage
+from .errors import StoreError
+
+__all__ = [
+    "Answers", "CachedModel", "Openings", "RowFile", "RunFolder",
+    "hash_of", "open_run", "read_rows",
+]  # fmt: skip
+
+
+class RunFolder:
+    """One run's folder, held by this process until `close`."""
+
+    def __init__(self, root: Path, name: str, folder: Path, lock: FileLock) -> None:
+        self.root = root
+        self.name = name  # of what is climbed; a second climb at the same time has its own folder
+        self.folder = folder
+        self.answers = Answers(root / "answers.sqlite")
+        self.openings = Openings(root / "openings.jsonl")
+        self._lock = lock
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    def row_file(self, step: str, name: str, solver_hash: str, set_name: str) -> Path:
+        """Where the rows of one solver over one set are."""
+        plain = "".join(c if c.isalnum() else "-" for c in name.lower())[:48].strip("-")
+        return self.folder / "rows" / f"{step}.{plain}.{solver_hash[:8]}.{set_name}.jsonl"
+
+    def write_json(self, name: str, value: Json) -> Path:
+        """Write a file of the run whole, or not at all."""
+        path = self.folder / name
+        with _told(path):
+            text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+            handle, scratch = tempfile.mkstemp(dir=self.folder, prefix=f".{name}-")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+            os.replace(scratch, path)
+        return path
+
+    def close(self) -> None:
+        self.answers.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_run(root: Path, name: str) -> RunFolder:
+    """The run called `name` under `root`, made if new.
+
+    While another process works in it, a sibling `name-2` (`-3`, …) is opened: both go on, sharing
+    the answers and the count of openings.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    for attempt in range(1, 100):
+        folder = root / (name if attempt == 1 else f"{name}-{attempt}")
+        with _told(folder):
+            (folder / "rows").mkdir(parents=True, exist_ok=True)
+            (root / "artifacts").mkdir(exist_ok=True)
+            lock = FileLock(folder / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            return RunFolder(root, name, folder, lock)
+    raise StoreError(
+        f"99 climbs are running in {str(root)!r}", hint="wait for one to end, or choose --runs"
+    )
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+
+class Answers:
+    """Finished model calls by content. Safe for several processes at once, and against kill -9."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.hits = 0
+        self.misses = 0
+        with _told(path):
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # a power cut may lose the last calls, never damage the file; a kill loses nothing
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, response TEXT NOT NULL)"
+                " WITHOUT ROWID"
+            )
+
+    def get(self, key: str) -> Response | None:
+        with _told(self._path):
+            row = self._db.execute("SELECT response FROM answers WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        return _response(json.loads(row[0]))
+
+    def put(self, key: str, response: Response) -> None:
+        text = json.dumps(asdict(response), ensure_ascii=False, separators=(",", ":"))
+        with _told(self._path):
+            self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class CachedModel:
+    """A model whose finished answers are kept. Failed calls are not: they are tried again."""
+
+    def __init__(self, model: Model, answers: Answers) -> None:
+        self.name = model.name
+        self._model = model
+        self._answers = answers
+        self._identity = f"{model.name} {getattr(model, 'fingerprint', '')}"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return self._model.count_tokens(messages)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
+        wanted: dict[str, list[int]] = {}
+        for index, request in enumerate(requests):
+            key = self._key(request)
+            if key in wanted:
+                wanted[key].append(index)
+            elif (found := self._answers.get(key)) is not None:
+                yield index, found
+            else:
+                wanted[key] = [index]
+        keys = list(wanted)
+        for place, response in self._model.generate([requests[wanted[key][0]] for key in keys]):
+            if response.error is None:
+                self._answers.put(keys[place], response)
+            for index in wanted[keys[place]]:
+                yield index, response
+
+    def _key(self, request: Request) -> str:
+        record = json.dumps(
+            _request_record(request), ensure_ascii=False, separators=(",", ":"), default=dict
+        )
+        return hashlib.blake2b(f"{self._identity}\n{record}".encode(), digest_size=20).hexdigest()
+
+
+def _request_record(request: Request) -> list[Json]:
+    turns = [
+        [m.role, m.content if isinstance(m.content, str) else [asdict(part) for part in m.content]]
+        for m in request.messages
+    ]
+    return [
+        turns, request.max_output_tokens, request.temperature, request.seed, request.stop,
+        request.schema, request.choices, request.score_choices,
+    ]  # fmt: skip
+
+
+def _response(record: dict[str, Any]) -> Response:
+    usage = Usage(**record.pop("usage"))
+    record["choice_logprobs"] = tuple(record["choice_logprobs"])
+    return Response(usage=usage, **record)
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+class RowFile:
+    """Results as JSON lines, each on disk as soon as it is known."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="utf-8")
+
+    def write(self, record: Mapping[str, Json]) -> None:
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=_plain)
+        with _told(self._path):
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        with _told(self._path):
+            self._file.close()
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Json]]:
+    """The finished rows in a file; a last line that was cut off by a kill is left out."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def _plain(value: Any) -> Json:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Message):
+        return asdict(value)
+    return repr(value)
+
+
+# --- the sealed test ----------------------------------------------------------------------------
+
+
+class Openings:
+    """The ledger of a sealed test's openings, shared by all runs of a task.
+
+    An opening is written down before the first test answer is looked at, so that neither a crash
+    nor a second climb gets a look for free. The same solver against the same bar again is no new
+    look: it has its old number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def so_far(self, test: str) -> int:
+        """How often the test set with this hash has been opened."""
+        return sum(entry["test"] == test for entry in self._entries())
+
+    def before(self, test: str, run: str) -> int:
+        """How often it had been opened when `run` first opened it, so that a replay sees the same."""
+        entries = [entry for entry in self._entries() if entry["test"] == test]
+        for number, entry in enumerate(entries):
+            if entry["run"] == run:
+                return number
+        return len(entries)
+
+    def open(self, test: str, solver: str, bar: str, run: str) -> int:
+        """The number (1, 2, …) of this opening."""
+        with _told(self._path), FileLock(str(self._path) + ".lock"):
+            seen = [entry for entry in self._entries() if entry["test"] == test]
+            for number, entry in enumerate(seen, start=1):
+                if (entry["solver"], entry["bar"]) == (solver, bar):
+                    return number
+            entry = {"test": test, "solver": solver, "bar": bar, "run": run}
+            entry["at"] = round(time.time(), 3)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            return len(seen) + 1
+
+    def _entries(self) -> list[dict[str, Any]]:
+        if not self._path.is_file():
+            return []
+        lines = self._path.read_text(encoding="utf-8").splitlines()
+        try:
+            return [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise StoreError(
+                f"the ledger of test openings {str(self._path)!r} is damaged: {error}",
+                hint="restore it from a backup; without it the error rate cannot be promised. "
+                "With a fresh test set, a new ledger may start",
+            ) from error
+
+
+def hash_of(examples: Iterable[Example]) -> str:
+    """The identity of a set of examples, whatever their order."""
+    lines = sorted(
+        json.dumps([e.id, e.input, e.expected], ensure_ascii=False, default=_plain)
+        for e in examples
+    )
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what the disk says into one clear message."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(
+            f"cannot use {str(path)!r}: {error}",
+            hint="free some space or make the folder writable, then run the same command again: "
+            "finished work is kept. --runs chooses another folder",
+        ) from error
