@@ -230,7 +230,9 @@ def test_a_metric_of_the_users_own_is_let_through(tmp_path: Path) -> None:
     text = GOOD.replace('"accuracy"', '"house_rules"')
     folder = folder_with(tmp_path, text)
     assert "metrics.py" in complaint(folder).hint
-    (folder / "metrics.py").write_text("", "utf-8")
+    (folder / "metrics.py").write_text("def house_rule(): ...", "utf-8")
+    assert "did you mean 'house_rule'?" in complaint(folder).hint
+    (folder / "metrics.py").write_text("def house_rules(): raise Exception", "utf-8")
     assert load_task(folder).metric.name == "house_rules"
 
 

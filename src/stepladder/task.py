@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from .core import DataSource, Economics, Hardware, Json, MetricSpec, Target, Task
 from .data.toml_lines import line_of, lines_of
 from .errors import TaskError
+from .metrics.own import own_names
 from .registry import known
 from .task_file import ALTERNATIVES, EXAMPLES, DataTable, MetricTable, TaskFile, keys_at
 
@@ -203,9 +204,8 @@ def _task(file: TaskFile, door: _Door) -> Task:
 
 
 def _metric(metric: MetricTable, door: _Door) -> MetricSpec:
-    names = known("metric")
-    own = (door.folder / "metrics.py").is_file()  # what it defines is known once it is loaded
-    if metric.name not in names and not own:
+    names = [*known("metric"), *own_names(door.folder)]
+    if metric.name not in names:
         hint = f"{_did_you_mean(metric.name, names)}known: {_listed(names)}"
         message = f"no metric is called {metric.name!r}"
         raise door.error(

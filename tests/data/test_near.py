@@ -33,7 +33,10 @@ def test_all_near_pairs_and_no_others_are_found() -> None:
     texts = []
     for _ in range(150):
         text = sentence(draw, draw.randint(4, 60))
-        texts += [text, text.replace(" ", "  ", 1).upper(), text + " " + sentence(draw, 1)]
+        half = " ".join(
+            text.split()[: 3 * len(text.split()) // 4]
+        )  # alike, yet not nearly the same
+        texts += [text, text.replace(" ", "  ", 1).upper(), text + " " + sentence(draw, 1), half]
     expected = brute(texts)
     assert len(expected) > 250
     found = {(i, j) for i, j, _ in near_pairs(texts)}

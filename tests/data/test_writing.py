@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepladder.core import DataSource, Example, Message
+from stepladder.core import DataSource, Example, Message, Part
+from stepladder.data.chat import CALL, RESULT
+from stepladder.data.chat_openai import to_openai
 from stepladder.data.formats import read_examples
 from stepladder.data.writing import convert, write_examples, write_whole
 from stepladder.errors import StoreError, TaskError
@@ -122,6 +124,25 @@ def test_openai_ties_results_to_calls(tmp_path: Path) -> None:
     assert written["tools"] == [1]
 
 
+def test_two_calls_of_one_function_keep_their_results_apart() -> None:
+    function = {"name": "f", "arguments": {}}
+    call = Part("text", json.dumps(function), media_type=CALL)
+    results = [
+        Part("text", json.dumps({"name": "f", "response": {"n": n}}), media_type=RESULT)
+        for n in (1, 2)
+    ]
+    turns = (
+        Message("user", "go"),
+        Message("assistant", (call, call)),
+        Message("user", (results[0],)),
+        Message("user", (results[1],)),
+    )
+    row = to_openai(Example("1", turns, "done"))
+    asked = [call["id"] for call in row["messages"][1]["tool_calls"]]
+    assert [turn["tool_call_id"] for turn in row["messages"][2:4]] == asked
+    assert len(set(asked)) == 2
+
+
 def test_converting_says_how_many_what_was_lost_and_how_to_read_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label,customer\nhello,yes,7\nbye,no,8\n", "utf-8")
     source = DataSource(input="text", expected="label", group="customer")
@@ -159,6 +180,15 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
         write_examples(failing(), path)  # type: ignore[arg-type]
     assert path.read_text("utf-8") == "before"
     assert os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_who_reads_the_old_file_keeps_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("before", "utf-8")
+    with path.open(encoding="utf-8") as reader:
+        write_examples([Example("1", "a", "b")], path)
+        assert reader.read() == "before"
+    assert path.read_text("utf-8") != "before"
 
 
 def test_a_folder_that_is_none_is_one_clear_message(tmp_path: Path) -> None:
