@@ -20,38 +20,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import os
-import platform
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache
 from itertools import product, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 from scipy.stats import beta
+from simulated_world import KINDS, SIZES, TARGET, Array, World, counts_of, lows, provenance
 
-from stepladder import decide, stats, units
-from stepladder.core import Candidate, Confirmation, Counts, Evaluation, Example, Row, Target, Trial
+from stepladder import decide, stats
+from stepladder.climb import LAST_CHANCE  # the bar once the ladder has ended
+from stepladder.core import Candidate, Confirmation, Evaluation, Example, Row, Trial
 from stepladder.decide import EVEN, SealedTest, next_to_confirm
-from stepladder.units import Scale
 
-Array = NDArray[Any]
-TARGET = Target(0.85)
-KINDS: dict[str, Scale] = {"accuracy": "binary", "micro-F1": "ratio"}
-SIZES, CANDIDATES = (50, 100, 300, 1000), (3, 10, 30)
+CANDIDATES = (3, 10, 30)
 SHARED = {"independent": 0.0, "correlated": 0.7}  # correlation of difficulty between candidates
-LAST_CHANCE = 0.1  # the bar once the ladder has ended
 CHUNK = 250  # climbs at a time
-KEPT = 32_000  # draws of weights
 
 
 def qualities(truth: str, k: int) -> Array:
@@ -64,104 +53,6 @@ def qualities(truth: str, k: int) -> Array:
 
 
 TRUTHS = ("at the edge", "2 points below", "rising to 0.93", "rising to 0.88")
-
-
-# --- a world with known truth -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class World:
-    """Answers of candidates with true scores `scores` to random examples.
-
-    Whether an item of an example is found hangs on the example's difficulty, a normal variable that
-    candidates share to the degree `shared`. With "accuracy" an example is one item. With
-    "micro-F1" it has 1 + Poisson(1.5) items, and whoever misses items also invents some.
-    """
-
-    kind: str
-    shared: float
-    n: int
-    scores: Array
-
-    @property
-    def at_the_edge(self) -> bool:
-        """Whether this is the hardest world for the guarantee: many, all a hair too bad."""
-        return len(self.scores) == max(CANDIDATES) and bool(self.scores[0] > TARGET.score - 1e-6)
-
-    def examples(self, rng: np.random.Generator, climbs: int) -> tuple[Array, Array]:
-        """Difficulty and number of items, each of shape (climbs, n)."""
-        shape = (climbs, self.n)
-        items = 1 + rng.poisson(1.5, shape) if self.kind == "micro-F1" else np.ones(shape, int)
-        return rng.standard_normal(shape, np.float32), items.astype(np.int8)
-
-    def answers(
-        self, rng: np.random.Generator, hard: Array, items: Array, which: int
-    ) -> tuple[Array, Array]:
-        """Numerators and denominators of one candidate on examples of any shape."""
-        own = rng.standard_normal(hard.shape, np.float32)
-        hard = math.sqrt(self.shared) * hard + math.sqrt(1 - self.shared) * own
-        if self.kind == "accuracy":
-            right = hard < ndtri(self.scores[which])
-            return right.astype(np.float32), np.ones(hard.shape, np.float32)
-        rate = ndtri(_recall(float(self.scores[which])))
-        found = rng.binomial(items, ndtr((rate - math.sqrt(0.4) * hard) / math.sqrt(0.6)))
-        invented = rng.binomial(items - found, 0.8) + (rng.random(hard.shape) < 0.1)
-        return (2 * found).astype(np.float32), (found + items + invented).astype(np.float32)
-
-
-def _recall(score: float) -> float:
-    """The recall at which 2·tp / (tp + items + invented) is `score` in expectation."""
-    items = 2.5
-    return score * (items * 1.8 + 0.1) / (2 * items - score * (items - 0.8 * items))
-
-
-# --- bounds, for many climbs at once ------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def _kept(count: int, seed: int) -> list[NDArray[np.float32]]:
-    return list(units.weights(count, KEPT, seed))
-
-
-def _weights(count: int, draws: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """`units.weights`, drawn once: fewer draws are the first of more."""
-    if draws > KEPT:
-        yield from units.weights(count, draws, seed)
-        return
-    for chunk in _kept(count, seed):
-        if draws > 0:
-            yield chunk[:draws]
-        draws -= len(chunk)
-
-
-def ratio_lows(top: Array, bottom: Array, alpha: float) -> Array:
-    """`stats.lower_bound(..., "ratio", alpha).low` of each row of (climbs, n) counts."""
-    if not len(top):
-        return np.zeros(0)
-    typical = (bottom.astype(float) ** 2).sum(axis=1) / bottom.sum(axis=1)
-    draws = units.draws_for(alpha)
-    drawn = []
-    for weight in _weights(top.shape[1] + 1, draws, 0):
-        below = weight[:, :-1] @ bottom.T + weight[:, -1:] * typical.astype(np.float32)
-        drawn.append((weight[:, :-1] @ top.T) / below)
-    rank = math.floor(alpha * (draws + 1)) - 1
-    low = np.partition(np.concatenate(drawn), rank, axis=0)[rank]
-    return np.asarray(np.minimum(low, top.sum(axis=1) / bottom.sum(axis=1)))
-
-
-@cache
-def binary_low(right: int, n: int, alpha: float) -> float:
-    return stats.clopper_pearson_low(right, n, alpha)
-
-
-def lows(kind: str, top: Array, bottom: Array, alpha: float) -> Array:
-    if kind == "micro-F1":
-        return ratio_lows(top, bottom, alpha)
-    return np.array([binary_low(int(one.sum()), one.size, alpha) for one in top])
-
-
-def counts_of(top: Array, bottom: Array) -> list[Counts]:
-    return [(("all", float(a), float(b)),) for a, b in zip(top, bottom, strict=True)]
 
 
 def check_same(kind: str, top: Array, bottom: Array, alpha: float) -> None:
@@ -258,7 +149,7 @@ class Ladder:
         return SealedTest(self.world.n, KINDS[self.world.kind], openings)
 
     def shown(self, top: Array, bottom: Array, openings: int) -> Array:
-        """The lower bounds after so many openings; one that fails a milder level is not worked out."""
+        """Lower bounds after so many openings, worked out only where a milder level passes."""
         level, kind = self._sealed(openings).level(TARGET), self.world.kind
         low = lows(kind, top, bottom, max(level, 0.0125))
         deep = np.flatnonzero(low >= TARGET.score)
@@ -309,7 +200,7 @@ def simulate(world: World, climbs: int, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {rule: _rates(where, able, cheapest) for rule, where in stops.items()}
     found["stepladder"]["openings"] = openings / climbs
     found["limit"] = {"power": limit / climbs if able.any() else None}
-    if world.at_the_edge:
+    if _at_the_edge(world):
         found["reckless"] = _share(reckless, climbs)
     return found
 
@@ -317,13 +208,18 @@ def simulate(world: World, climbs: int, seed: int) -> dict[str, Any]:
 def _reckless(ladder: Ladder) -> int:
     """How many climbs pass a candidate at the edge when every one is opened, whatever dev says."""
     world = ladder.world
-    if not world.at_the_edge:
+    if not _at_the_edge(world):
         return 0
     passed = np.zeros(len(ladder.climbs), bool)
     for which in range(len(world.scores) if world.kind == "accuracy" else 4):
         top, bottom = world.answers(ladder.rng, *ladder.test, which)
         passed |= ladder.shown(top, bottom, which) >= TARGET.score
     return int(passed.sum())
+
+
+def _at_the_edge(world: World) -> bool:
+    """Whether this is the hardest world for the guarantee: many, all a hair too bad."""
+    return len(world.scores) == max(CANDIDATES) and bool(world.scores[0] > TARGET.score - 1e-6)
 
 
 def _limit(ladder: Ladder) -> int:
@@ -364,20 +260,6 @@ def simulate_setting(seed: int, climbs: int) -> dict[str, Any]:
     world = World(kind, SHARED[shared], n, qualities(truth, k))
     named = {"metric": kind, "n": n, "truth": truth, "difficulty": shared, "k": k}
     return named | simulate(world, climbs, seed)
-
-
-def provenance(seconds: float, workers: int) -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
-        "workers": workers,
-        "python": platform.python_version(),
-        "seconds": round(seconds),
-    }
 
 
 def main() -> None:

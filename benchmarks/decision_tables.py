@@ -1,0 +1,87 @@
+"""The tables of `decision_guarantee.md`, from the two result files.
+
+python benchmarks/decision_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+Line = dict[str, Any]
+
+
+def main() -> None:
+    guarantee = json.loads((RESULTS / "decision_guarantee.json").read_text())
+    coverage = json.loads((RESULTS / "bound_coverage.json").read_text())
+    for name, one in (("decision_guarantee", guarantee), ("bound_coverage", coverage)):
+        print(f"`{name}.py`: {one['date']}, commit {one['commit']}, {one['machine']}, ", end="")
+        print(f"{one['workers']} workers, {one['seconds']} s\n")
+    lines: list[Line] = guarantee["settings"]
+    print("### Stopping below the target\n")
+    show(["metric", "truth", "difficulty", "n", "k", *RULES], map(wrong, below(lines)))
+    print("\n### Every candidate opened, whatever dev says\n")
+    show(["metric", "difficulty", "n", "passed below target (95 % interval)"], reckless(lines))
+    print("\n### Stopping on a candidate that is truly able\n")
+    show(["metric", "truth", "difficulty", "n", "k", *RULES, "limit", "openings"], power(lines))
+    print("\n### Bounds above the truth\n")
+    head = ["metric", "truth", "n", "level", "ours", "BCa", "percentile", "margin", "BCa margin"]
+    show(head, covered(coverage["rows"], coverage["levels"]))
+
+
+RULES = ("stepladder", "max dev", "mean chosen")
+
+
+def below(lines: Iterable[Line]) -> list[Line]:
+    return [one for one in lines if one["stepladder"]["power"] is None]
+
+
+def wrong(one: Line) -> list[str]:
+    ours = one["stepladder"]
+    spread = f"{ours['below_target']:.3f} ({ours['low']:.3f}-{ours['high']:.3f})"
+    return [*named(one), spread, *(f"{one[rule]['below_target']:.3f}" for rule in RULES[1:])]
+
+
+def reckless(lines: Iterable[Line]) -> Iterable[list[str]]:
+    for one in lines:
+        if "reckless" in one:
+            rate = one["reckless"]
+            spread = f"{rate['below_target']:.3f} ({rate['low']:.3f}-{rate['high']:.3f})"
+            yield [one["metric"], one["difficulty"], str(one["n"]), spread]
+
+
+def power(lines: Iterable[Line]) -> Iterable[list[str]]:
+    for one in lines:
+        if one["stepladder"]["power"] is not None:
+            rates = [f"{one[r]['power']:.2f} / {one[r]['below_target']:.3f}" for r in RULES]
+            limit, openings = one["limit"]["power"], one["stepladder"]["openings"]
+            yield [*named(one), *rates, f"{limit:.2f}", f"{openings:.2f}"]
+
+
+def covered(rows: Iterable[Line], levels: Sequence[float]) -> Iterable[list[str]]:
+    for one in rows:
+        for i, level in enumerate(levels):
+            shares = [
+                one.get(rule, {}).get("above_truth") for rule in ("ours", "BCa", "percentile")
+            ]
+            margins = [one.get(rule, {}).get("margin") for rule in ("ours", "BCa")]
+            found = [f"{each[i]:.3f}" if each else "" for each in [*shares, *margins]]
+            yield [one["metric"], f"{one['truth']:.3g}", str(one["n"]), f"{level:g}", *found]
+
+
+def named(one: Line) -> list[str]:
+    return [str(one[name]) for name in ("metric", "truth", "difficulty", "n", "k")]
+
+
+def show(head: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    print("| " + " | ".join(head) + " |")
+    print("|" + " --- |" * len(head))
+    for line in lines:
+        print("| " + " | ".join(line) + " |")
+
+
+if __name__ == "__main__":
+    main()
