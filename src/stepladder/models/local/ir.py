@@ -89,7 +89,7 @@ def read_weights(folder: Path) -> Mapping[str, np.ndarray[Any, Any]]:
     weights: dict[str, np.ndarray[Any, Any]] = {}
     for file in files:
         try:
-            for name, tensor in safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]:
+            for name, tensor in safetensors.deserialize(file.read_bytes()):  # type: ignore[no-untyped-call]
                 weights[name] = _float16(name, tensor)
         except safetensors.SafetensorError as error:
             raise ModelError(
