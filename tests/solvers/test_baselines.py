@@ -48,6 +48,9 @@ def test_the_nearest_answer_is_copied_with_its_cosine(workshop: Workshop) -> Non
     assert same.value == TRAIN[4].expected
     assert same.confidence == pytest.approx(1.0, abs=1e-5)
     assert nothing.confidence == 0.0
+    close = next(solver.answer(["card gone, please help"], workshop))[1].confidence
+    assert close is not None
+    assert 0.5 < close < 0.99
 
 
 def test_the_linear_model_learns_and_knows_when_it_is_sure(workshop: Workshop) -> None:
@@ -127,6 +130,16 @@ def test_known_spans_are_tagged_longest_first_with_the_writing_of_the_text(
     found = said(solver, "RASH: under Low Dose Aspirin, and ibuprofen!", workshop)
     assert found == event(["Low Dose Aspirin", "ibuprofen"], ["RASH"])
     assert list(found["events"][0]) == ["event", "treatment.drug", "effect"]
+
+
+def test_of_two_known_spans_at_a_word_the_longer_is_taken(workshop: Workshop) -> None:
+    rows = [
+        Example("1", "rash after insulin", {"drug": "insulin"}),
+        Example("2", "rash after insulin glargine", {"drug": "insulin glargine"}),
+    ]
+    solver = fit_dictionary(rows, workshop)
+    assert said(solver, "insulin glargine was stopped", workshop) == {"drug": "insulin glargine"}
+    assert said(solver, "insulin was stopped", workshop) == {"drug": "insulin"}
 
 
 def test_without_a_known_span_there_is_no_record(workshop: Workshop) -> None:

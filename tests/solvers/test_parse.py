@@ -86,6 +86,7 @@ def test_a_complete_part_of_a_cut_off_answer_is_not_taken_for_it() -> None:
 
 def test_prose_in_brackets_does_not_hide_the_answer() -> None:
     assert parse_json('As [requested] {see "a}"} : {"a": 1}').value == {"a": 1}
+    assert parse_json('{see "x}{" and "\\"}{" } {"a": 1}').value == {"a": 1}
 
 
 def test_a_repeated_answer_counts_once() -> None:

@@ -181,6 +181,9 @@ def test_diverse_picks_cover_what_is_rare() -> None:
     common = [Example(str(i), f"the card is lost again {i}", "a") for i in range(20)]
     rare = Example("rare", "exchange rates abroad", "b")
     assert rare in pick_diverse([*common, rare], 2, 0)
+    also = Example("also", "please close my account", "c")
+    ids = {example.id for example in pick_diverse([*common, rare, also], 3, 0)}
+    assert {"rare", "also"} < ids
     with pytest.raises(NotApplicable, match="words"):
         pick_diverse([Example("1", "", "a")], 1, 0)
 

@@ -67,13 +67,17 @@ def test_failures_become_sentences_from_examples_that_do_not_judge_them(tmp_path
             request
         )
 
-    found = searched(FakeModel(reply, score=flat_scores), tmp_path)
+    model = FakeModel(reply, score=flat_scores)
+    found = searched(model, tmp_path)
     corrected = [c for c in found if c.name.endswith("+corrected")]
     assert corrected, [c.name for c in found]
     wording = corrected[0].solver.instructions  # type: ignore[attr-defined]
     assert wording.startswith("Sort the message.")
     quoted = [example for example in TRAIN if example.input in wording]
     assert quoted
+    judged = {asked(request) for request in model.seen if wording in prompt_of(request)}
+    assert judged
+    assert not judged & {example.input for example in quoted}
     assert "from failures on train" in corrected[0].changed
 
 
@@ -131,6 +135,21 @@ def test_label_scoring_is_tried_when_it_is_affordable(tmp_path: Path) -> None:
 def _seen(model: FakeModel, tmp_path: Path, step: Prompt) -> list[Request]:
     searched(model, tmp_path, step=step)
     return model.seen
+
+
+def test_what_the_model_cannot_do_is_left_out_aloud(tmp_path: Path) -> None:
+    found = searched(FakeModel(right_when(lambda request: 0.5, "hm")), tmp_path)
+    assert {"plain"} < {candidate.name for candidate in found}
+    assert [caution.partition(":")[0] for caution in found[0].cautions] == [
+        "scored was left out",
+        "calibrated was left out",
+    ]
+
+    def down(request: Request) -> str:
+        raise RuntimeError("down")
+
+    with pytest.raises(ModelError, match="down"):
+        searched(FakeModel(down), tmp_path)
 
 
 def test_more_models_get_the_plain_and_the_best_prompt(tmp_path: Path) -> None:

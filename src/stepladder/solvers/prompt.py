@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..core import Input, Json, Kind, Message, Output, Part, Request, Response, Workshop
-from ..errors import StepladderError
+from ..errors import ModelError, StepladderError
 from .parse import Parsed, parse_json, parse_label, parse_text
 
 __all__ = [
@@ -171,7 +171,8 @@ def calibrate(solver: PromptSolver, workshop: Workshop) -> PromptSolver:
     reason, so its probability is divided by that. The priors hold for this prompt and model only.
 
     Raises:
-        StepladderError: demonstrations are picked per input, or the model could not score.
+        StepladderError: demonstrations are picked per input.
+        ModelError: the model could not score the labels.
     """
     if solver.selector is not None:
         raise StepladderError(
@@ -183,7 +184,7 @@ def calibrate(solver: PromptSolver, workshop: Workshop) -> PromptSolver:
     shares = [0.0] * len(solver.labels)
     for _, response in workshop.model(solver.model).generate(requests):
         if response.error or len(response.choice_logprobs) != len(solver.labels):
-            raise StepladderError(
+            raise ModelError(
                 f"model {solver.model!r} could not score the labels: {response.error}",
                 hint="use scoring='none' with this model",
             )

@@ -29,6 +29,8 @@ __all__ = ["FineTune"]
 
 TOKENS_PER_SECOND = 250.0  # LoRA or full, a 135M-parameter model, bfloat16 products, two CPU cores
 PARAMETERS_THEN = 135e6
+LEARNING_RATE = {"lora": 2e-3, "full": 1e-4}  # measured on SmolLM2-135M, see docs/log.md
+TOKENS_PER_BATCH = 768  # with padding: 6 to 16 short examples
 _SHORT_WORDS = 12
 _COUNTED = 32  # examples whose tokens are counted; enough for a mean
 
@@ -209,16 +211,15 @@ class FineTune:
         )
 
     def _options(self, n: int, seed: int) -> TrainingOptions:
-        lora = self.method == "lora"
         return TrainingOptions(
             method=self.method,
             rank=self.rank,
             alpha=self.alpha or 2 * self.rank,
             dropout=self.dropout,
             target_modules=self.target_modules,
-            learning_rate=self.learning_rate or (1e-3 if lora else 1e-4),
+            learning_rate=self.learning_rate or LEARNING_RATE[self.method],
             epochs=self.epochs or _epochs_for(n),
-            tokens_per_batch=self.tokens_per_batch or 1024,
+            tokens_per_batch=self.tokens_per_batch or TOKENS_PER_BATCH,
             patience=self.patience,
             max_seconds=None if self.minutes is None else 60 * self.minutes,
             max_length=self.max_length,

@@ -89,7 +89,9 @@ class Prompt:
 
             found.append(evolve(search, found[0], learn, judge, self.gepa_calls))
         best = max(found, key=lambda one: one.attempt.score)
-        cautions = () if fits or not task.labels else (self._why_no_scoring(task, train),)
+        cautions = tuple(search.cautions)
+        if task.labels and not fits:
+            cautions += (self._why_no_scoring(task, train),)
         for one in sorted(found, key=lambda one: one.attempt.tokens_per_request):
             yield _candidate(one, search.effort, cautions)
         for model in task.models[1:]:

@@ -6,10 +6,11 @@ examples that corrective sentences were learnt from are not those on which they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core import Example, Metric, Task, Workshop
+from ..errors import ModelError
 from ..solvers.prompt import CONTENT_FREE, PromptSolver, calibrate
 from .lessons import lessons
 from .measure import Attempt, Effort, try_solver
@@ -37,6 +38,23 @@ class Search:
     metric: Metric
     workshop: Workshop
     effort: Effort = field(default_factory=Effort)
+    cautions: list[str] = field(default_factory=list)
+
+    def try_all(self, variants: Iterable[Variant], examples: Sequence[Example]) -> list[Found]:
+        """Each variant on these examples, the best first; what the model cannot do is left out.
+
+        Raises:
+            ModelError: even the plain prompt fails.
+        """
+        found = []
+        for variant in variants:
+            try:
+                found.append(self.try_variant(variant, examples))
+            except ModelError as error:  # no scores, no constraints: some models lack them
+                if variant.name == PLAIN.name:
+                    raise
+                self.cautions.append(f"{variant.name} was left out: {error.message}")
+        return _rank(found)
 
     def try_variant(self, variant: Variant, examples: Sequence[Example]) -> Found:
         """The variant of the plain prompt, on these examples."""
@@ -69,13 +87,13 @@ def search_prompts(
 ) -> list[Found]:
     """The best `keep` variants, the best first, the plain one always among them."""
     edits = (PLAIN, *variants(search.task, scoring=scoring))
-    opening = _rank([search.try_variant(edit, learn) for edit in edits])
+    opening = search.try_all(edits, learn)
     survivors = [found.variant for found in opening[: (len(opening) + 1) // 2]]
     entrants = {
         edit.name: edit for edit in (PLAIN, *survivors, *_descendants(search.task, opening))
     }
     third = max(1, len(judge) // 3)
-    second = _rank([search.try_variant(edit, judge[:third]) for edit in entrants.values()])
+    second = search.try_all(entrants.values(), judge[:third])
     finalists = _with_plain(second, keep)
     if len(judge) == third:
         return finalists
