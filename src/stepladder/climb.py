@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from .budget import Budget
@@ -192,7 +193,6 @@ class _Runner:
         self.seconds += time.perf_counter() - started
 
     def trial(self) -> Trial:
-        self.file.close()
         evaluation = summarise(
             self.rows, self.on.split.dev, self.on.bench, set_name="dev", wall_seconds=self.seconds
         )
@@ -219,13 +219,16 @@ def _race(candidates: Sequence[Candidate], on: Climb) -> list[Trial]:
         on.tell("candidate", step=candidates[0].step, name=name, planned=len(dev))
     stops = [*looks(len(dev)), len(dev)] if len(runners) > 1 else [len(dev)]
     done = 0
-    for stop in stops:
-        running = {name: one for name, one in runners.items() if one.stopped is None}
-        for runner in running.values():
-            runner.answer(dev[done:stop])
-        done = stop
-        if stop < len(dev):
-            _stop_the_hopeless(running, len(stops) - 1, on)
+    with ExitStack() as files:
+        for runner in runners.values():
+            files.callback(runner.file.close)
+        for stop in stops:
+            running = {name: one for name, one in runners.items() if one.stopped is None}
+            for runner in running.values():
+                runner.answer(dev[done:stop])
+            done = stop
+            if stop < len(dev):
+                _stop_the_hopeless(running, len(stops) - 1, on)
     return [runner.trial() for runner in runners.values()]
 
 
@@ -347,9 +350,9 @@ class _Openings:
             opening=opening,
             n=sealed.size,
         )
-        rows = RowFile(on.run.row_file(candidate.step, candidate.name, identity, "test"))
-        evaluation = evaluate(candidate.solver, on.split.test, on.bench, "test", rows.write)
-        rows.close()
+        path = on.run.row_file(candidate.step, candidate.name, identity, "test")
+        with closing(RowFile(path)) as rows:
+            evaluation = evaluate(candidate.solver, on.split.test, on.bench, "test", rows.write)
         result = confirm(trial, evaluation, on.bench.task.target, on.split.test, sealed)
         on.tell(
             "confirmed",

@@ -1,0 +1,164 @@
+"""Whole climbs with fake models whose true quality is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from climbing import Ask, climb_on, fake, number_split, number_task
+
+from stepladder.budget import Budget
+from stepladder.climb import climb, plan
+from stepladder.core import Candidate, Estimate, Skipped
+from stepladder.errors import MissingExtra, NotApplicable
+from stepladder.store import RunFolder, open_run, read_rows
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    with open_run(tmp_path / "runs", "climb-test") as folder:
+        yield folder
+
+
+def test_it_stops_at_the_first_step_that_is_confirmed(run: RunFolder, tmp_path: Path) -> None:
+    models = {name: fake(share, name) for name, share in {"a:1": 0.5, "b:1": 0.97}.items()}
+    dear = Ask(("a:1",), name="fine_tune")
+    steps = [Ask(("a:1",), name="baseline"), Ask(("b:1",)), dear]
+
+    decision = climb(steps, climb_on(run, number_task(tmp_path), number_split(), models))
+
+    assert decision.verdict == "met"
+    assert decision.chosen is not None
+    assert decision.chosen.candidate.name == "b:1"
+    assert [one.opening for one in decision.confirmations] == [1]
+    assert decision.confirmations[0].alpha_spent == 0.025
+    assert decision.confirmations[0].low >= 0.8
+    assert {trial.candidate.step for trial in decision.trials} == {"baseline", "prompt"}
+
+
+def test_nothing_is_met_when_every_model_is_bad(run: RunFolder, tmp_path: Path) -> None:
+    models = {"a:1": fake(0.5, "a:1")}
+    decision = climb([Ask(("a:1",))], climb_on(run, number_task(tmp_path), number_split(), models))
+    assert decision.verdict == "not_met"
+    assert decision.chosen is None
+    assert decision.confirmations == ()
+    assert not (tmp_path / "runs" / "openings.jsonl").exists()
+
+
+def test_close_to_the_target_is_undecided_and_says_how_many_examples_would_settle_it(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    models = {"a:1": fake(0.82, "a:1")}
+    decision = climb([Ask(("a:1",))], climb_on(run, number_task(tmp_path), number_split(), models))
+    assert decision.verdict == "undecided"
+    assert decision.examples_needed is not None
+    assert decision.examples_needed > 300
+
+
+def test_gains_are_against_the_step_before(run: RunFolder, tmp_path: Path) -> None:
+    models = {name: fake(share, name) for name, share in {"a:1": 0.5, "b:1": 0.97}.items()}
+    steps = [Ask(("a:1",), name="baseline"), Ask(("b:1",))]
+    decision = climb(steps, climb_on(run, number_task(tmp_path), number_split(), models))
+    first, second = decision.trials
+    assert first.gain is None
+    assert second.gain is not None
+    assert second.gain.against == "baseline: a:1"
+    assert second.gain.low > 0.3
+
+
+def test_racing_stops_the_hopeless_and_says_why(run: RunFolder, tmp_path: Path) -> None:
+    models = {name: fake(share, name) for name, share in {"a:1": 0.1, "b:1": 0.95}.items()}
+    decision = climb(
+        [Ask(("a:1", "b:1"))], climb_on(run, number_task(tmp_path), number_split(), models)
+    )
+    loser = decision.trials[0]
+    assert loser.candidate.name == "a:1"
+    assert loser.evaluation.n < loser.evaluation.planned == 200
+    assert "b:1" in (loser.stopped_early or "")
+    assert len(models["a:1"].seen) == loser.evaluation.n
+
+
+def test_the_whole_ladder_is_measured_when_asked(run: RunFolder, tmp_path: Path) -> None:
+    models = {name: fake(0.97, name) for name in ("a:1", "b:1")}
+    steps = [Ask(("a:1",)), Ask(("b:1",), name="few_shot")]
+    on = climb_on(run, number_task(tmp_path), number_split(), models, whole_ladder=True)
+    decision = climb(steps, on)
+    assert [trial.candidate.step for trial in decision.trials] == ["prompt", "few_shot"]
+    assert decision.verdict == "met"
+
+
+def test_the_same_climb_again_asks_no_model_and_spends_no_alpha(tmp_path: Path) -> None:
+    task, split = number_task(tmp_path), number_split()
+    verdicts = []
+    for expected_calls in (500, 0):
+        model = fake(0.95, "b:1")
+        with open_run(tmp_path / "runs", "climb-test") as run:
+            decision = climb([Ask(("b:1",))], climb_on(run, task, split, {"b:1": model}))
+        assert len(model.seen) == expected_calls
+        verdicts.append((decision.verdict, decision.confirmations, decision.reason))
+    assert verdicts[0] == verdicts[1]
+
+
+def test_another_solver_on_the_same_test_has_a_smaller_level(tmp_path: Path) -> None:
+    task, split = number_task(tmp_path), number_split()
+    levels = []
+    for name, share in (("a:1", 0.95), ("b:1", 0.97)):
+        with open_run(tmp_path / "runs", f"climb-{name[0]}") as run:
+            on = climb_on(run, task, split, {name: fake(share, name)})
+            decision = climb([Ask((name,))], on)
+        levels.append(decision.confirmations[0].alpha_spent)
+    assert levels == [0.025, 0.0125]
+
+
+def test_a_step_that_does_not_apply_is_skipped_with_its_reason(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    class Never(Ask):
+        def estimate(self, task: object, train: object, workshop: object) -> Estimate:
+            raise NotApplicable("there is nothing to tune", hint="")
+
+    class Missing(Ask):
+        def propose(self, *given: object) -> list[Candidate]:
+            raise MissingExtra("needs 'torch'", hint="pip install 'stepladder[train]'")
+
+    models = {"b:1": fake(0.97, "b:1")}
+    steps = [Never(("b:1",), name="baseline"), Missing(("b:1",), name="few_shot"), Ask(("b:1",))]
+    decision = climb(steps, climb_on(run, number_task(tmp_path), number_split(), models))
+    assert decision.verdict == "met"
+    assert [one.step for one in decision.skipped] == ["baseline", "few_shot"]
+    assert "pip install" in decision.skipped[1].reason
+
+
+def test_a_step_dearer_than_the_budget_blocks_the_climb(run: RunFolder, tmp_path: Path) -> None:
+    models = {"a:1": fake(0.5, "a:1"), "b:1": fake(0.97, "b:1")}
+    steps = [Ask(("a:1",)), Ask(("b:1",), name="fine_tune", seconds=3600)]
+    on = climb_on(run, number_task(tmp_path), number_split(), models, budget=Budget(minutes=5))
+    decision = climb(steps, on)
+    assert decision.verdict == "blocked"
+    assert "60.0 minutes" in decision.reason
+    assert models["b:1"].seen == []
+
+
+def test_a_dollar_budget_ends_the_climb_while_it_measures(run: RunFolder, tmp_path: Path) -> None:
+    models = {"b:1": fake(0.97, "b:1")}
+    on = climb_on(run, number_task(tmp_path), number_split(), models, budget=Budget(dollars=0.05))
+    decision = climb([Ask(("b:1",))], on)  # 0.001 dollars a call, 200 calls
+    assert decision.verdict == "blocked"
+    assert "$0.05" in decision.reason
+
+
+def test_the_plan_asks_no_model(run: RunFolder, tmp_path: Path) -> None:
+    models = {"b:1": fake(0.97, "b:1")}
+    found = plan([Ask(("b:1",))], climb_on(run, number_task(tmp_path), number_split(), models))
+    assert found[0][0] == "prompt"
+    assert not isinstance(found[0][1], Skipped)
+    assert models["b:1"].seen == []
+
+
+def test_every_row_is_on_disk_with_the_answer(run: RunFolder, tmp_path: Path) -> None:
+    models = {"b:1": fake(0.97, "b:1")}
+    climb([Ask(("b:1",))], climb_on(run, number_task(tmp_path), number_split(), models))
+    (dev,) = (run.folder / "rows").glob("*.dev.jsonl")
+    rows = list(read_rows(dev))
+    assert len(rows) == 200
+    assert {"id", "input", "expected", "text", "counts", "failure"} <= rows[0].keys()
