@@ -160,6 +160,18 @@ def test_converting_says_how_many_what_was_lost_and_how_to_read_it(tmp_path: Pat
     }
 
 
+def test_instructions_become_the_system_turn_where_there_is_none(tmp_path: Path) -> None:
+    own = {"input": [{"role": "system", "content": "b"}, {"role": "user", "content": "x"}]}
+    rows = [{"input": "x", "expected": "y"}, {**own, "expected": "y"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", form="openai", instructions="a")
+    written = read_examples(tmp_path / "b.jsonl")
+    user = Message("user", "x")
+    assert [example.input for example in written] == [
+        (Message("system", "a"), user), (Message("system", "b"), user),
+    ]  # fmt: skip
+
+
 def test_unknown_formats_list_the_known(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="cannot be told") as caught:
         write_examples([], tmp_path / "a.xlsx")

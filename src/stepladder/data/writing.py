@@ -12,14 +12,14 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from ..core import DataSource, Example, Json
+from ..core import DataSource, Example, Json, Message
 from ..errors import StoreError, TaskError
 from ..registry import need
-from .chat import as_text
+from .chat import as_text, conversation
 from .chat_gemini import to_gemini
 from .chat_openai import messages_to_json, to_openai
 from .findings import OnProblem, raise_problem
@@ -27,6 +27,7 @@ from .formats import FORMATS, SUFFIXES, read_examples
 
 __all__ = ["Conversion", "convert", "write_examples", "write_whole"]
 
+CHAT = ("openai", "gemini")
 OWN = ("id", "input", "expected", "group")
 
 
@@ -45,15 +46,20 @@ def convert(
     *,
     source: DataSource | None = None,
     form: str | None = None,
+    instructions: str = "",
     on_problem: OnProblem = raise_problem,
 ) -> Conversion:
     """Write the examples of one file as another; the format is told by `form` or the name.
+
+    `instructions` become the system turn of conversations that have none.
 
     OpenAI's and Gemini's formats hold the conversation and nothing else: ids, groups and metadata
     (save tools and settings of theirs) are left behind, and `lost` says which of them there were.
     """
     examples = list(read_examples(source_path, source, on_problem=on_problem))
     form = form or _form_of(path)
+    if instructions and form in CHAT:
+        examples = [_instructed(example, instructions) for example in examples]
     written = write_examples(examples, path, form)
     return Conversion(len(examples), written, _lost(examples, form))
 
@@ -102,8 +108,15 @@ def _form_of(path: Path) -> str:
     return form
 
 
+def _instructed(example: Example, instructions: str) -> Example:
+    turns = conversation(example)
+    if any(message.role == "system" for message in turns):
+        return example
+    return replace(example, input=(Message("system", instructions), *turns))
+
+
 def _lost(examples: Sequence[Example], form: str) -> tuple[str, ...]:
-    if form not in {"openai", "gemini"}:
+    if form not in CHAT:
         return ()
     lost = {"ids": bool(examples), "groups": any(e.group is not None for e in examples)}
     names = dict.fromkeys(name for example in examples for name in example.metadata)
