@@ -30,7 +30,7 @@ __all__ = ["FineTune"]
 TOKENS_PER_SECOND = 250.0  # LoRA or full, a 135M-parameter model, bfloat16 products, two CPU cores
 PARAMETERS_THEN = 135e6
 LEARNING_RATE = {"lora": 2e-3, "full": 1e-4}  # measured on SmolLM2-135M, see docs/log.md
-TOKENS_PER_BATCH = 768  # with padding: 6 to 16 short examples
+ROWS_PER_BATCH = 8  # on average: more rows are hardly faster per token, and mean fewer updates
 _SHORT_WORDS = 12
 _COUNTED = 32  # examples whose tokens are counted; enough for a mean
 
@@ -39,8 +39,8 @@ _COUNTED = 32  # examples whose tokens are counted; enough for a mean
 class FineTune:
     """Trains `model` (the task's first local one unless named) on train.
 
-    What is None is chosen from the data: `epochs` so that a small set is seen more often, and
-    `learning_rate` by method. `held_out` is the share of train that decides when to stop, and is
+    What is None is chosen: `epochs` so that a small set is seen more often, `tokens_per_batch` so
+    that a batch holds about eight examples, `learning_rate` by method. `held_out` is the share of train that decides when to stop, and is
     not trained on. `minutes` bounds the training; `examples` bounds how many are trained on.
     `instructions` is the prompt at serving time (the first sentence of the task's if None).
     """
@@ -100,7 +100,7 @@ class FineTune:
 
         Dollars are known only where the task prices an hour of its hardware.
         """
-        job = self._job(task, train)
+        job = self._job(task, train, workshop)
         solver = self._solver(task, job.base)
         tokens = _mean_tokens(solver, train, workshop) * len(job.train) * job.options.epochs
         speed, whence = _speed(job, workshop.artifacts)
@@ -122,7 +122,7 @@ class FineTune:
         workshop: Workshop,
     ) -> Iterable[Candidate]:
         """One candidate: the tuned model behind a short prompt."""
-        job = self._job(task, train)
+        job = self._job(task, train, workshop)
         trainer: Trainer = look_up("trainer", self.trainer)()
         try:
             job, trained, retried = self._train(trainer, job, workshop)
@@ -157,7 +157,7 @@ class FineTune:
             said = f"{error.message}; trained anew with learning rate {slower.learning_rate:g}"
             return job, trainer.train(job, workshop.artifacts, workshop.tell), (said,)
 
-    def _job(self, task: Task, train: Sequence[Example]) -> TrainingJob:
+    def _job(self, task: Task, train: Sequence[Example], workshop: Workshop) -> TrainingJob:
         """What will be trained, from train alone; NotApplicable when it cannot be."""
         model = self._base(task)
         _need_packages()
@@ -175,7 +175,7 @@ class FineTune:
             folder=_folder(model),
             train=tuple(_conversation(solver, example) for example in rest),
             held_out=tuple(_conversation(solver, example) for example in held),
-            options=self._options(len(rest), task.seed),
+            options=self._options(len(rest), _mean_tokens(solver, train, workshop), task.seed),
             threads=self.threads,
             device=self.device,
         )
@@ -210,7 +210,7 @@ class FineTune:
             show_schema=False,
         )
 
-    def _options(self, n: int, seed: int) -> TrainingOptions:
+    def _options(self, n: int, mean_tokens: float, seed: int) -> TrainingOptions:
         return TrainingOptions(
             method=self.method,
             rank=self.rank,
@@ -219,7 +219,7 @@ class FineTune:
             target_modules=self.target_modules,
             learning_rate=self.learning_rate or LEARNING_RATE[self.method],
             epochs=self.epochs or _epochs_for(n),
-            tokens_per_batch=self.tokens_per_batch or TOKENS_PER_BATCH,
+            tokens_per_batch=self.tokens_per_batch or _batch_for(mean_tokens),
             patience=self.patience,
             max_seconds=None if self.minutes is None else 60 * self.minutes,
             max_length=self.max_length,
@@ -257,6 +257,11 @@ class FineTune:
 def _epochs_for(n: int) -> float:
     """More passes over little data: about 1,000 examples seen, between 2 and 10 epochs."""
     return float(min(10, max(2, math.ceil(1000 / n))))
+
+
+def _batch_for(mean_tokens: float) -> int:
+    """Tokens of a batch, padding included, that hold about eight rows."""
+    return int(min(2048, max(256, 64 * math.ceil(ROWS_PER_BATCH * mean_tokens / 64))))
 
 
 def _first_sentence(text: str) -> str:

@@ -18,7 +18,7 @@ from .measure import Effort
 from .prompt_search import PLAIN, Found, Search, search_prompts
 from .prompt_variants import plain_prompt, variants
 from .sampling import spread_over_labels
-from .speed import estimate_calls
+from .speed import answer_tokens, estimate_calls
 
 __all__ = ["Prompt"]
 
@@ -62,7 +62,9 @@ class Prompt:
         entrants = (edits + 1) // 2 + 4  # plain, a combination, two corrected
         calls = edits * len(learn) + entrants * third + self.keep * (len(judge) - third)
         calls += 2 * len(CONTENT_FREE) + (self.gepa_calls if self.search == "gepa" else 0)
-        return estimate_calls(task, plain_prompt(task), judge, calls, workshop)
+        scored = self._scored_label_tokens(task, train, workshop) / calls
+        plain = plain_prompt(task)
+        return estimate_calls(task, plain, judge, calls, workshop, unshared_tokens=scored)
 
     def propose(
         self,
@@ -121,6 +123,16 @@ class Prompt:
         """Two scoring variants over the whole sample, and two calibrations."""
         asked = 2 * min(self.sample, len(train)) + 2 * len(CONTENT_FREE)
         return len(task.labels) * asked
+
+    def _scored_label_tokens(
+        self, task: Task, train: Sequence[Example], workshop: Workshop
+    ) -> float:
+        """What label scoring adds to the search: the tokens of each label, for each example."""
+        if not self._scoring_fits(task, train):
+            return 0.0
+        model = workshop.model(task.models[0])
+        each = sum(answer_tokens(model, label) for label in task.labels) / len(task.labels)
+        return each * self._scoring_calls(task, train)
 
     def _why_no_scoring(self, task: Task, train: Sequence[Example]) -> str:
         return (

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core import Estimate, Example, Message, Task, Workshop
+from ..core import Estimate, Example, Message, Model, Task, Workshop
 from ..solvers.prompt import PromptSolver, render, render_target
 
-__all__ = ["DECODE_TOKENS_PER_SECOND", "PREFILL_TOKENS_PER_SECOND", "estimate_calls"]
+__all__ = [
+    "DECODE_TOKENS_PER_SECOND",
+    "PREFILL_TOKENS_PER_SECOND",
+    "answer_tokens",
+    "estimate_calls",
+]
 
 PREFILL_TOKENS_PER_SECOND = 1200.0  # SmolLM2-135M, OpenVINO continuous batching, 2 cores
 DECODE_TOKENS_PER_SECOND = 130.0  # the same, summed over a batch
@@ -40,10 +45,7 @@ def estimate_calls(
     shared = model.count_tokens(render(solver, ""))
     whole = [model.count_tokens(render(solver, example.input)) for example in counted]
     own = max(0.0, sum(whole) / len(whole) - shared) + unshared_tokens
-    said = [
-        model.count_tokens([Message("assistant", render_target(solver, example.expected))])
-        for example in counted
-    ]
+    said = [answer_tokens(model, render_target(solver, one.expected)) for one in counted]
     out = min(float(solver.max_output_tokens), 2 * sum(said) / len(said))
     note = f"{calls} calls of about {shared + own:.0f} tokens in, {out:.0f} out"
     if not solver.model.startswith("local:"):
@@ -59,3 +61,9 @@ def estimate_calls(
         f"{note}; assumes {PREFILL_TOKENS_PER_SECOND:.0f} tokens/s in and "
         f"{DECODE_TOKENS_PER_SECOND:.0f} out, as measured with a 135M model on 2 cores",
     )
+
+
+def answer_tokens(model: Model, text: str) -> int:
+    """How many tokens the text is as an answer, without what a chat template puts around it."""
+    around = model.count_tokens([Message("assistant", "")])
+    return max(1, model.count_tokens([Message("assistant", text)]) - around)
