@@ -83,7 +83,7 @@ def test_the_engine_answers_as_the_trainers_own_model(tmp_path: Path, method: st
     artifacts = tmp_path / "artifacts"
     provider = LocalProvider(artifacts, exact=True)
     shop = Workshop(provider.model, artifacts, lambda *_: None)
-    step = FineTune(method=method, epochs=1, least=16)  # type: ignore[arg-type]
+    step = FineTune(method=method, epochs=2)  # type: ignore[arg-type]
     asked = task("extraction", "local:smollm2-135m-instruct")
     (candidate,) = step.propose(asked, case_reports(64), None, shop)
     solver = candidate.solver

@@ -40,9 +40,10 @@ class FineTune:
     """Trains `model` (the task's first local one unless named) on train.
 
     What is None is chosen: `epochs` so that a small set is seen more often, `tokens_per_batch` so
-    that a batch holds about eight examples, `learning_rate` by method. `held_out` is the share of train that decides when to stop, and is
-    not trained on. `minutes` bounds the training; `examples` bounds how many are trained on.
-    `instructions` is the prompt at serving time (the first sentence of the task's if None).
+    that a batch holds about eight examples, `learning_rate` by method. `held_out` is the share of
+    train that decides when to stop, and is not trained on. `minutes` bounds the training and
+    `examples` how many are trained on. `instructions` is the prompt at serving time (the first
+    sentence of the task's if None). A task with fewer than `least` examples is not tuned.
     """
 
     method: Literal["lora", "full"] = "lora"

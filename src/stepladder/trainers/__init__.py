@@ -45,9 +45,9 @@ class TrainingOptions:
     alpha: int = 32
     dropout: float = 0.0
     target_modules: tuple[str, ...] = ()  # of LoRA; empty: every linear layer except the head
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     epochs: float = 3.0
-    tokens_per_batch: int = 1024
+    tokens_per_batch: int = 768
     warm_up: float = 0.05
     weight_decay: float = 0.0
     clip: float = 1.0  # gradient norm
