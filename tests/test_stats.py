@@ -253,6 +253,10 @@ def test_the_betting_bound_is_too_high_no_more_often_than_alpha(level: float) ->
     assert np.mean(lows) > 0.8  # and it is of use
 
 
+def test_a_level_finer_than_the_draws_can_show_shows_nothing() -> None:
+    assert lower_bound(right_of(90, 100), "ratio", 1e-7).low == 0.0
+
+
 def test_a_large_set_takes_the_pooled_way_to_the_same_bound() -> None:
     """5,000 units are dealt into 2,000 blocks; on right/wrong the exact bound is known."""
     counts = right_of(4500, 5000)

@@ -202,8 +202,6 @@ def least_n(target: float, alpha: float, scale: Scale = "binary") -> int | None:
     most = exact
     while not _perfect_clears(most, target, alpha, scale):
         most *= 2
-        if most > MOST_EXAMPLES:
-            return None
     least = 0
     while most - least > 1:
         middle = (least + most) // 2
