@@ -190,3 +190,22 @@ def test_a_notebook_fragment_is_small_and_safe() -> None:
     assert parsed.named("img") == []
     assert "Target met" in "".join(parsed.text)
     assert len(fragment) < 10_000
+
+
+def test_a_report_that_cannot_take_its_place_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    (tmp_path / "report.html" / "report.html").mkdir()
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_report(tmp_path / "report.html", fake_decision(), fake_task(), {})
+    assert [each.name for each in (tmp_path / "report.html").iterdir()] == ["report.html"]
+
+
+def test_hundreds_of_labels_and_unusual_runs_are_laid_out() -> None:
+    run = fake_run(
+        data={"counts": {"train": 5, "dev": 6}, "labels": {f"label {i}": 1 for i in range(300)},
+              "note": [1, 2], "mean length": 18.25},
+        budget={"dollars": None, "minutes": None}, started=1_790_000_000, finished="soon",
+    )  # fmt: skip
+    text = "".join(outline(render_report(fake_decision(), fake_task(), run)).text)
+    for said in ("and 260 more labels", "none set", "2026", "soon", "18.25", "1, 2"):
+        assert said in text

@@ -182,3 +182,27 @@ def test_no_event_however_odd_stops_a_climb(events: list[tuple[str, dict[str, An
     named = [(event, {**fields, "step": "prompt", "name": "x"}) for event, fields in events]
     screen_of(*named)
     log_of(lambda ladder, clock: [ladder.tell(*each) for each in named] and None)
+
+
+def test_what_a_step_tries_and_leaves_out_is_seen() -> None:
+    screen = screen_of(
+        ("step", {"step": "prompt", "index": 2, "total": 4}),
+        ("tried", {"step": "prompt", "score": 0.61, "n": 64}),
+        ("left out", {"step": "baseline", "name": "nearest", "why": "too many examples"}),
+    )
+    assert "tried one: 61.0% (n = 64)" in screen
+    assert "baseline / nearest: left out, too many examples" in screen
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"waiting": "another process is training"}, "waiting: another process is training"),
+        ({"diverged": "loss is nan"}, "diverged: loss is nan"),
+        ({"step": 80, "saving": True}, "saving the weights"),
+        ({"step": 20, "resumed": True}, "going on from a checkpoint"),
+    ],
+)
+def test_a_trainer_says_more_than_its_progress(fields: dict[str, Any], said: str) -> None:
+    start = ("step", {"step": "fine_tune", "index": 4, "total": 4})
+    assert said in screen_of(start, ("training", fields))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -142,3 +144,15 @@ def test_a_missing_record_and_bytes_that_are_not_text_are_said(tmp_path: Path) -
     (tmp_path / "decision.json").write_bytes(b"\xff\xfe")
     with pytest.raises(StoreError, match="not UTF-8"):
         load_decision_record(tmp_path)
+
+
+def test_moments_arrays_and_numbers_of_numpy_become_json() -> None:
+    when = datetime(2026, 11, 21, 9, 28, tzinfo=UTC)
+    record = make_record(started=when, finished=1_790_000_000.0, seed=np.int64(3), version=None)
+    validate(record)
+    assert record["run"]["started"] == "2026-11-21T09:28:00+00:00"
+    assert record["run"]["finished"].startswith("2026-")
+    assert record["run"]["seed"] == 3
+    assert plain(np.array([1.5, np.nan])) == [1.5, None]
+    assert plain(fake_decision().skipped[0])["step"] == "retrieval"
+    assert plain(Path("a") / "b") == "a/b"

@@ -6,6 +6,7 @@ Plain data, drawn by the script in the page; every chart has a table beside it t
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from ..core import Decision, LearningPoint, Task, Trial
@@ -37,6 +38,7 @@ def forest(decision: Decision, task: Task) -> Spec | None:
                          "high": score, "said": said})  # fmt: skip
     if not rows:
         return None
+    _name_apart(rows)
     x = number("score", task.metric.name, ".0%", nice=True)
     colour = colours("state", STATES, PAINTS)
     shape = colours("state", STATES, ("circle", "circle", "cross", "diamond"))
@@ -71,6 +73,7 @@ def gains(decision: Decision) -> Spec | None:
     ]
     if not rows:
         return None
+    _name_apart(rows)
     x = number("gain", "points gained over the step before", "+.0f")
     colour = colours("state", ("better", "cannot tell", "worse"), ("@good", "@faint", "@bad"))
     return {
@@ -209,6 +212,15 @@ def _apart(rows: Sequence[Spec]) -> list[Spec]:
         if all(abs((row["score"] or 0.0) - (each["score"] or 0.0)) > 0.04 for each in kept):
             kept.append(row)
     return kept
+
+
+def _name_apart(rows: Sequence[Spec]) -> None:
+    """Number the names that are the same once shortened: each must keep a line of its own."""
+    seen: Counter[str] = Counter()
+    for row in rows:
+        seen[row["name"]] += 1
+        if seen[row["name"]] > 1:
+            row["name"] += f" ({seen[row['name']]})"
 
 
 def _thinned(curve: Sequence[LearningPoint]) -> Sequence[LearningPoint]:
