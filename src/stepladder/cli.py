@@ -152,30 +152,35 @@ def compare(
 @app.command(epilog="Example: stepladder models")
 def models(as_json: AsJson = False) -> None:
     """List the models that can be named in task.toml, with their prices."""
+    from datetime import date
+
+    from .cost import load_prices
     from .report.models import models_record, models_text
 
-    record = models_record()
+    record = models_record(load_prices(today=date.today()))
     _print(record, as_json, models_text(record))
 
 
-@data_app.command(epilog="Example: stepladder data convert tickets.csv tickets.jsonl --to openai")
-def convert(  # noqa: PLR0913 (a command line's options)
+@data_app.command(epilog="Example: stepladder data convert in.csv out.jsonl --to openai")
+def convert(
     source: Annotated[Path, typer.Argument(help="the file to read")],
-    target: Annotated[Path, typer.Argument(help="the file to write")],
-    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, openai or gemini")],
+    target: Annotated[Path, typer.Argument(help="the file to write; must not exist")],
+    to: Annotated[str | None, typer.Option(help="csv, jsonl, parquet, openai, gemini")] = None,
     input_: Annotated[str, typer.Option("--input", help="column, or several by comma")] = "input",
     expected: Annotated[str, typer.Option(help="column with the answer")] = "expected",
-    instructions: Annotated[str, typer.Option(help="system turn for chat formats")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Convert a file of examples from one format to another."""
     from .core import DataSource
     from .data.writing import convert as convert_file
 
+    if target.exists():
+        raise StepladderError(f"{str(target)!r} exists already", hint="choose another name")
     columns = tuple(input_.split(",")) if "," in input_ else input_
-    count = convert_file(
-        source, target, to, DataSource(input=columns, expected=expected), instructions=instructions
-    )
-    typer.echo(f"{count} examples written to {target}")
+    mapping = DataSource(input=columns, expected=expected)
+    done = convert_file(source, target, source=mapping, form=to)
+    lost = f"; left behind: {', '.join(done.lost)}" if done.lost else ""
+    _print(done, as_json, f"{done.examples} examples written to {target}{lost}")
 
 
 # --- helpers ------------------------------------------------------------------------------------
@@ -188,9 +193,17 @@ def _load(folder: Path) -> Any:
 
 
 def _checked(task: Any) -> Any:
+    """The check, with lengths in tokens of the task's first model where that model is at hand."""
     from .data.checks import check_task
+    from .session import open_model
 
-    return check_task(task)
+    try:
+        model: Any = open_model(task.models[0])
+        limit = model.context_tokens
+    except StepladderError as error:
+        _say(f"lengths are in characters, since {error.message}")
+        return check_task(task)
+    return check_task(task, count_tokens=model.count_tokens, context_limit=limit)
 
 
 def _latest_run(where: Path) -> Path:

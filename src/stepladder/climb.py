@@ -368,7 +368,9 @@ class _Openings:
 
 def _own(trials: Sequence[Trial], made: Sequence[Confirmation], on: Climb) -> tuple[Ownership, ...]:
     task, split = on.bench.task, on.split
-    labels = len(split.train) + len(split.dev) + len(split.test)
+    labels: int | None = len(split.train) + len(split.dev) + len(split.test)
+    if task.economics.dollars_per_label is None:
+        labels = None  # already there: told among the assumptions, not an unknown in the total
     return own(trials, task, on.prices, confirmations=made, labels=labels, seed=task.seed)
 
 

@@ -29,7 +29,7 @@ from .registry import look_up
 from .solvers import content_hash
 from .store import CachedModel, RunFolder, hash_of, open_run, read_rows
 
-__all__ = ["LADDER", "Options", "make_steps", "open_climb", "run_climb", "run_plan"]
+__all__ = ["LADDER", "Options", "make_steps", "open_climb", "open_model", "run_climb", "run_plan"]
 
 LADDER = ("baseline", "prompt", "few_shot", "fine_tune")  # in the order of what they cost to build
 
@@ -115,6 +115,22 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
             models.close()
 
 
+def open_model(name: str) -> Model:
+    """A model by name for use outside a climb; its answers are not kept."""
+    model: Model = _provider(name, Path()).model(name)
+    return model
+
+
+def _provider(name: str, artifacts: Path) -> Any:
+    kind, colon, _ = name.partition(":")
+    if not colon:
+        raise TaskError(
+            f"the model {name!r} does not say who provides it",
+            hint="write 'provider:name', for instance 'local:smollm2-135m-instruct'",
+        )
+    return look_up("provider", kind)(artifacts)
+
+
 class _Models:
     """Models by name, `provider:name`, each with its answers cached; providers are made on use."""
 
@@ -125,14 +141,9 @@ class _Models:
 
     def model(self, name: str) -> Model:
         if name not in self._models:
-            kind, colon, _ = name.partition(":")
-            if not colon:
-                raise TaskError(
-                    f"the model {name!r} does not say who provides it",
-                    hint="write 'provider:name', for instance 'local:smollm2-135m-instruct'",
-                )
+            kind = name.partition(":")[0]
             if kind not in self._providers:
-                self._providers[kind] = look_up("provider", kind)(self._run.artifacts)
+                self._providers[kind] = _provider(name, self._run.artifacts)
             model = self._providers[kind].model(name)
             self._models[name] = CachedModel(model, self._run.answers)
         return self._models[name]
