@@ -245,12 +245,14 @@ class Workshop:
     """What steps build with and solvers answer with. Passed, never looked up.
 
     `model` gives a model by name with its answers cached by content; `artifacts` is the folder of
-    weights and indexes, one sub-folder per content hash; `tell` reports progress.
+    weights and indexes, one sub-folder per content hash; `tell` reports progress; `price` gives the
+    dollars of calls, or None when they are unknown.
     """
 
     model: Callable[[str], Model]
     artifacts: Path
     tell: Tell
+    price: Callable[[Iterable[Usage]], float | None] = lambda calls: None
 
 
 @runtime_checkable

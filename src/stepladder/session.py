@@ -103,11 +103,11 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
     root = options.runs or task.folder / "runs"
     with open_run(root, _run_name(task, split, options)) as run:
         models = _Models(run)
-        workshop = Workshop(models.model, run.artifacts, watched)
 
         def price(usage: Iterable[Usage]) -> float | None:
             return price_all(usage, prices, task.hardware).dollars
 
+        workshop = Workshop(models.model, run.artifacts, watched, price)
         bench = Bench(task, metric, workshop, price, alpha=task.target.alpha)
         try:
             yield Climb(bench, split, run, prices, budget, options.whole_ladder)

@@ -1,5 +1,6 @@
 """Which demonstrations, and how many are worth their tokens."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from step_tasks import EXTRACT, SORT, asked, drug_of, messages, reports, right_when, truth
 
-from stepladder.core import Candidate, Economics, Evaluation, Example, Hardware, Request, Trial
+from stepladder.core import Candidate, Economics, Evaluation, Example, Request, Trial, Usage
 from stepladder.errors import MissingExtra, NotApplicable, StepladderError
 from stepladder.solvers.prompt import PromptSolver, calibrate
 from stepladder.steps.demos import not_too_long, pick_balanced, pick_diverse, pick_random
@@ -75,16 +76,28 @@ def test_more_demonstrations_are_kept_only_when_they_help(tmp_path: Path) -> Non
 
 
 def test_a_price_and_a_value_decide_when_both_are_known(tmp_path: Path) -> None:
-    hungry = FakeModel(right_when(lambda request: len(shown(request)) / 8, "hm"), seconds=1.0)
-    cheap = replace(
-        SORT,
-        economics=Economics(dollars_per_success=1.0),
-        hardware=Hardware(dollars_per_hour=0.01),
-    )
+    hungry = FakeModel(right_when(lambda request: len(shown(request)) / 8, "hm"))
+    valued = replace(SORT, economics=Economics(dollars_per_success=1.0))
     step = FewShot(methods=("balanced",))
-    (one,) = step.propose(cheap, TRAIN, None, fake_workshop(hungry, tmp_path))
-    assert one.name == "balanced-8"
-    assert "per 1,000 requests, at $1 a success" in one.changed
+
+    def chosen(dollars_per_token: float) -> Candidate:
+        def price(calls: Iterable[Usage]) -> float:
+            return dollars_per_token * sum(call.input_tokens or 0 for call in calls)
+
+        workshop = replace(fake_workshop(hungry, tmp_path), price=price)
+        (one,) = step.propose(valued, TRAIN, None, workshop)
+        assert one.build_dollars == pytest.approx(price(call_of(r) for r in hungry.seen))
+        hungry.seen.clear()
+        return one
+
+    cheap, dear = chosen(1e-6), chosen(1.0)
+    assert (cheap.name, dear.name) == ("balanced-8", "balanced-2")
+    assert "per 1,000 requests, at $1 a success" in cheap.changed
+    assert "did not earn its tokens" in dear.changed
+
+
+def call_of(request: Request) -> Usage:
+    return Usage("fake:model", input_tokens=FakeModel().count_tokens(request.messages))
 
 
 def test_demonstrations_never_come_from_the_slice_they_are_measured_on(tmp_path: Path) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from typing import Literal
 
 from ..core import Candidate, Estimate, Example, Metric, Task, Trial, Workshop
-from ..cost import Prices, load_prices, price_all
 from ..errors import MissingExtra, ModelError, NotApplicable, StepladderError
 from ..metrics import load_metric
 from ..solvers.prompt import PromptSolver, calibrate, render
@@ -134,14 +132,13 @@ class _Trying:
     stored: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def candidates(self, train: Sequence[Example], methods: Sequence[str]) -> Iterator[Candidate]:
-        prices = _prices(self.task)
         without = self._attempt(self.base)
         chosen: list[tuple[str, Attempt, str]] = []
         for method in methods:
             attempts = self._attempts(method)
             if not attempts:
                 continue
-            measured = [_measured(k, a, self.task, prices) for k, a in attempts.items()]
+            measured = [_measured(k, a) for k, a in attempts.items()]
             kept, why = choose_k(measured, self.task.economics.dollars_per_success)
             words = _words(method, kept.k, attempts[kept.k], without)
             chosen.append((method, attempts[kept.k], f"{words}; {why}"))
@@ -236,21 +233,15 @@ class _Trying:
             solver=solver,
             changed=changed,
             build_seconds=self.effort.seconds,
-            build_dollars=None,
+            build_dollars=self.effort.dollars,
             build_calls=self.effort.calls,
             build_tokens=self.effort.tokens,
             cautions=tuple(self.cautions),
         )
 
 
-def _prices(task: Task) -> Prices:
-    own = task.folder / "prices.toml"
-    return load_prices(own if own.is_file() else None, today=date.today())
-
-
-def _measured(k: int, attempt: Attempt, task: Task, prices: Prices) -> Measured:
-    used = [usage for output in attempt.outputs for usage in output.usage]
-    dollars = price_all(used, prices, task.hardware).dollars
+def _measured(k: int, attempt: Attempt) -> Measured:
+    dollars = attempt.effort.dollars
     per_request = None if dollars is None else dollars / len(attempt.outputs)
     return Measured(k, attempt.counts, attempt.tokens_per_request, per_request)
 

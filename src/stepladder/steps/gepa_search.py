@@ -143,7 +143,8 @@ class _Reflection:
             )
             raise self.failure
         used = (response.usage.input_tokens or 0) + (response.usage.output_tokens or 0)
-        self._search.effort += Effort(1, used, time.perf_counter() - began)
+        dollars = self._search.workshop.price((response.usage,))
+        self._search.effort += Effort(1, used, time.perf_counter() - began, dollars)
         return response.text
 
 

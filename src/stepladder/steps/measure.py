@@ -19,15 +19,23 @@ __all__ = ["Attempt", "Effort", "paired_gain", "try_solver"]
 
 @dataclass(frozen=True)
 class Effort:
-    """What a search took so far: model calls, tokens in and out, seconds on the clock."""
+    """What a search took so far: model calls, tokens in and out, seconds on the clock, dollars.
+
+    Dollars are None once a part of them is unknown.
+    """
 
     calls: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    dollars: float | None = 0.0
 
     def __add__(self, other: Effort) -> Effort:
+        known = self.dollars is not None and other.dollars is not None
         return Effort(
-            self.calls + other.calls, self.tokens + other.tokens, self.seconds + other.seconds
+            self.calls + other.calls,
+            self.tokens + other.tokens,
+            self.seconds + other.seconds,
+            (self.dollars or 0.0) + (other.dollars or 0.0) if known else None,
         )
 
 
@@ -98,7 +106,7 @@ def try_solver(
     counts = [metric.score(e, o) for e, o in zip(examples, outputs, strict=True)]
     used = [usage for output in outputs for usage in output.usage]
     tokens = sum((u.input_tokens or 0) + (u.output_tokens or 0) for u in used)
-    effort = Effort(len(used), tokens, time.perf_counter() - began)
+    effort = Effort(len(used), tokens, time.perf_counter() - began, workshop.price(used))
     return Attempt(solver, tuple(examples), tuple(outputs), tuple(counts), effort)
 
 

@@ -151,7 +151,7 @@ def _candidate(found: Found, effort: Effort, cautions: tuple[str, ...]) -> Candi
         solver=found.solver,
         changed=found.variant.why,
         build_seconds=spent.seconds,
-        build_dollars=0.0 if not spent.calls else None,
+        build_dollars=spent.dollars,
         build_calls=spent.calls,
         build_tokens=spent.tokens,
         cautions=cautions,
