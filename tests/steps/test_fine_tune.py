@@ -87,6 +87,20 @@ def test_the_candidate_asks_the_tuned_model_with_a_short_prompt(
     assert candidate.build_dollars is None
 
 
+def test_answers_are_held_to_the_labels_where_the_engine_can(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino_genai")
+    task = replace(SORT, models=(base,))
+    free = propose(FineTune(), task, tmp_path).solver
+    llama = {"model_type": "llama", "num_hidden_layers": 2}
+    (Path(base.removeprefix("local:")) / "config.json").write_text(json.dumps(llama))
+    held = propose(FineTune(), task, tmp_path).solver
+    assert isinstance(free, PromptSolver)
+    assert isinstance(held, PromptSolver)
+    assert (free.constrained, held.constrained) == (False, True)
+
+
 def test_it_is_trained_on_what_it_will_be_asked(
     trainer: ScriptedTrainer, base: str, tmp_path: Path
 ) -> None:

@@ -133,7 +133,7 @@ class FineTune:
         yield Candidate(
             step=self.name,
             name=_candidate_name(job.options),
-            solver=self._solver(task, trained.name),
+            solver=self._solver(task, job.base, trained.name),
             changed=self._words(job, trained),
             build_seconds=trained.seconds,
             build_dollars=None if per_hour is None else trained.seconds * per_hour / 3600,
@@ -201,14 +201,20 @@ class FineTune:
             hint="add a local model to models = [...], or set model in [steps.fine_tune]",
         )
 
-    def _solver(self, task: Task, model: str) -> PromptSolver:
-        """The plain prompt with nothing shown but a few words of instruction."""
+    def _solver(self, task: Task, base: str, tuned: str | None = None) -> PromptSolver:
+        """The plain prompt with nothing shown but a few words of instruction.
+
+        Where the engine can, it is held to the labels: a tuned model otherwise makes up new ones
+        that look like those it has seen.
+        """
         short = self.instructions
+        plain = plain_prompt(task, tuned or base)
         return replace(
-            plain_prompt(task, model),
+            plain,
             instructions=_first_sentence(task.instructions) if short is None else short,
             show_labels=False,
             show_schema=False,
+            constrained=plain.output_format == "label" and _can_constrain(_folder(base)),
         )
 
     def _options(self, n: int, mean_tokens: float, seed: int) -> TrainingOptions:
@@ -293,6 +299,13 @@ def _folder(model: str) -> Path:
     from ..models.local.weights import base_folder
 
     return base_folder(model.removeprefix("local:"))
+
+
+def _can_constrain(folder: Path) -> bool:
+    """Whether this model will run on the engine that can limit what is said."""
+    from ..models.local.ir import supports
+
+    return find_spec("openvino_genai") is not None and supports(folder)
 
 
 def _mean_tokens(solver: PromptSolver, train: Sequence[Example], workshop: Workshop) -> float:
