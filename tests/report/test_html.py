@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import stat
@@ -16,7 +17,9 @@ from made_up_climb import HOSTILE, fake_decision, fake_run, fake_task
 from stepladder.core import Decision
 from stepladder.errors import StoreError
 from stepladder.report import decision_html, write_report
-from stepladder.report.html import SCRIPTS, escaped_json, render_report
+from stepladder.report.html import HERE, SCRIPTS, escaped_json, render_report
+
+STATIC = HERE / "static"
 
 SECTIONS = (
     "ladder", "gains", "frontier", "changes", "failures", "learning", "costs", "data", "method",
@@ -209,3 +212,11 @@ def test_hundreds_of_labels_and_unusual_runs_are_laid_out() -> None:
     text = "".join(outline(render_report(fake_decision(), fake_task(), run)).text)
     for said in ("and 260 more labels", "none set", "2026", "soon", "18.25", "1, 2"):
         assert said in text
+
+
+def test_the_vendored_library_is_what_its_note_says() -> None:
+    note = (STATIC / "VENDORED.md").read_text(encoding="utf-8")
+    for name in SCRIPTS[:-1]:
+        digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
+        assert f"`{name}`" in note
+        assert digest in note, f"{name} changed: write its version and hash into VENDORED.md"

@@ -30,11 +30,12 @@ def test_the_verdict_is_a_sentence_with_the_numbers_that_matter() -> None:
     )
 
 
-@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("width", [72, 80, 100, 160])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     text = verdict_text(fake_decision(), fake_task(), width=width)
     assert max(map(len, text.splitlines())) <= width
-    assert "83.3\u201388.9%" in text
+    for figure in ("83.3\u201388.9%", "+5.2 to +12.2", "0.62 s", "1,960", "$0.0081", "6 min 24 s"):
+        assert figure in text
 
 
 def test_gains_skipped_steps_cautions_and_openings_are_all_said() -> None:
@@ -111,3 +112,10 @@ def test_a_decision_reads_the_same_when_it_is_read_back(tmp_path: Path) -> None:
 def test_a_slice_of_the_data_is_said() -> None:
     record = decision_record(fake_decision(), fake_task(), {"limits": "600 of 2,400 dev examples"})
     assert "600 of 2,400 dev examples" in record_text(record)
+
+
+def test_without_a_width_the_terminal_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, most in (("72", 72), ("9999", 140), ("10", 60)):
+        monkeypatch.setenv("COLUMNS", columns)
+        longest = max(map(len, verdict_text(fake_decision(), fake_task()).splitlines()))
+        assert most - 20 < longest <= most

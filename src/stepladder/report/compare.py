@@ -71,7 +71,7 @@ def compare_runs(first: Path, second: Path, *, alpha: float = 0.05) -> Compariso
     return Comparison(a, b, paired_gain(rows_b, rows_a, scale, alpha, against=_who(best_a)))
 
 
-def compare_text(comparison: Comparison, *, width: int = 100) -> str:
+def compare_text(comparison: Comparison, *, width: int | None = None) -> str:
     """What differs between two runs, a line per fact; a is before, b is after."""
     a, b = comparison.a, comparison.b
     first, second = best_record(a), best_record(b)

@@ -15,7 +15,7 @@ def cost_curve(decision: Decision, task: Task) -> Spec | None:
     lines, volume = cost_lines(decision), task.economics.requests_per_month
     rows: list[Spec] = [
         {"name": line.name, "volume": at, "cost": cost, "said": f"{dollars(cost)} a month"}
-        for line in lines
+        for line in reversed(lines)  # the chosen one is drawn last, on top
         for at, cost in line.points
         if at > 0 and cost > 0  # the scales are logarithmic
     ]

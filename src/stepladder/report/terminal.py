@@ -7,6 +7,7 @@ decision.json is read back. The live ladder that is seen meanwhile is in `live.p
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -36,14 +37,18 @@ from .words import (
 __all__ = ["LiveLadder", "as_text", "plan_text", "record_text", "summary_table", "verdict_text"]
 
 Record = Mapping[str, Json]
+NARROW = 96  # columns below which the table gives up one of its own
 
 
-def verdict_text(decision: Decision, task: Task, *, width: int = 100) -> str:
-    """The verdict in a sentence, the table of trials, what was skipped and what to beware of."""
+def verdict_text(decision: Decision, task: Task, *, width: int | None = None) -> str:
+    """The verdict in a sentence, the table of trials, what was skipped and what to beware of.
+
+    Without a `width` it is the terminal's, and 100 columns where there is none.
+    """
     return record_text(decision_record(decision, task, {}), width=width)
 
 
-def record_text(record: Record, *, width: int = 100) -> str:
+def record_text(record: Record, *, width: int | None = None) -> str:
     """The same of a record that was read back with `load_decision_record`."""
     parts: list[RenderableType] = [
         Text(one_line(verdict_sentence(record), 2_000), style="bold"),
@@ -51,7 +56,8 @@ def record_text(record: Record, *, width: int = 100) -> str:
         Text(f"Target: {target_text(record['target'])}."),
     ]
     if record["trials"]:
-        parts += [Text(), summary_table(record), Text(_legend(record))]
+        table = summary_table(record, narrow=_columns(width) < NARROW)
+        parts += [Text(), table, Text(_legend(record))]
     limits = (record.get("run") or {}).get("limits")
     parts += _bullets("Not all of the data was used", [limits] if limits else [])
     parts += _openings(record)
@@ -60,21 +66,23 @@ def record_text(record: Record, *, width: int = 100) -> str:
     return as_text(parts, width)
 
 
-def summary_table(record: Record) -> Table:
-    """One line per trial; the interval, the p-value and the 95th percentile stand below."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    table.add_column("solver", overflow="fold", min_width=14, ratio=1)
-    for heading in ("score\n95%", "gain\n95%", "p50\np95", "tokens\nin+out", "$/1,000", "build"):
+def summary_table(record: Record, *, narrow: bool = False) -> Table:
+    """One line per trial, its intervals below; narrow, the time to build stands below the price."""
+    table = Table(box=None, padding=(0, 2 - narrow, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("", width=1)
+    table.add_column("solver", overflow="fold", min_width=12, ratio=1)
+    last = ("$/1,000\nbuild",) if narrow else ("$/1,000", "build")
+    for heading in ("score\n95%", "gain\n95%", "p50\np95", "tokens\nin+out", *last):
         table.add_column(heading, justify="right", no_wrap=True)
     chosen = record["chosen"]
     for trial in record["trials"]:
         is_chosen = chosen == {"step": trial["step"], "solver": trial["solver"]}
-        table.add_row(*_cells(trial, is_chosen))
+        table.add_row(*_cells(trial, is_chosen), *_price_cells(trial, narrow))
     return table
 
 
 def plan_text(
-    task: Task, plan: Sequence[tuple[str, Estimate | Skipped]], *, width: int = 100
+    task: Task, plan: Sequence[tuple[str, Estimate | Skipped]], *, width: int | None = None
 ) -> str:
     """What a climb would do, step by step, before anything is spent."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
@@ -95,30 +103,40 @@ def plan_text(
     return as_text([Text(head, style="bold"), Text(), table, Text(), Text(foot)], width)
 
 
-def as_text(parts: Iterable[RenderableType], width: int) -> str:
-    """Renderables as plain text, without colour, at a given width."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
+def as_text(parts: Iterable[RenderableType], width: int | None) -> str:
+    """Renderables as plain text, without colour, at a given width or the terminal's."""
+    console = Console(file=io.StringIO(), width=_columns(width), color_system=None, highlight=False)
     with console.capture() as captured:
         for part in parts:
             console.print(part)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
+def _columns(width: int | None) -> int:
+    return width or min(140, max(60, shutil.get_terminal_size((100, 24)).columns))
+
+
 def _cells(trial: dict[str, Any], chosen: bool) -> tuple[RenderableType, ...]:
     who = who_of(trial["step"], trial["solver"])
-    name = Text(f"{'→' if chosen else ' '} {who}", style="bold" if chosen else "")
+    name = Text(who, style="bold" if chosen else "")
     if trial["stopped_early"] is not None:
         stopped = f"{count(trial['n'])} of {count(trial['planned'])}"
-        name.append(f"\n  stopped at {stopped}", style="dim")
+        name.append(f"\nstopped at {stopped}", style="dim")
     return (
+        Text("→" if chosen else ""),
         name,
         _pair(percent(trial["score"]), interval(trial["low"], trial["high"])),
         _gain(trial["gain"]),
         _pair(duration(trial["p50_seconds"]), duration(trial["p95_seconds"])),
         _pair(tokens(trial["input_tokens"]), f"+{tokens(trial['output_tokens'])}"),
-        Text(dollars(trial["dollars_per_1000"])),
-        _pair(duration(trial["build_seconds"]), dollars(trial["build_dollars"])),
     )
+
+
+def _price_cells(trial: dict[str, Any], narrow: bool) -> tuple[Text, ...]:
+    price, built = dollars(trial["dollars_per_1000"]), duration(trial["build_seconds"])
+    if narrow:
+        return (_pair(price, built),)
+    return Text(price), _pair(built, dollars(trial["build_dollars"]))
 
 
 def _gain(gain: Record | None) -> Text:
@@ -139,7 +157,7 @@ def _legend(record: Record) -> str:
     sets = sorted({trial["set"] for trial in record["trials"]})
     return (
         f"{record['trials'][0]['metric']} on {' and '.join(sets)}; gains are in points, in pairs "
-        "on the same examples, over the best of the step before; build is time and dollars."
+        "on the same examples, over the best of the step before."
     )
 
 
