@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Iterator, Mapping
@@ -204,11 +203,6 @@ def fake_rows(step: str, name: str, n: int) -> Iterator[dict[str, Any]]:
             "group": f"customer-{index // 3}", "input_tokens": plan[4], "output_tokens": 4,
             "seconds": plan[3], "dollars": None,
         }  # fmt: skip
-
-
-def fake_json() -> str:
-    """The rows file of one candidate, as text, to measure sizes with."""
-    return "\n".join(json.dumps(row) for row in fake_rows("fine_tune", "lora r=16", 600))
 
 
 Figures = tuple[float, float, float, float | None, int]
