@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -90,8 +91,11 @@ def climb(  # noqa: PLR0913 (a command line's options)
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print what each step would take, and do nothing")
     ] = False,
-    budget_dollars: Annotated[float | None, typer.Option(min=0)] = None,
-    budget_minutes: Annotated[float | None, typer.Option(min=0)] = None,
+    budget_dollars: Annotated[float | None, typer.Option(min=0, help="of this climb")] = None,
+    budget_minutes: Annotated[float | None, typer.Option(min=0, help="of this climb")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="use at most this many examples of each set")
+    ] = None,
     runs: Annotated[Path | None, typer.Option(help="where runs are kept [TASK/runs]")] = None,
     prices: Annotated[Path | None, typer.Option(help="your prices, over those shipped")] = None,
     as_json: AsJson = False,
@@ -102,6 +106,8 @@ def climb(  # noqa: PLR0913 (a command line's options)
     from .session import LADDER, Options, run_climb, run_plan
 
     loaded = _load(task)
+    if limit is not None:
+        loaded = replace(loaded, data=replace(loaded.data, limit=limit))
     report = _checked(loaded)
     if report.problems:
         _say(check_text(report))
@@ -115,8 +121,8 @@ def climb(  # noqa: PLR0913 (a command line's options)
     from .report.live import LiveLadder
 
     with LiveLadder() as ladder:
-        decision, folder = run_climb(loaded, split, options, ladder.tell)
-    _print_decision(decision, loaded, folder, as_json)
+        decision, folder = run_climb(loaded, split, options, ladder.tell, report.warnings)
+    _print_decision(folder, as_json)
     raise typer.Exit(0 if decision.verdict == "met" else 1)
 
 
@@ -126,14 +132,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Show the latest decision again."""
-    from .report.record import load_decision_record
-    from .report.terminal import record_text
-
-    folder = _latest_run(where)
-    record = load_decision_record(folder)
-    typer.echo(json.dumps(record, indent=1) if as_json else record_text(record))
-    if not as_json:
-        typer.echo(f"\nreport: {folder / 'report.html'}")
+    _print_decision(_latest_run(where), as_json)
 
 
 @app.command(epilog="Example: stepladder compare my-task/runs/climb-1a2b3c4d other/runs/climb-5e6f")
@@ -233,14 +232,15 @@ def _print_plan(task: Any, found: Any, as_json: bool) -> None:
     _print(record, as_json, plan_text(task, found))
 
 
-def _print_decision(decision: Any, task: Any, folder: Path, as_json: bool) -> None:
+def _print_decision(folder: Path, as_json: bool) -> None:
     from .report.record import load_decision_record
-    from .report.terminal import verdict_text
+    from .report.terminal import record_text
 
+    record = load_decision_record(folder)
     if as_json:
-        typer.echo(json.dumps(load_decision_record(folder), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(record, indent=1, ensure_ascii=False))
         return
-    typer.echo(verdict_text(decision, task))
+    typer.echo(record_text(record))
     typer.echo(f"\nreport: {folder / 'report.html'}")
 
 

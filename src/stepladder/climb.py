@@ -129,7 +129,9 @@ def _propose(
         skipped.append(Skipped(step.name, str(reason)))
         return []
     candidates = [_with_build_dollars(candidate, on) for candidate in proposed]
-    on.budget.spend(_sum(candidate.build_dollars for candidate in candidates))
+    # each candidate of a search carries the whole search; it was paid for once
+    costs = [candidate.build_dollars for candidate in candidates]
+    on.budget.spend(None if None in costs else max(filter(None, costs), default=0.0))
     return _distinct(candidates)
 
 
@@ -144,7 +146,9 @@ def _priced(estimate: Estimate, on: Climb) -> Estimate:
 
 
 def _with_build_dollars(candidate: Candidate, on: Climb) -> Candidate:
-    if candidate.build_dollars is not None:
+    model = getattr(candidate.solver, "model", None)
+    hosted = model is not None and not model.startswith("local:")
+    if candidate.build_dollars is not None or hosted:
         return candidate
     cost = machine_dollars(candidate.build_seconds, on.bench.task.hardware, on.prices)
     return replace(candidate, build_dollars=cost.dollars)

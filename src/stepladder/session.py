@@ -22,14 +22,25 @@ from . import __version__
 from .budget import Budget
 from .climb import Climb, climb, plan
 from .core import Decision, Estimate, Json, Model, Skipped, Split, Step, Task, Tell, Usage, Workshop
-from .cost import Prices, load_prices, price_all, stale
+from .cost import load_prices, price_all, stale
+from .data.findings import Finding
 from .errors import TaskError
 from .evaluate import Bench
 from .registry import look_up
 from .solvers import content_hash
 from .store import CachedModel, RunFolder, hash_of, open_run, read_rows
 
-__all__ = ["LADDER", "Options", "make_steps", "open_climb", "open_model", "run_climb", "run_plan"]
+__all__ = [
+    "LADDER",
+    "Options",
+    "commit",
+    "machine",
+    "make_steps",
+    "open_climb",
+    "open_model",
+    "run_climb",
+    "run_plan",
+]
 
 LADDER = ("baseline", "prompt", "few_shot", "fine_tune")  # in the order of what they cost to build
 
@@ -46,8 +57,17 @@ class Options:
     prices: Path | None = None
 
 
-def run_climb(task: Task, split: Split, options: Options, tell: Tell) -> tuple[Decision, Path]:
-    """Climb, write decision.json and report.html, and give the decision and the run's folder."""
+def run_climb(
+    task: Task,
+    split: Split,
+    options: Options,
+    tell: Tell,
+    warnings: Sequence[Finding] = (),
+) -> tuple[Decision, Path]:
+    """Climb, write decision.json and report.html, and give the decision and the run's folder.
+
+    `warnings` are what `check` said of the data; the report shows them.
+    """
     from .report.html import write_report
     from .report.record import decision_record
 
@@ -56,6 +76,7 @@ def run_climb(task: Task, split: Split, options: Options, tell: Tell) -> tuple[D
         on.run.write_json("run.json", _run_record(task, split, options))
         decision = climb(make_steps(task, options.steps), on)
         card = _card(on, decision, options, started)
+        card["data"]["warnings"] = [*card["data"]["warnings"], *map(_in_words, warnings)]
         on.run.write_json("decision.json", decision_record(decision, task, card))
         write_report(on.run.folder / "report.html", decision, task, card)
         return decision, on.run.folder
@@ -88,7 +109,7 @@ def make_steps(task: Task, names: Sequence[str]) -> list[Step]:
 
 @contextmanager
 def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterator[Climb]:
-    """The workshop, the bench and the run folder of a climb; closed at the end, whatever happens."""
+    """The workshop, the bench and the run folder of a climb; closed whatever happens."""
     from .metrics import load_metric
 
     metric = load_metric(task)
@@ -196,9 +217,9 @@ def _card(on: Climb, decision: Decision, options: Options, started: datetime) ->
     return {
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
+        "machine": machine(),
         "version": __version__,
-        "commit": _commit(),
+        "commit": commit(),
         "data": {**_data_card(task, split), "warnings": warnings},
         "racing": {"calls_planned": planned, "calls_made": made, "calls_saved": planned - made},
         "cache": {"hits": on.run.answers.hits, "misses": on.run.answers.misses},
@@ -222,13 +243,18 @@ def _data_card(task: Task, split: Split) -> dict[str, Any]:
     }
 
 
+def _in_words(finding: Finding) -> str:
+    place = f"{finding.place}: " if finding.place else ""
+    return f"{place}{finding.message}"
+
+
 def _limits(task: Task) -> str | None:
     if task.data.limit is None:
         return None
     return f"a slice of the data: at most {task.data.limit} examples of each set"
 
 
-def _machine() -> dict[str, Json]:
+def machine() -> dict[str, Json]:
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": _cpu(),
@@ -250,7 +276,7 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of stepladder itself, when it runs from a checkout."""
     here = Path(__file__).resolve().parent
     done = subprocess.run(

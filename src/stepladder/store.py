@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,9 +60,8 @@ class RunFolder:
         path = self.folder / name
         with _told(path):
             text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-            handle, scratch = tempfile.mkstemp(dir=self.folder, prefix=f".{name}-")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
+            scratch = self.folder / f".{name}-{os.getpid()}"
+            scratch.write_text(text + "\n", encoding="utf-8")
             os.replace(scratch, path)
         return path
 
@@ -262,7 +260,7 @@ class Openings:
         return sum(entry["test"] == test for entry in self._entries())
 
     def before(self, test: str, run: str) -> int:
-        """How often it had been opened when `run` first opened it, so that a replay sees the same."""
+        """How often it had been opened when `run` first opened it: a replay sees the same."""
         entries = [entry for entry in self._entries() if entry["test"] == test]
         for number, entry in enumerate(entries):
             if entry["run"] == run:

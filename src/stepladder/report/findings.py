@@ -13,7 +13,7 @@ __all__ = ["check_text", "init_text"]
 
 
 def check_text(report: CheckReport) -> str:
-    """Problems first, then warnings, then what is known of the data; each with its place and cure."""
+    """Problems, warnings, then what is known of the data; each finding with its place and cure."""
     lines = []
     for title, findings in (("problems", report.problems), ("warnings", report.warnings)):
         if findings:

@@ -1,0 +1,46 @@
+# make demo    set up, fetch the small model, climb an example to a report (about 15 minutes the first time)
+# make test    set up and run the tests
+# make check   lint, format, types
+# make bench   all benchmarks (hours); results go to benchmarks/results
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.set-up
+DEMO ?= examples/pharmacovigilance
+LIMIT ?= 200
+
+.PHONY: demo test test-slow check format bench clean
+
+demo: $(SETUP)
+	$(BIN)/stepladder climb $(DEMO) --limit $(LIMIT) --runs runs/demo; status=$$?; \
+	  test $$status -le 1   # 1 is an honest "not met" or "undecided", not a failure of the demo
+
+test: $(SETUP)
+	$(BIN)/python -m pytest -q
+
+test-slow: $(SETUP)
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(SETUP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(SETUP)
+	for script in benchmarks/*.py; do $(BIN)/python $$script --write || exit 1; done
+
+# the constraints make an install repeatable; pyproject.toml has the ranges that are promised
+$(SETUP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --group dev --editable ".[all]"
+	touch $(SETUP)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist runs
