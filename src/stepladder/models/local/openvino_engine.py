@@ -40,6 +40,7 @@ class _InFlight:
     ids: list[int] = field(default_factory=list)
     logprob: float = 0.0
     share: float = 0.0
+    stopped: bool = False  # by itself or at a stop string, not for want of room
 
 
 class OpenVINOEngine:
@@ -113,6 +114,7 @@ class OpenVINOEngine:
                 for output in item.handle.read().values():
                     item.ids.extend(output.generated_ids)
                     item.logprob += float(sum(output.generated_log_probs))
+                    item.stopped = output.finish_reason == self._genai.GenerationFinishReason.STOP
             if item.handle.get_status() == running:
                 still.append(item)
             else:
@@ -126,9 +128,9 @@ class OpenVINOEngine:
         if item.handle.get_status() == status.IGNORED:
             message = "the prompt does not fit the engine's cache"
             return Generated((), None, "error", seconds, item.share, message)
-        stopped = bool(item.ids) and item.ids[-1] == self._eos_id
-        ids = tuple(item.ids[:-1] if stopped else item.ids)
-        finish = "stop" if stopped else "length"
+        ended = bool(item.ids) and item.ids[-1] == self._eos_id
+        ids = tuple(item.ids[:-1] if ended else item.ids)
+        finish = "stop" if ended or item.stopped else "length"
         return Generated(ids, item.logprob, finish, seconds, item.share)
 
     def _config(self, request: Request) -> Any:
@@ -145,7 +147,10 @@ class OpenVINOEngine:
         if request.stop:
             config.stop_strings = set(request.stop)
         if request.choices:
-            options = " | ".join(json.dumps(choice) for choice in request.choices)
+            options = " | ".join(
+                json.dumps(choice, ensure_ascii=False)  # the grammar reads no surrogate pairs
+                for choice in request.choices
+            )
             config.structured_output_config = genai.StructuredOutputConfig(
                 grammar=f"root ::= {options}"
             )
