@@ -93,7 +93,7 @@ def greedy(folder: Path, prompt: Sequence[int], new: int, eos_id: int = 2) -> tu
 
 
 def log_probabilities(folder: Path, prompt: Sequence[int], said: Sequence[int]) -> float:
-    """log P(said | prompt) from one forward pass of transformers in float32."""
+    """Log P(said | prompt) from one forward pass of transformers in float32."""
     import torch
 
     ids = torch.tensor([[*prompt, *said]])

@@ -4,6 +4,7 @@ so that what was trained is what is served.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,8 @@ from ...errors import ModelError
 from ...registry import need
 
 __all__ = ["LocalTokenizer", "load_tokenizer"]
+
+_MARK = "\ue000{}\ue001"  # stands for a message's text while the template is filled in
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class LocalTokenizer:
         """The ids of a conversation in the model's own chat format."""
         texts = [_text(message) for message in messages]
         hostile = any(special in text for special in self.special_tokens for text in texts)
-        marks = [f"\ue000{index}\ue001" for index in range(len(texts))] if hostile else texts
+        marks = [_MARK.format(index) for index in range(len(texts))] if hostile else texts
         turns = [{"role": m.role, "content": c} for m, c in zip(messages, marks, strict=True)]
         rendered = self.tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=add_generation_prompt
@@ -45,14 +48,16 @@ class LocalTokenizer:
 
         Otherwise an input that says "<|im_end|>" could end its own turn and speak as another role.
         """
+        said = dict(zip(marks, texts, strict=True))
         ids: list[int] = []
-        for mark, text in zip(marks, texts, strict=True):
-            before, _, rendered = rendered.partition(mark)
-            ids += self.encode(before)
-            ids += self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
-                "input_ids"
-            ]
-        return ids + self.encode(rendered)
+        for piece in re.split(f"({_MARK.format(r'[0-9]+')})", rendered):  # templates may reorder
+            if piece in said:
+                ids += self.tokenizer(
+                    said[piece], add_special_tokens=False, split_special_tokens=True
+                )["input_ids"]
+            else:
+                ids += self.encode(piece)
+        return ids
 
     def encode(self, text: str) -> list[int]:
         """The ids of text; the names of special tokens become those tokens."""
