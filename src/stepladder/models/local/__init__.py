@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ...core import Message, Request, Response, Usage
 from ...errors import ModelError
 from .tokenizer import LocalTokenizer, load_tokenizer
-from .weights import base_folder, cache_folder
+from .weights import EMBEDDED, base_folder, cache_folder
 
 __all__ = ["LocalModel", "LocalProvider", "open_provider"]
 
@@ -60,9 +61,18 @@ class LocalProvider:
         return self._load(f"engine {model.name}", lambda: _engine(model, exact=self.exact))
 
     def scorer(self, model: LocalModel) -> Any:
-        """The scorer of choices for `model`, loaded if another one was there."""
+        """The scorer of choices for `model`, loaded if another one was there.
+
+        Raises ModelError for a model that runs through transformers.
+        """
         from .scoring import ChoiceScorer
 
+        if not _is_fast(model):
+            raise ModelError(
+                f"{model.name!r} runs through transformers here, which cannot score given answers",
+                hint="let it generate (scoring = 'none'), or use a Llama-family model with "
+                "pip install 'stepladder[local]'",
+            )
         eos_id = model.tokenizer.eos_id
         return self._load(
             f"scorer {model.name}",
@@ -100,19 +110,23 @@ class LocalModel:
         """The most tokens that prompt and answer may have together."""
         return self.tokenizer.context_tokens
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Changes when the same name would answer differently: weights, template, precision."""
+        """Changes when the same name would answer differently: weights, template, precision.
+
+        Weights that were unpacked or trained here are named by their content already, so a glance
+        at them is enough; a folder of the user's may change under its name and is read whole.
+        """
+        bare = self.name.removeprefix("local:")
+        ours = bare in EMBEDDED or bare.startswith(TUNED)
         digest = hashlib.sha256(b"exact" if self._provider.exact else b"bf16")
         for file in ("config.json", "tokenizer_config.json"):
             digest.update((self.folder / file).read_bytes())
         for weights in sorted(self.folder.glob("*.safetensors")):
-            status = weights.stat()
-            digest.update(f"{weights.name} {status.st_size}".encode())
-            with weights.open("rb") as file_:
-                digest.update(file_.read(1 << 20))
-                file_.seek(max(0, status.st_size - (1 << 20)))
-                digest.update(file_.read(1 << 20))
+            digest.update(_glance(weights) if ours else _whole(weights))
+        for more in () if ours else ("tokenizer.json", "chat_template.jinja"):
+            if (self.folder / more).is_file():
+                digest.update(_whole(self.folder / more))
         return digest.hexdigest()[:16]
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
@@ -167,11 +181,25 @@ class LocalModel:
         return Response("", Usage(self.name, tokens), "error", error=message)
 
 
+def _glance(path: Path) -> bytes:
+    """Name, size, first and last MiB: of a file that is known by its name."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(1 << 20)
+        file.seek(max(0, size - (1 << 20)))
+        return f"{path.name} {size}".encode() + first + file.read(1 << 20)
+
+
+def _whole(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return path.name.encode() + hashlib.file_digest(file, "sha256").digest()
+
+
 def _engine(model: LocalModel, *, exact: bool) -> Any:
-    from .ir import engine_folder, supports
+    from .ir import engine_folder
 
     tokenizer = model.tokenizer
-    if supports(model.folder) and _has_openvino():
+    if _is_fast(model):
         from .openvino_engine import OpenVINOEngine
 
         built = engine_folder(model.folder, cache_folder() / "engines" / model.fingerprint)
@@ -183,7 +211,10 @@ def _engine(model: LocalModel, *, exact: bool) -> Any:
     )
 
 
-def _has_openvino() -> bool:
+def _is_fast(model: LocalModel) -> bool:
+    """Whether OpenVINO is installed and our graph is right for this model."""
     from importlib.util import find_spec
 
-    return find_spec("openvino_genai") is not None
+    from .ir import supports
+
+    return find_spec("openvino_genai") is not None and supports(model.folder)

@@ -110,7 +110,14 @@ def _float16(name: str, tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
             f"the weight {name!r} is stored as {kind}",
             hint="only float16, bfloat16 and float32 weights are supported",
         )
-    return values.astype(np.float16).reshape(tensor["shape"])
+    with np.errstate(over="ignore", invalid="ignore"):  # looked at in the next line
+        narrow = values.astype(np.float16)
+    if not np.isfinite(narrow).all():
+        raise ModelError(
+            f"the weight {name!r} has values that are no numbers or do not fit into float16",
+            hint="the weights are damaged, or the model needs wider floats than this engine keeps",
+        )
+    return narrow.reshape(tensor["shape"])
 
 
 @dataclass(frozen=True)

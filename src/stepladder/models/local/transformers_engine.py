@@ -45,16 +45,21 @@ class TransformersEngine:
         self, prompts: Sequence[Sequence[int]], requests: Sequence[Request]
     ) -> Iterator[tuple[int, Generated]]:
         """Each answer, with the index of its prompt; requests of similar length go together."""
+        for request in requests:
+            _refuse_what_it_cannot(request)
+        for chosen in self._batches(prompts, requests):
+            made = self._generate([prompts[i] for i in chosen], [requests[i] for i in chosen])
+            yield from zip(chosen, made, strict=True)
+
+    def _batches(
+        self, prompts: Sequence[Sequence[int]], requests: Sequence[Request]
+    ) -> Iterator[list[int]]:
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        for start in range(0, len(order), self._batch):
-            chosen = order[start : start + self._batch]
-            for request in (requests[index] for index in chosen):
-                _refuse_what_it_cannot(request)
-            yield from zip(
-                chosen,
-                self._generate([prompts[i] for i in chosen], [requests[i] for i in chosen]),
-                strict=True,
-            )
+        greedy = [index for index in order if requests[index].temperature == 0]
+        for start in range(0, len(greedy), self._batch):
+            yield greedy[start : start + self._batch]
+        # a sampled answer has a temperature and a seed of its own: neighbours would change both
+        yield from ([index] for index in order if requests[index].temperature > 0)
 
     def _generate(
         self, prompts: Sequence[Sequence[int]], requests: Sequence[Request]
