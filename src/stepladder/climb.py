@@ -244,7 +244,7 @@ def _stop_the_hopeless(running: dict[str, _Runner], look_count: int, on: Climb) 
         RACE_ALPHA,
         looks=look_count,
         target=on.bench.task.target.score,
-        cost={name: _cost_per_answer(runner.rows) for name, runner in running.items()},
+        cost=_costs(running),
     )
     for name, reason in reasons.items():
         running[name].stopped = reason
@@ -258,17 +258,15 @@ def _stop_the_hopeless(running: dict[str, _Runner], look_count: int, on: Climb) 
         )
 
 
-def _cost_per_answer(rows: Sequence[Row]) -> float:
-    """In one unit for all: dollars where known, else seconds of computing, else tokens."""
-    for values in (
-        [row.dollars for row in rows],
-        [row.compute_seconds for row in rows],
-        [row.input_tokens for row in rows],
-    ):
-        known = [value for value in values if value is not None]
-        if known and len(known) == len(rows):
-            return sum(known) / len(known)
-    return 0.0
+def _costs(running: dict[str, _Runner]) -> dict[str, float] | None:
+    """Mean cost of an answer by candidate, in the first unit that is known of every row of all."""
+    for unit in ("dollars", "compute_seconds", "input_tokens"):
+        values = {
+            name: [getattr(row, unit) for row in runner.rows] for name, runner in running.items()
+        }
+        if all(found and None not in found for found in values.values()):
+            return {name: sum(found) / len(found) for name, found in values.items()}
+    return None
 
 
 def _best(trials: Sequence[Trial]) -> Trial | None:

