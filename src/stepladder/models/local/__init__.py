@@ -98,7 +98,6 @@ class LocalModel:
         self.folder = folder
         self._provider = provider
         self._tokenizer: LocalTokenizer | None = None
-        self._fingerprint: str | None = None
 
     @property
     def tokenizer(self) -> LocalTokenizer:
@@ -113,22 +112,14 @@ class LocalModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when the same name would answer differently: weights, template, precision.
-
-        Weights that were unpacked or trained here are named by their content already, so a glance
-        at them is enough; a folder of the user's may change under its name and is read whole.
-        """
-        bare = self.name.removeprefix("local:")
-        ours = bare in EMBEDDED or bare.startswith(TUNED)
-        if self._fingerprint is None:
-            digest = hashlib.sha256(b"exact" if self._provider.exact else b"bf16")
-            names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
-            for file in [*names, *sorted(path.name for path in self.folder.glob("*.safetensors"))]:
-                if (self.folder / file).is_file():
-                    with (self.folder / file).open("rb") as opened:
-                        digest.update(hashlib.file_digest(opened, "sha256").digest())
-            self._fingerprint = digest.hexdigest()[:16]
-        return self._fingerprint
+        """Changes when the same name would answer differently: weights, template, precision."""
+        digest = hashlib.sha256(b"exact" if self._provider.exact else b"bf16")
+        names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+        for file in [*names, *sorted(path.name for path in self.folder.glob("*.safetensors"))]:
+            if (self.folder / file).is_file():
+                with (self.folder / file).open("rb") as opened:
+                    digest.update(hashlib.file_digest(opened, "sha256").digest())
+        return digest.hexdigest()[:16]
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return len(self.tokenizer.chat_ids(messages))
