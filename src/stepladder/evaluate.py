@@ -66,6 +66,9 @@ def evaluate(
 def measure(solver: Solver, examples: Sequence[Example], bench: Bench, sink: Sink) -> Iterator[Row]:
     """One row per example, in the order in which answers finish, each given to `sink` first.
 
+    A metric that raises ends the measurement: without its counts there is no row, and a score of
+    zero would be invented.
+
     Raises:
         ModelError: more than half of the calls fail; what would be measured is the outage.
     """
