@@ -16,7 +16,7 @@ from typing import Any
 from ...core import Message, Request, Response, Usage
 from ...errors import ModelError
 from .tokenizer import LocalTokenizer, load_tokenizer
-from .weights import EMBEDDED, base_folder, cache_folder, in_cache
+from .weights import base_folder, cache_folder, in_cache
 
 __all__ = ["LocalModel", "LocalProvider", "open_provider"]
 
