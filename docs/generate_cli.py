@@ -1,6 +1,6 @@
 """Writes docs/reference/cli.md from the command line's own help. `tests/test_docs.py` checks it.
 
-    python docs/generate_cli.py
+python docs/generate_cli.py
 """
 
 from __future__ import annotations
