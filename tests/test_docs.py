@@ -19,6 +19,8 @@ from pydantic import BaseModel
 
 from stepladder import errors, task_file
 from stepladder.cost import load_prices
+from stepladder.data.formats import FORMATS
+from stepladder.diagnose import KINDS
 from stepladder.registry import BUILT_IN, look_up
 from stepladder.report.record import decision_schema
 from stepladder.task import load_task
@@ -129,6 +131,15 @@ def test_every_option_of_a_metric_is_documented_and_no_other(name: str) -> None:
 def test_every_error_is_documented_and_no_other() -> None:
     page = DOCS / "reference" / "errors.md"
     assert sorted(first_cells(page.read_text("utf-8"))) == sorted(errors.__all__)
+
+
+def test_every_kind_of_failure_is_documented_and_no_other() -> None:
+    assert first_cells((DOCS / "reference" / "failures.md").read_text("utf-8")) == list(KINDS)
+
+
+def test_every_format_of_examples_is_documented_and_no_other() -> None:
+    page = DOCS / "reference" / "data-formats.md"
+    assert first_cells(page.read_text("utf-8")) == list(FORMATS)
 
 
 def test_every_field_of_a_decision_is_documented_and_no_other() -> None:
