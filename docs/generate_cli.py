@@ -5,7 +5,6 @@ python docs/generate_cli.py
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,12 @@ def cli_page() -> str:
 
 
 def _helps() -> Iterator[tuple[str, str]]:
-    os.environ.update(COLUMNS=WIDTH, TERMINAL_WIDTH=WIDTH, NO_COLOR="1")
     from typer.main import get_command
     from typer.testing import CliRunner
 
     from stepladder.cli import app
 
-    runner = CliRunner()
+    runner = CliRunner(env={"COLUMNS": WIDTH, "NO_COLOR": "1"})
     for path in _paths(get_command(app), ()):
         text = runner.invoke(app, [*path, "--help"], terminal_width=int(WIDTH)).stdout
         lines = [line.rstrip() for line in text.strip().splitlines()]
