@@ -72,8 +72,38 @@ class FakeModel:
 
 
 def fake_workshop(model: Model, artifacts: Path) -> Workshop:
-    """A workshop in which every model name means `model` and progress goes nowhere."""
-    return Workshop(lambda name: model, artifacts, lambda event, fields: None)
+    """A workshop in which every model name means `model` and progress goes nowhere.
+
+    As in a real one, answers are kept: what was asked before is not asked again.
+    """
+    kept = _Kept(model)
+    return Workshop(lambda name: kept, artifacts, lambda event, fields: None)
+
+
+class _Kept:
+    """A model whose answers are kept in memory."""
+
+    def __init__(self, model: Model) -> None:
+        self.name = model.name
+        self._model = model
+        self._answers: dict[str, Response] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return self._model.count_tokens(messages)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
+        fresh = [index for index, one in enumerate(requests) if repr(one) not in self._answers]
+        for place, response in self._model.generate([requests[index] for index in fresh]):
+            if response.error is None:
+                self._answers[repr(requests[fresh[place]])] = response
+            else:
+                yield fresh[place], response
+        for index, request in enumerate(requests):
+            if repr(request) in self._answers:
+                yield index, self._answers[repr(request)]
 
 
 def check_model(model: Any) -> None:

@@ -112,7 +112,8 @@ def test_the_plain_prompt_is_free_and_the_others_cost_the_search(tmp_path: Path)
     found = searched(model, tmp_path)
     costs = {candidate.name: candidate.build_calls for candidate in found}
     assert costs.pop("plain") == 0
-    assert set(costs.values()) == {len(model.seen)}
+    (cost,) = set(costs.values())
+    assert 0 < len(model.seen) <= cost  # what two variants both ask is asked once
 
 
 def test_label_scoring_is_tried_when_it_is_affordable(tmp_path: Path) -> None:

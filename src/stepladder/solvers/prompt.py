@@ -68,6 +68,20 @@ class PromptSolver:
             yield index, _output(self, response)
 
 
+def ask_ahead(solvers: Sequence[PromptSolver], inputs: Sequence[Input], workshop: Workshop) -> None:
+    """Ask what all these solvers will ask in one batch, so that each finds its answers kept.
+
+    A local engine is several times faster with a full batch than with a few requests at a time. It
+    rests on the workshop's models keeping their answers; a call that fails is made again later.
+    """
+    asked: dict[str, list[Request]] = {}
+    for solver in solvers:
+        asked.setdefault(solver.model, []).extend(requests_for(solver, inputs, workshop))
+    for name, requests in asked.items():
+        for _ in workshop.model(name).generate(requests):
+            pass
+
+
 def requests_for(
     solver: PromptSolver, inputs: Sequence[Input], workshop: Workshop
 ) -> list[Request]:

@@ -7,6 +7,7 @@ train; how many is decided on a slice of train that no demonstration comes from 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -14,7 +15,7 @@ from typing import Literal
 from ..core import Candidate, Estimate, Example, Metric, Task, Trial, Workshop
 from ..errors import MissingExtra, ModelError, NotApplicable, StepladderError
 from ..metrics import load_metric
-from ..solvers.prompt import PromptSolver, calibrate, render
+from ..solvers.prompt import PromptSolver, ask_ahead, calibrate, render
 from .demos import not_too_long, pick_balanced, pick_diverse, pick_random
 from .measure import Attempt, Effort, paired_gain, try_solver
 from .prompt_variants import plain_prompt
@@ -155,7 +156,15 @@ class _Trying:
 
     def _attempts(self, method: str) -> dict[int, Attempt]:
         """One attempt per k; none, with a caution, when the method cannot run here."""
-        attempts: dict[int, Attempt] = {}
+        solvers = self._solvers(method)
+        began = time.perf_counter()
+        plain = [solver for solver in solvers.values() if solver.scoring == "none"]
+        ask_ahead(plain, [example.input for example in self.held], self.workshop)
+        self.effort += Effort(seconds=time.perf_counter() - began)
+        return {k: self._attempt(solver) for k, solver in solvers.items()}
+
+    def _solvers(self, method: str) -> dict[int, PromptSolver]:
+        solvers: dict[int, PromptSolver] = {}
         for k in self.step.k:
             if k > len(self.pool):
                 break
@@ -170,8 +179,8 @@ class _Trying:
                     f"the context or max_input_tokens = {self.step.max_input_tokens} allows"
                 )
                 break
-            attempts[k] = self._attempt(solver)
-        return attempts
+            solvers[k] = solver
+        return solvers
 
     def _solver(self, method: str, k: int, pool: Sequence[Example]) -> PromptSolver:
         if method in _FIXED:

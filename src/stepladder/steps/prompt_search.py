@@ -6,12 +6,14 @@ examples that corrective sentences were learnt from are not those on which they 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ..core import Example, Metric, Task, Workshop
 from ..errors import ModelError
-from ..solvers.prompt import CONTENT_FREE, PromptSolver, calibrate
+from ..solvers.prompt import CONTENT_FREE, PromptSolver, ask_ahead, calibrate
 from .lessons import lessons
 from .measure import Attempt, Effort, try_solver
 from .prompt_variants import Variant, combine, plain_prompt, variants, with_lessons
@@ -46,6 +48,8 @@ class Search:
         Raises:
             ModelError: even the plain prompt fails.
         """
+        variants = tuple(variants)
+        self._ask_ahead(variants, examples)
         found = []
         for variant in variants:
             try:
@@ -55,6 +59,17 @@ class Search:
                     raise
                 self.cautions.append(f"{variant.name} was left out: {error.message}")
         return _rank(found)
+
+    def _ask_ahead(self, variants: Sequence[Variant], examples: Sequence[Example]) -> None:
+        """Together what can be asked together: a calibrated solver must first measure priors."""
+        plain = plain_prompt(self.task)
+        solvers = [variant.apply(plain) for variant in variants]
+        began = time.perf_counter()
+        inputs = [example.input for example in examples]
+        # a model that lacks constraints says so once more, of the variant that wants them
+        with suppress(ModelError):
+            ask_ahead([one for one in solvers if one.scoring == "none"], inputs, self.workshop)
+        self.effort += Effort(seconds=time.perf_counter() - began)
 
     def try_variant(self, variant: Variant, examples: Sequence[Example]) -> Found:
         """The variant of the plain prompt, on these examples."""

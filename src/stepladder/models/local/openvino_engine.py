@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ import numpy as np
 from ...core import Request
 
 __all__ = ["Generated", "OpenVINOEngine"]
+
+_WORTH_WAITING = 64  # tokens; a shorter beginning is computed again sooner than waited for
+_LOOK_AHEAD = 64  # requests
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,49 @@ class Generated:
     seconds: float
     compute_seconds: float
     error: str | None = None
+
+
+class _Prefixes:
+    """Whose turn it is, so that no beginning which requests share is computed twice.
+
+    A request finds a shared prefix in the engine's cache only if it was there when the request was
+    admitted. So while one request with a long beginning is being computed, others with the same
+    beginning wait, and requests with another beginning may go first.
+    """
+
+    def __init__(self, prompts: Sequence[Sequence[int]]) -> None:
+        self._prompts = [np.asarray(prompt, dtype=np.int64) for prompt in prompts]
+        self._pending: list[int] = []  # admitted, not yet computed
+        self._leaders: list[int] = []  # computed, each with a beginning that no other had before
+
+    def computed(self, indices: Iterable[int]) -> None:
+        for index in indices:
+            if index in self._pending:
+                self._pending.remove(index)
+                if not self._is_known(index, len(self._prompts[index])):
+                    self._leaders.append(index)
+
+    def next_of(self, waiting: deque[int]) -> int | None:
+        """Take the first of the next few that need not wait; None when all of them must."""
+        for place in range(min(len(waiting), _LOOK_AHEAD)):
+            index = waiting[place]
+            shared = max((self._shared(index, other) for other in self._pending), default=0)
+            if shared < _WORTH_WAITING or self._is_known(index, shared):
+                del waiting[place]
+                self._pending.append(index)
+                return index
+        return None
+
+    def _is_known(self, index: int, shared: int) -> bool:
+        return any(
+            self._shared(index, leader) > shared - _WORTH_WAITING for leader in self._leaders
+        )
+
+    def _shared(self, one: int, other: int) -> int:
+        first, second = self._prompts[one], self._prompts[other]
+        size = min(len(first), len(second))
+        differ = first[:size] != second[:size]
+        return int(differ.argmax()) if differ.any() else size
 
 
 @dataclass
@@ -74,16 +121,16 @@ class OpenVINOEngine:
         self, prompts: Sequence[Sequence[int]], requests: Sequence[Request]
     ) -> Iterator[tuple[int, Generated]]:
         """Each answer as it finishes, with the index of its prompt."""
-        waiting = list(range(len(prompts)))[::-1]
+        waiting = deque(range(len(prompts)))
         flying: list[_InFlight] = []
+        prefixes = _Prefixes(prompts)
         try:
             while waiting or flying:
-                # the first goes alone until its prompt is computed: a request finds the shared
-                # prefix in the cache only if it was there when the request was admitted
-                alone = bool(flying) and not flying[0].ids and len(flying) == 1
-                room = 0 if alone else (self._window - len(flying) if flying else 1)
-                for _ in range(min(room, len(waiting))):
-                    index = waiting.pop()
+                prefixes.computed(item.index for item in flying if item.ids)
+                while waiting and len(flying) < self._window:
+                    index = prefixes.next_of(waiting)
+                    if index is None:
+                        break
                     flying.append(self._admit(index, prompts[index], requests[index]))
                 yield from self._step(flying)
         finally:
