@@ -213,6 +213,7 @@ def test_the_python_in_a_document_runs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     own_files(page, tmp_path)
+    register(page, tmp_path, monkeypatch)
     before = set(sys.modules)
     names: dict[str, Any] = {"__name__": "__main__"}
     try:
@@ -246,9 +247,11 @@ def test_the_toml_in_a_document_loads(
             (tmp_path / name).write_text(content, encoding="utf-8")
         (tmp_path / "task.toml").write_text(text, encoding="utf-8")
         assert load_task(tmp_path).target.score == table["target"]["score"]
-    elif "machine" in table:
+    elif {"machine", "tokens"} & table.keys():
         prices = load_prices(tmp_path / "file.toml", today=date.max)
-        assert table["machine"][0]["name"] in prices.machines
+        assert {one["name"] for one in table.get("machine", ())} <= prices.machines.keys()
+        known = {price.model for price in prices.tokens}
+        assert {one["model"] for one in table.get("tokens", ())} <= known
     else:
         assert "entry-points" in table["project"], "what is this block?"
 
