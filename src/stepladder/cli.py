@@ -38,9 +38,10 @@ def main() -> None:
         app()
     except StepladderError as error:
         _fail(error)
-    except KeyboardInterrupt:
-        _say("stopped. Run the same command again to go on: finished work is kept.")
-        sys.exit(130)
+    except SystemExit as done:
+        if done.code == 130:  # what typer makes of Ctrl-C, without a word
+            _say("stopped. Run the same command again to go on: finished work is kept.")
+        raise
 
 
 @app.callback(invoke_without_command=True)

@@ -7,10 +7,10 @@ that is confirmed ends the climb.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from .budget import Budget
 from .compare import paired_gain
@@ -22,7 +22,6 @@ from .core import (
     Example,
     Json,
     Ownership,
-    Row,
     Skipped,
     Split,
     Step,
@@ -30,13 +29,13 @@ from .core import (
 )
 from .cost import Prices, machine_dollars
 from .decide import SealedTest, conclude, confirm, next_to_confirm
-from .diagnose import diagnose
 from .errors import BudgetExceeded, MissingExtra, NotApplicable
-from .evaluate import Bench, evaluate, measure, summarise
+from .evaluate import Bench
 from .ownership import own
 from .race import eliminate, looks
+from .runner import Runner
 from .solvers import content_hash
-from .store import RowFile, RunFolder, hash_of
+from .store import RunFolder, hash_of
 
 __all__ = ["Climb", "climb", "plan"]
 
@@ -57,6 +56,11 @@ class Climb:
 
     def tell(self, event: str, **fields: Json) -> None:
         self.bench.workshop.tell(event, fields)
+
+    def runner(
+        self, candidate: Candidate, set_name: Literal["dev", "test"], examples: Sequence[Example]
+    ) -> Runner:
+        return Runner(candidate, set_name, examples, self.bench, self.run, self.budget)
 
 
 def plan(steps: Sequence[Step], on: Climb) -> list[tuple[str, Estimate | Skipped]]:
@@ -86,6 +90,8 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
                 continue
             measured = _race(candidates, on)
             measured = [_with_gain(trial, base, on) for trial in measured]
+            for trial in measured:
+                on.tell("trial", **_shown(trial))
             trials += measured
             base = _best(measured) or base
             if not on.whole_ladder and openings.confirm_able(trials):
@@ -165,67 +171,16 @@ def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
 # --- racing on dev ------------------------------------------------------------------------------
 
 
-class _Runner:
-    """One candidate in a race: its rows so far, on disk as they come."""
-
-    def __init__(self, candidate: Candidate, on: Climb) -> None:
-        self.candidate = candidate
-        self.rows: list[Row] = []
-        self.pairs: list[tuple[Json, Json]] = []
-        self.seconds = 0.0
-        self.stopped: str | None = None
-        self.on = on
-        identity = content_hash(candidate.solver)
-        self.file = RowFile(on.run.row_file(candidate.step, candidate.name, identity, "dev"))
-
-    def answer(self, examples: Sequence[Example]) -> None:
-        """Answer one more block of dev."""
-        started = time.perf_counter()
-        planned = len(self.on.split.dev)
-        for row in measure(self.candidate.solver, examples, self.on.bench, self._sink):
-            self.rows.append(row)
-            self.on.budget.spend(row.dollars)
-            elapsed = self.seconds + time.perf_counter() - started
-            self.on.tell(
-                "rows",
-                step=self.candidate.step,
-                name=self.candidate.name,
-                done=len(self.rows),
-                planned=planned,
-                seconds_left=elapsed / len(self.rows) * (planned - len(self.rows)),
-            )
-        self.seconds += time.perf_counter() - started
-
-    def trial(self) -> Trial:
-        evaluation = summarise(
-            self.rows, self.on.split.dev, self.on.bench, set_name="dev", wall_seconds=self.seconds
-        )
-        trial = Trial(
-            self.candidate,
-            evaluation,
-            diagnose(self.rows, self.pairs),
-            stopped_early=self.stopped,
-        )
-        self.on.tell("trial", **_shown(trial))
-        return trial
-
-    def _sink(self, record: Json) -> None:
-        self.file.write(record)
-        if self.on.bench.task.kind == "classification":
-            self.pairs.append((record["expected"], record["value"]))
-
-
 def _race(candidates: Sequence[Candidate], on: Climb) -> list[Trial]:
     """The candidates measured on dev, in pairs over the same examples; the hopeless stop early."""
     dev = on.split.dev
-    runners = {candidate.name: _Runner(candidate, on) for candidate in candidates}
-    for name in runners:
-        on.tell("candidate", step=candidates[0].step, name=name, planned=len(dev))
-    stops = [*looks(len(dev)), len(dev)] if len(runners) > 1 else [len(dev)]
-    done = 0
-    with ExitStack() as files:
-        for runner in runners.values():
-            files.callback(runner.file.close)
+    with ExitStack() as open_files:
+        runners = {}
+        for one in candidates:
+            runners[one.name] = open_files.enter_context(on.runner(one, "dev", dev))
+            on.tell("candidate", step=one.step, name=one.name, planned=len(dev))
+        stops = [*looks(len(dev)), len(dev)] if len(runners) > 1 else [len(dev)]
+        done = 0
         for stop in stops:
             running = {name: one for name, one in runners.items() if one.stopped is None}
             for runner in running.values():
@@ -233,10 +188,19 @@ def _race(candidates: Sequence[Candidate], on: Climb) -> list[Trial]:
             done = stop
             if stop < len(dev):
                 _stop_the_hopeless(running, len(stops) - 1, on)
-    return [runner.trial() for runner in runners.values()]
+    return [_trial(runner) for runner in runners.values()]
 
 
-def _stop_the_hopeless(running: dict[str, _Runner], look_count: int, on: Climb) -> None:
+def _trial(runner: Runner) -> Trial:
+    return Trial(
+        runner.candidate,
+        runner.evaluation(),
+        runner.diagnosis(),
+        stopped_early=runner.stopped,
+    )
+
+
+def _stop_the_hopeless(running: dict[str, Runner], look_count: int, on: Climb) -> None:
     rows = {name: runner.rows for name, runner in running.items()}
     reasons = eliminate(
         rows,
@@ -258,7 +222,7 @@ def _stop_the_hopeless(running: dict[str, _Runner], look_count: int, on: Climb) 
         )
 
 
-def _costs(running: dict[str, _Runner]) -> dict[str, float] | None:
+def _costs(running: dict[str, Runner]) -> dict[str, float] | None:
     """Mean cost of an answer by candidate, in the first unit that is known of every row of all."""
     for unit in ("dollars", "compute_seconds", "input_tokens"):
         values = {
@@ -300,6 +264,7 @@ def _shown(trial: Trial) -> dict[str, Json]:
         "p50_seconds": seen.p50_seconds,
         "p95_seconds": seen.p95_seconds,
         "dollars_per_1000": seen.dollars_per_1000,
+        "gain": trial.gain and trial.gain.difference,
     }
 
 
@@ -352,9 +317,9 @@ class _Openings:
             opening=opening,
             n=sealed.size,
         )
-        path = on.run.row_file(candidate.step, candidate.name, identity, "test")
-        with closing(RowFile(path)) as rows:
-            evaluation = evaluate(candidate.solver, on.split.test, on.bench, "test", rows.write)
+        with on.runner(candidate, "test", on.split.test) as runner:
+            runner.answer(on.split.test)
+        evaluation = runner.evaluation()
         result = confirm(trial, evaluation, on.bench.task.target, on.split.test, sealed)
         on.tell(
             "confirmed",
@@ -364,7 +329,6 @@ class _Openings:
             low=result.low,
             passed=result.passed,
         )
-        on.budget.spend(_sum(row.dollars for row in evaluation.rows))
         return result
 
 
@@ -374,13 +338,3 @@ def _own(trials: Sequence[Trial], made: Sequence[Confirmation], on: Climb) -> tu
     if task.economics.dollars_per_label is None:
         labels = None  # already there: told among the assumptions, not an unknown in the total
     return own(trials, task, on.prices, confirmations=made, labels=labels, seed=task.seed)
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    """The sum, unknown when a part is."""
-    total = 0.0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total
