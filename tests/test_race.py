@@ -120,3 +120,13 @@ def test_the_best_is_stopped_no_more_often_than_alpha(scale: str) -> None:
                 stopped += 1
                 break
     assert stopped / 200 < 0.112
+
+
+@pytest.mark.parametrize("scale", ["binary", "bounded", "ratio"])
+def test_of_two_that_cannot_reach_the_target_only_the_leader_goes_on(scale: str) -> None:
+    race = {"a": rows_of([0] * 64), "b": rows_of([0] * 63 + [1])}
+    assert eliminate(race, scale, 0.05, looks=3) == {}  # type: ignore[arg-type]
+    stopped = eliminate(race, scale, 0.05, looks=3, target=0.5)  # type: ignore[arg-type]
+    assert set(stopped) == {"a"}
+    assert "target of 0.5" in stopped["a"]
+    assert eliminate(race, scale, 0.05, looks=3, target=0.02) == {}  # type: ignore[arg-type]

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .core import Row
+from .stats import interval
 from .units import Scale, Units, counts_of, units_of
 
 __all__ = ["eliminate", "looks"]
@@ -80,17 +82,29 @@ def eliminate(
     }
     leader = min(units, key=lambda name: (-units[name].score, _cost(cost, name), name))
     exact = scale == "binary" and not units[leader].clustered
+
+    @cache
+    def misses(name: str) -> bool:
+        counts = [counts_of(rows[name][id]) for id in common]
+        high = interval(counts, scale, 2 * level, groups=groups).high
+        return target is not None and high < target
+
     losers = {}
     for name, mine in units.items():
-        if name == leader or not _is_worse(mine, units[leader], level, exact=exact):
+        if name == leader:
             continue
+        worse = _is_worse(mine, units[leader], level, exact=exact)
         cheaper = _cost(cost, name) < _cost(cost, leader)
-        if target is not None and cheaper and _high(mine, level) >= target:
-            continue
-        losers[name] = (
-            f"{mine.score:.3f} against {units[leader].score:.3f} of {leader!r} "
-            f"on the first {len(common)} examples"
-        )
+        so_far = f"on the first {len(common)} examples"
+        if worse and (target is None or not cheaper or misses(name)):
+            losers[name] = (
+                f"{mine.score:.3f} against {units[leader].score:.3f} of {leader!r} {so_far}"
+            )
+        elif misses(leader) and misses(name):
+            losers[name] = (
+                f"{mine.score:.3f} {so_far}: no more than the leader {leader!r} can it reach the "
+                f"target of {target:g}"
+            )
     return losers
 
 
@@ -113,11 +127,6 @@ def _sign_test(won: int, lost: int) -> float:
     from scipy.special import bdtrc
 
     return float(bdtrc(won - 1, won + lost, 0.5)) if won else 1.0
-
-
-def _high(units: Units, level: float) -> float:
-    """An upper bound on a candidate's own score."""
-    return units.score + _reach(_influence(units), level)
 
 
 def _influence(units: Units) -> NDArray[np.float64]:
