@@ -7,7 +7,6 @@ train; how many is decided on a slice of train that no demonstration comes from 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -157,10 +156,8 @@ class _Trying:
     def _attempts(self, method: str) -> dict[int, Attempt]:
         """One attempt per k; none, with a caution, when the method cannot run here."""
         solvers = self._solvers(method)
-        began = time.perf_counter()
         plain = [solver for solver in solvers.values() if solver.scoring == "none"]
         ask_ahead(plain, [example.input for example in self.held], self.workshop)
-        self.effort += Effort(seconds=time.perf_counter() - began)
         return {k: self._attempt(solver) for k, solver in solvers.items()}
 
     def _solvers(self, method: str) -> dict[int, PromptSolver]:

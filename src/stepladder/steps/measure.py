@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..core import Counts, Example, Metric, Output, Solver, Workshop
+from ..core import Counts, Example, Metric, Output, Solver, Usage, Workshop
 from ..errors import ModelError
 from ..stats import aggregate
 
@@ -106,8 +106,15 @@ def try_solver(
     counts = [metric.score(e, o) for e, o in zip(examples, outputs, strict=True)]
     used = [usage for output in outputs for usage in output.usage]
     tokens = sum((u.input_tokens or 0) + (u.output_tokens or 0) for u in used)
-    effort = Effort(len(used), tokens, time.perf_counter() - began, workshop.price(used))
+    seconds = _busy_seconds(used, time.perf_counter() - began)
+    effort = Effort(len(used), tokens, seconds, workshop.price(used))
     return Attempt(solver, tuple(examples), tuple(outputs), tuple(counts), effort)
+
+
+def _busy_seconds(used: Sequence[Usage], elapsed: float) -> float:
+    """What the calls took when they were made; kept answers of a resumed run count as well."""
+    shares = [usage.compute_seconds for usage in used if usage.compute_seconds is not None]
+    return math.fsum(shares) if used and len(shares) == len(used) else elapsed
 
 
 def paired_gain(better: Sequence[Counts], base: Sequence[Counts]) -> tuple[float, float]:

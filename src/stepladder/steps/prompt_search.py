@@ -6,7 +6,6 @@ examples that corrective sentences were learnt from are not those on which they 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -64,12 +63,10 @@ class Search:
         """Together what can be asked together: a calibrated solver must first measure priors."""
         plain = plain_prompt(self.task)
         solvers = [variant.apply(plain) for variant in variants]
-        began = time.perf_counter()
         inputs = [example.input for example in examples]
         # a model that lacks constraints says so once more, of the variant that wants them
         with suppress(ModelError):
             ask_ahead([one for one in solvers if one.scoring == "none"], inputs, self.workshop)
-        self.effort += Effort(seconds=time.perf_counter() - began)
 
     def try_variant(self, variant: Variant, examples: Sequence[Example]) -> Found:
         """The variant of the plain prompt, on these examples."""
