@@ -31,7 +31,6 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("examples/**/README.md")],
     key=lambda page: page.relative_to(ROOT).as_posix(),
 )
-HAS_LOG = (DOCS / "log.md").exists()
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w.]+\.py)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -314,8 +313,6 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             continue
         target = (page.parent / link.partition("#")[0]).resolve()
         assert target.is_relative_to(ROOT), link
-        if target == DOCS / "log.md" and not HAS_LOG:
-            continue
         assert target.exists(), f"{title(page)}: {link}"
 
 
@@ -325,7 +322,7 @@ def test_every_page_is_linked_from_another() -> None:
         for page in PAGES
         for link in LINK.findall(prose(page))
     }
-    start = {ROOT / "README.md", ROOT / "CHANGELOG.md", DOCS / "log.md"}
+    start = {ROOT / "README.md"}
     folders = {page for page in PAGES if page.name == "README.md" and page.parent in linked}
     assert not [title(page) for page in {*PAGES} - linked - start - folders]
 
