@@ -35,7 +35,7 @@ from .ownership import own
 from .race import eliminate, looks
 from .runner import Runner
 from .solvers import content_hash
-from .store import RunFolder, hash_of
+from .store import RunFolder, bar_of, hash_of
 
 __all__ = ["Climb", "climb", "plan"]
 
@@ -306,7 +306,7 @@ class _Openings:
     def _open(self, trial: Trial) -> Confirmation:
         on, candidate = self._on, trial.candidate
         identity = content_hash(candidate.solver)
-        bar = f"{on.bench.metric!r} {on.bench.task.target!r}"
+        bar = bar_of(on.bench.task)
         opening = on.run.openings.open(self._test, identity, bar, on.run.name)
         sealed = SealedTest(len(on.split.test), on.bench.metric.scale, opening - 1)
         on.tell(

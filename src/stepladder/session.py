@@ -122,7 +122,8 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
             budget.check("training")  # its checkpoint is kept
 
     root = options.runs or task.folder / "runs"
-    with open_run(root, _run_name(task, split, options)) as run:
+    ledger = task.folder / "openings.jsonl"  # with the task, wherever its runs are kept
+    with open_run(root, _run_name(task, split, options), ledger) as run:
         models = _Models(run)
 
         def price(usage: Iterable[Usage]) -> float | None:

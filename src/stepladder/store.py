@@ -1,8 +1,8 @@
 """Where a climb keeps what it did: answers, rows, artefacts, openings of the sealed test.
 
+    <task>/openings.jsonl  every opening of the sealed test, ever: here alpha is spent
     <task>/runs/
       answers.sqlite     every finished model call by content; all runs share them
-      openings.jsonl     every opening of a sealed test set, ever: alpha is spent here
       artifacts/<hash>/  weights and indexes
       <run>/             run.json, rows/*.jsonl, decision.json, report.html
 
@@ -26,24 +26,24 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from .core import Example, Json, Message, Model, Request, Response, Usage
+from .core import Example, Json, Message, Model, Request, Response, Task, Usage
 from .errors import StoreError
 
 __all__ = [
     "Answers", "CachedModel", "Openings", "RowFile", "RunFolder",
-    "hash_of", "open_run", "read_rows",
+    "bar_of", "hash_of", "open_run", "read_rows",
 ]  # fmt: skip
 
 
 class RunFolder:
     """One run's folder, held by this process until `close`."""
 
-    def __init__(self, root: Path, name: str, folder: Path, lock: FileLock) -> None:
+    def __init__(self, root: Path, name: str, folder: Path, ledger: Path, lock: FileLock) -> None:
         self.root = root
         self.name = name  # of what is climbed; a second climb at the same time has its own folder
         self.folder = folder
         self.answers = Answers(root / "answers.sqlite")
-        self.openings = Openings(root / "openings.jsonl")
+        self.openings = Openings(ledger)
         self._lock = lock
 
     @property
@@ -81,8 +81,8 @@ class RunFolder:
         self.close()
 
 
-def open_run(root: Path, name: str) -> RunFolder:
-    """The run called `name` under `root`, made if new.
+def open_run(root: Path, name: str, ledger: Path | None = None) -> RunFolder:
+    """The run called `name` under `root`, made if new; `ledger` is where openings are counted.
 
     While another process works in it, a sibling `name-2` (`-3`, …) is opened: both go on, sharing
     the answers and the count of openings.
@@ -100,7 +100,7 @@ def open_run(root: Path, name: str) -> RunFolder:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
-            return RunFolder(root, name, folder, lock)
+            return RunFolder(root, name, folder, ledger or root / "openings.jsonl", lock)
     raise StoreError(
         f"99 climbs are running in {str(root)!r}", hint="wait for one to end, or choose --runs"
     )
@@ -294,6 +294,14 @@ class Openings:
                 hint="restore it from a backup; without it the error rate cannot be promised. "
                 "With a fresh test set, a new ledger may start",
             ) from error
+
+
+def bar_of(task: Task) -> str:
+    """What a solver is held to: the target, the metric, and the source of a metric of one's own."""
+    own = task.folder / "metrics.py"
+    source = own.read_bytes() if own.is_file() else b""
+    said = f"{task.target!r} {task.metric!r} ".encode()
+    return hashlib.blake2b(said + source, digest_size=8).hexdigest()
 
 
 def hash_of(examples: Iterable[Example]) -> str:
