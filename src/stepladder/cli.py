@@ -199,7 +199,7 @@ def _checked(task: Any) -> Any:
 
     try:
         model: Any = open_model(task.models[0])
-        limit = model.context_tokens
+        limit = getattr(model, "context_tokens", None)  # local models tell theirs
     except StepladderError as error:
         _say(f"lengths are in characters, since {error.message}")
         return check_task(task)

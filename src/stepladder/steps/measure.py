@@ -101,7 +101,7 @@ def try_solver(
     if outputs and len(errors) == len(outputs):
         raise ModelError(
             f"all {len(errors)} calls of solver {solver.kind!r} failed; the first: {errors[0]}",
-            hint="see that the model runs: stepladder models",
+            hint="mend what the message names and run the same command again",
         )
     counts = [metric.score(e, o) for e, o in zip(examples, outputs, strict=True)]
     used = [usage for output in outputs for usage in output.usage]
