@@ -72,7 +72,7 @@ def uninterrupted(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def openings(task: Path) -> list[str]:
-    path = task / "runs" / "openings.jsonl"
+    path = task / "openings.jsonl"
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 

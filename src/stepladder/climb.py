@@ -288,11 +288,13 @@ class _Openings:
     def confirm_able(self, trials: Sequence[Trial], least_chance: float = 0.5) -> bool:
         """Open the test for the cheapest to own of the able, until one passes or none is left."""
         target = self._on.bench.task.target
+        # without what was confirmed: a refused candidate's test score must not steer what is next
+        ownership = _own(trials, (), self._on)
         while True:
             trial = next_to_confirm(
                 trials,
                 target,
-                _own(trials, self.made, self._on),
+                ownership,
                 self.made,
                 self.sealed(),
                 least_chance,
