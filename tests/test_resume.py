@@ -91,7 +91,15 @@ def assert_not_asked_again(task: Path, kept: dict[str, str]) -> None:
     assert len(after) > len(kept)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "first answer",
+        pytest.param("in the search", marks=pytest.mark.slow),
+        "on dev",
+        "the test is open",
+    ],
+)
 def test_after_kill_9_only_what_was_not_finished_is_done(
     moment: str, task: Path, start: Start, uninterrupted: tuple[Any, ...]
 ) -> None:
@@ -125,6 +133,7 @@ def test_ctrl_c_says_how_to_go_on(task: Path, start: Start, uninterrupted: tuple
     assert outcome(record) == uninterrupted
 
 
+@pytest.mark.slow
 def test_the_same_command_again_calls_no_model(task: Path, start: Start) -> None:
     first = decided(start(task))
     kept = answers_in(task / "runs")

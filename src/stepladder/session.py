@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from . import __version__
 from .budget import Budget
@@ -103,8 +105,20 @@ def make_steps(task: Task, names: Sequence[str]) -> list[Step]:
                 f"task.toml: [steps.{name}] has no option {unknown[0]!r}",
                 hint=f"known: {', '.join(sorted(known))}",
             )
-        steps.append(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}))
+        types = get_type_hints(kind)
+        steps.append(kind(**{k: _option(name, k, v, types[k]) for k, v in chosen.items()}))
     return steps
+
+
+def _option(step: str, key: str, value: Json, kind: Any) -> Any:
+    """The value as the step takes it: a list of the file is a tuple here."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise TaskError(
+            f"task.toml: [steps.{step}] {key} = {value!r} cannot be used",
+            hint=error.errors()[0]["msg"].lower(),
+        ) from error
 
 
 @contextmanager
