@@ -173,7 +173,7 @@ def test_a_dry_run_does_nothing(stepladder: Stepladder, hard: Path) -> None:
     assert "prompt" in done.out
     assert answers_in(hard / "runs") == {}
     assert not list((hard / "runs").glob("*/decision.json"))
-    assert not (hard / "runs" / "openings.jsonl").exists()
+    assert not (hard / "openings.jsonl").exists()
 
 
 @pytest.mark.parametrize(
