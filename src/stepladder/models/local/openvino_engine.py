@@ -132,7 +132,9 @@ class OpenVINOEngine:
                     if index is None:
                         break
                     flying.append(self._admit(index, prompts[index], requests[index]))
-                yield from self._step(flying)
+                done = self._step(flying)
+                prefixes.computed(index for index, _ in done)  # some end with their first token
+                yield from done
         finally:
             for leftover in flying:  # the caller stopped early: free the engine's slots
                 leftover.handle.stop()
@@ -148,7 +150,8 @@ class OpenVINOEngine:
         handle = self._pipeline.add_request(self._next_id, tensor, self._config(request))
         return _InFlight(index, handle, started)
 
-    def _step(self, flying: list[_InFlight]) -> Iterator[tuple[int, Generated]]:
+    def _step(self, flying: list[_InFlight]) -> list[tuple[int, Generated]]:
+        """One step of the engine; what finished is taken out of `flying` and returned."""
         started = time.perf_counter()
         self._pipeline.step()
         now = time.perf_counter()
@@ -167,7 +170,7 @@ class OpenVINOEngine:
             else:
                 done.append((item.index, self._finish(item, now)))
         flying[:] = still
-        yield from done
+        return done
 
     def _finish(self, item: _InFlight, now: float) -> Generated:
         status = self._genai.GenerationStatus
