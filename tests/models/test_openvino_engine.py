@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -50,6 +51,39 @@ def test_a_long_shared_prefix_changes_no_answer(provider: LocalProvider, model: 
     assert engine_ids(provider, model, requests) == expected
 
 
+class Counting:
+    """A pipeline that counts its steps; each computes 512 tokens at most."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self.steps = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pipeline, name)
+
+    def step(self) -> None:
+        self.steps += 1
+        self.pipeline.step()
+
+
+def test_a_shared_prefix_is_computed_once(
+    provider: LocalProvider, model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(texts: list[str]) -> int:
+        engine = provider.engine(model)
+        counting = Counting(engine._pipeline)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "_pipeline", counting)
+            list(model.generate([ask(text, max_output_tokens=1) for text in texts]))
+        return counting.steps
+
+    tokens = model.count_tokens(ask(f"99 {SHARED}").messages)
+    apart = steps([f"{n} {SHARED}" for n in range(40)])
+    together = steps([f"{SHARED}: {n}" for n in range(40)])
+    assert apart >= 40 * tokens / 512
+    assert together < apart / 3
+
+
 def test_the_log_probability_is_that_of_the_answer(model: LocalModel) -> None:
     request = ask("ann 1: red", max_output_tokens=5)
     ((_, response),) = model.generate([request])
@@ -92,6 +126,7 @@ def test_a_caller_that_stops_early_frees_the_engine(model: LocalModel) -> None:
         answers = model.generate(requests)
         next(answers)
         answers.close()  # type: ignore[attr-defined]
+        assert not model._provider.engine(model)._pipeline.has_non_finished_requests()
     assert {index: answer.text for index, answer in model.generate(requests)} == expected
 
 
