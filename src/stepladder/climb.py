@@ -29,6 +29,7 @@ from .core import (
 )
 from .cost import Prices, machine_dollars
 from .decide import SealedTest, conclude, confirm, next_to_confirm
+from .diagnose import advice
 from .errors import BudgetExceeded, MissingExtra, NotApplicable
 from .evaluate import Bench
 from .ownership import own
@@ -94,6 +95,7 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
                 on.tell("trial", **_shown(trial))
             trials += measured
             base = _best(measured) or base
+            _tell_advice(base, on)
             if not on.whole_ladder and openings.confirm_able(trials):
                 break
         else:
@@ -250,6 +252,14 @@ def _with_gain(trial: Trial, base: Trial | None, on: Climb) -> Trial:
         seed=on.bench.task.seed,
     )
     return replace(trial, gain=gain)
+
+
+def _tell_advice(best: Trial | None, on: Climb) -> None:
+    """What the failures of a step's best point to; the next step is given them as its base's."""
+    if best is not None:
+        for _, sentence in advice(best.diagnosis, on.bench.task):
+            name = f"{best.candidate.step} / {best.candidate.name}"
+            on.tell("note", text=f"{name}: {sentence}")
 
 
 def _shown(trial: Trial) -> dict[str, Json]:

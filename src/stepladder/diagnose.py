@@ -20,7 +20,7 @@ from .metrics.items import Item, Itemise
 from .metrics.json_validity import JsonValidity
 from .metrics.text import as_text, fold, overlap, references, words
 
-__all__ = ["KINDS", "advice", "diagnose", "kind_of_failure"]
+__all__ = ["KINDS", "advice", "diagnose", "form_fails", "kind_of_failure"]
 
 KINDS: Mapping[str, str] = {
     "call failed": "the model or service gave an error instead of an answer",
@@ -103,12 +103,20 @@ def advice(diagnosis: Diagnosis, task: Task) -> tuple[tuple[str, str], ...]:
     return tuple(told)
 
 
+def form_fails(diagnosis: Diagnosis) -> bool:
+    """Whether a fair share of the failures is of form: what constrained decoding rules out."""
+    failures = sum(diagnosis.kinds.values())
+    of_form = sum(diagnosis.kinds.get(kind, 0) for kind in _OF_FORM)
+    return of_form > 0 and of_form >= WORTH_ADVICE * failures
+
+
 def _form(task: Task) -> str:
     if task.labels:
         return f"the {len(task.labels)} labels"
     return "the schema" if task.schema is not None else "a JSON schema, which the task lacks"
 
 
+_OF_FORM = ("did not parse", "does not fit the schema", "label outside the set")
 _FORM = (("prompt", "constrain the answer to {form}"),)
 _CONTENT = (
     ("few_shot", "show examples of the cases that go wrong"),

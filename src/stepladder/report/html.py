@@ -83,7 +83,7 @@ def render_report(decision: Decision, task: Task, run: Mapping[str, Any]) -> str
             gains=page.gains_view(decision),
             frontier=page_facts.frontier_view(decision),
             steps=page.steps_view(decision),
-            failures=page.failures_view(decision, failures),
+            failures=page.failures_view(decision, failures, task),
             learning=page_facts.learning_view(decision),
             costs=page_facts.costs_view(decision, task),
             data=page_facts.data_view(task, run),

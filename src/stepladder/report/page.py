@@ -114,9 +114,9 @@ def steps_view(decision: Decision) -> list[View]:
     return views
 
 
-def failures_view(decision: Decision, failures: Failures) -> View:
-    """Kinds of failure per compared solver, the labels most confused, and the sampled cases."""
-    from ..diagnose import KINDS  # it imports metrics, which --help can do without
+def failures_view(decision: Decision, failures: Failures, task: Task) -> View:
+    """Kinds of failure per compared solver, what they point to, and the sampled cases."""
+    from ..diagnose import KINDS, advice  # it imports metrics, which --help can do without
 
     trials = failures.trials
     kinds: dict[str, int] = {}
@@ -137,6 +137,11 @@ def failures_view(decision: Decision, failures: Failures) -> View:
         "confusions": [
             {"expected": expected, "answered": answered, "times": count(times)}
             for expected, answered, times in (trials[0].diagnosis.confusions[:12] if trials else ())
+        ],
+        "advice": [
+            {"solver": name_of(trial.candidate), "step": step or "none", "sentence": sentence}
+            for trial in trials
+            for step, sentence in advice(trial.diagnosis, task)
         ],
         "cases": failures.cases,
         "choices": failures.kinds,

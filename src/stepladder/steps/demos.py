@@ -17,7 +17,7 @@ from ..solvers.prompt import render_input
 from ..solvers.tfidf import fit_tfidf
 from .sampling import label_of, spread_over_labels
 
-__all__ = ["not_too_long", "pick_balanced", "pick_diverse", "pick_random"]
+__all__ = ["not_too_long", "pick_balanced", "pick_confused", "pick_diverse", "pick_random"]
 
 _LONG = 0.8  # the quantile of length above which an example is not shown
 
@@ -39,6 +39,28 @@ def pick_random(pool: Sequence[Example], k: int, seed: int) -> list[Example]:
 def pick_balanced(pool: Sequence[Example], k: int, seed: int) -> list[Example]:
     """`k` examples with the labels as even as can be."""
     return spread_over_labels(pool, seed)[:k]
+
+
+def pick_confused(
+    pool: Sequence[Example],
+    k: int,
+    seed: int,
+    confusions: Sequence[tuple[str, str, int]],
+) -> list[Example]:
+    """`k` examples of the labels that are mixed up most, one of each in turn.
+
+    `confusions` are (expected, answered, times), the commonest first; what they leave open is
+    filled with other labels.
+    """
+    order = dict.fromkeys(label for pair in confusions for label in pair[:2])
+    rank = {label: place for place, label in enumerate(order)}
+    turns: dict[str, int] = {}
+    keyed = []
+    for place, example in enumerate(pick_random(pool, len(pool), seed)):
+        label = label_of(example)
+        turns[label] = turns.get(label, -1) + 1
+        keyed.append(((turns[label], rank.get(label, len(rank)), place), example))
+    return [example for _, example in sorted(keyed, key=lambda pair: pair[0])[:k]]
 
 
 def pick_diverse(pool: Sequence[Example], k: int, seed: int) -> list[Example]:

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..core import Candidate, Estimate, Example, Metric, Task, Trial, Workshop
+from ..core import Candidate, Diagnosis, Estimate, Example, Metric, Task, Trial, Workshop
+from ..diagnose import form_fails
 from ..errors import MissingExtra, ModelError, NotApplicable, StepladderError
 from ..metrics import load_metric
 from ..solvers.prompt import PromptSolver, ask_ahead, calibrate, render
-from .demos import not_too_long, pick_balanced, pick_diverse, pick_random
+from .demos import not_too_long, pick_balanced, pick_confused, pick_diverse, pick_random
 from .measure import Attempt, Effort, paired_gain, try_solver
 from .prompt_variants import plain_prompt
 from .sampling import hold_out
@@ -25,13 +26,17 @@ from .worth import Measured, choose_k
 __all__ = ["FewShot"]
 
 _FIXED = {"random": pick_random, "balanced": pick_balanced, "diverse": pick_diverse}
+_CONFUSED = "confused"  # fixed too, but steered by what the base mixes up
 _PER_INPUT = ("bm25", "embedding")
-_METHODS = (*_FIXED, *_PER_INPUT)
+_METHODS = (*_FIXED, _CONFUSED, *_PER_INPUT)
 
 
 @dataclass(frozen=True)
 class FewShot:
     """Tries `methods` with each of `k` on `slice` held-out train examples; proposes `keep` methods.
+
+    What the base trial's failures say is used: where answers fail by their form, demonstrations are
+    tried on the base held to its form; where labels are mixed up, `confused` shows those labels.
 
     No prompt and answer take more than `max_input_tokens`, or than the context of a model that
     tells it, with the longest input of the slice.
@@ -67,7 +72,7 @@ class FewShot:
         base = plain_prompt(task)
         k = self.k[len(self.k) // 2]
         shown = [(e.input, e.expected) for e in pick_random(not_too_long(pool), k, task.seed)]
-        fixed = [method for method in methods if method in _FIXED]
+        fixed = [method for method in methods if method not in _PER_INPUT]
         per_input = (len(methods) - len(fixed)) * len(self.k) * len(held)
         model = workshop.model(base.model)
         longer = replace(base, demos=tuple(shown))
@@ -94,8 +99,10 @@ class FewShot:
         pool, held = self._divided(task, train)
         solver = base.candidate.solver if base else None
         prompt = solver if isinstance(solver, PromptSolver) else plain_prompt(task)
-        trying = _Trying(self, task, load_metric(task), workshop, pool, held, prompt)
-        return list(trying.candidates(train, self._methods(task)))
+        diagnosis = base.diagnosis if base else Diagnosis()
+        trying = _Trying(self, task, load_metric(task), workshop, pool, held, prompt, diagnosis)
+        methods = [m for m in self._methods(task) if m != _CONFUSED or diagnosis.confusions]
+        return list(trying.candidates(train, methods))
 
     def _divided(
         self, task: Task, train: Sequence[Example]
@@ -112,8 +119,9 @@ class FewShot:
         return pool, held
 
     def _methods(self, task: Task) -> list[str]:
-        """Balance needs labels; without them it would be another random draw."""
-        return [m for m in self.methods if m != "balanced" or task.kind == "classification"]
+        """Balance and confusion need labels; without them each would be another random draw."""
+        of_labels = ("balanced", _CONFUSED)
+        return [m for m in self.methods if m not in of_labels or task.kind == "classification"]
 
 
 @dataclass
@@ -127,12 +135,13 @@ class _Trying:
     pool: tuple[Example, ...]
     held: tuple[Example, ...]
     base: PromptSolver
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
     effort: Effort = field(default_factory=Effort)
     cautions: list[str] = field(default_factory=list)
     stored: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def candidates(self, train: Sequence[Example], methods: Sequence[str]) -> Iterator[Candidate]:
-        without = self._attempt(self.base)
+        without = self._steered_base()
         chosen: list[tuple[str, Attempt, str]] = []
         for method in methods:
             attempts = self._attempts(method)
@@ -152,6 +161,20 @@ class _Trying:
         best.sort(key=lambda one: one[1].tokens_per_request)
         for method, attempt, changed in best:
             yield self._candidate(method, attempt, changed, train)
+
+    def _steered_base(self) -> Attempt:
+        """The base held to its form, where its failures are of form and the model can; else it."""
+        can_hold = bool(self.base.labels) or self.base.schema is not None
+        held = replace(self.base, constrained=True)
+        if form_fails(self.diagnosis) and can_hold and held != self.base:
+            try:
+                attempt = self._attempt(held)
+            except ModelError as error:
+                self.cautions.append(f"answers fail by their form, but {error.message}")
+            else:
+                self.base = held
+                return attempt
+        return self._attempt(self.base)
 
     def _attempts(self, method: str) -> dict[int, Attempt]:
         """One attempt per k; none, with a caution, when the method cannot run here."""
@@ -180,8 +203,8 @@ class _Trying:
         return solvers
 
     def _solver(self, method: str, k: int, pool: Sequence[Example]) -> PromptSolver:
-        if method in _FIXED:
-            picked = _FIXED[method](not_too_long(pool), k, self.task.seed)
+        if method not in _PER_INPUT:
+            picked = self._picked(method, not_too_long(pool), k)
             demos = tuple((example.input, example.expected) for example in picked)
             solver = replace(self.base, demos=demos, selector=None)
             if solver.scoring == "calibrated":
@@ -191,6 +214,11 @@ class _Trying:
         # Label priors belong to one prompt, and here every input has its own.
         scoring = "labels" if self.base.scoring == "calibrated" else self.base.scoring
         return replace(self.base, demos=(), selector=selector, scoring=scoring)
+
+    def _picked(self, method: str, pool: Sequence[Example], k: int) -> list[Example]:
+        if method == _CONFUSED:
+            return pick_confused(pool, k, self.task.seed, self.diagnosis.confusions)
+        return _FIXED[method](pool, k, self.task.seed)
 
     def _stored(self, method: str, pool: Sequence[Example]) -> str:
         """The pool's artifact, made once for all k: embedding it takes a while."""
