@@ -44,7 +44,7 @@ class Command:
         )
         self.process.start()
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """The exit code; the process is killed when it takes longer."""
         self.process.join(seconds)
         if self.process.exitcode is None:
@@ -83,7 +83,7 @@ def answers_in(runs: Path) -> dict[str, str]:
             return {}
 
 
-def wait_for(condition: Callable[[], bool], command: Command, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], command: Command, seconds: float = 300) -> None:
     """Until the condition holds; fails when the command ends before that."""
     for _ in range(int(seconds / 0.005)):
         if condition():
