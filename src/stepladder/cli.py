@@ -28,7 +28,9 @@ app = typer.Typer(
 data_app = typer.Typer(help="Work on files of examples.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-TaskFolder = Annotated[Path, typer.Argument(help="the folder with task.toml", metavar="TASK")]
+TaskFolder = Annotated[
+    Path, typer.Argument(help="a folder with task.toml, or a TOML file in one", metavar="TASK")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines instead")]
 
 

@@ -89,7 +89,11 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
             candidates = _propose(step, base, on, skipped, place=(place, len(steps)))
             if not candidates:
                 continue
-            measured = _race(candidates, on)
+            try:
+                measured = _race(candidates, on)
+            except MissingExtra as reason:  # the step could be prepared here, but not run
+                skipped.append(_skip(step, reason, on))
+                continue
             measured = [_with_gain(trial, base, on) for trial in measured]
             for trial in measured:
                 on.tell("trial", **_shown(trial))
@@ -133,14 +137,18 @@ def _propose(
         on.tell("building", step=step.name, note=estimate.note)
         proposed = list(step.propose(task, on.split.train, base, workshop))
     except (NotApplicable, MissingExtra) as reason:
-        on.tell("skipped", step=step.name, reason=str(reason))
-        skipped.append(Skipped(step.name, str(reason)))
+        skipped.append(_skip(step, reason, on))
         return []
     candidates = [_with_build_dollars(candidate, on) for candidate in proposed]
     # each candidate of a search carries the whole search; it was paid for once
     costs = [candidate.build_dollars for candidate in candidates]
     on.budget.spend(None if None in costs else max(filter(None, costs), default=0.0))
     return _distinct(candidates)
+
+
+def _skip(step: Step, reason: Exception, on: Climb) -> Skipped:
+    on.tell("skipped", step=step.name, reason=str(reason))
+    return Skipped(step.name, str(reason))
 
 
 def _priced(estimate: Estimate, on: Climb) -> Estimate:

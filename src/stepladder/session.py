@@ -74,9 +74,10 @@ def run_climb(
     from .report.record import decision_record
 
     started = datetime.now(UTC)
+    steps = make_steps(task, options.steps)  # a misspelt option leaves no folder behind
     with open_climb(task, split, options, tell) as on:
         on.run.write_json("run.json", _run_record(task, split, options))
-        decision = climb(make_steps(task, options.steps), on)
+        decision = climb(steps, on)
         card = _card(on, decision, options, started)
         card["data"]["warnings"] = [*card["data"]["warnings"], *map(_in_words, warnings)]
         on.run.write_json("decision.json", decision_record(decision, task, card))
@@ -88,8 +89,9 @@ def run_plan(
     task: Task, split: Split, options: Options, tell: Tell
 ) -> list[tuple[str, Estimate | Skipped]]:
     """What each step would take; nothing is asked, trained or opened."""
+    steps = make_steps(task, options.steps)
     with open_climb(task, split, options, tell) as on:
-        return plan(make_steps(task, options.steps), on)
+        return plan(steps, on)
 
 
 def make_steps(task: Task, names: Sequence[str]) -> list[Step]:

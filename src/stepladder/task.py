@@ -31,8 +31,11 @@ LARGEST_TASK_FILE = 4 * 2**20  # bytes
 
 
 def load_task(folder: Path) -> Task:
-    """The task in a folder, or of a task.toml; raises TaskError with file, line and cure."""
-    path = folder if folder.name == TASK_FILE else folder / TASK_FILE
+    """The task in a folder, or of a TOML file in one; raises TaskError with file, line and cure.
+
+    A second TOML file in the folder is a variant of the task: the same data, other settings.
+    """
+    path = folder if folder.suffix == ".toml" else folder / TASK_FILE
     text = _read(path)
     door = _Door(path, lines_of(text))
     table = _parse(text, path)

@@ -1,14 +1,14 @@
 """`local:` models: the embedded one by name, a folder, a hub id, or a tuned model of this run.
 
 One provider over two engines: OpenVINO's continuous batching where the model's family allows, plain
-transformers anywhere else. Only one engine is in memory at a time: two on the same cores slow each
-other to a crawl.
+transformers anywhere else. Only one model is in memory at a time: the engines of two on the same
+cores slow each other to a crawl.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,12 @@ def open_provider(artifacts: Path) -> LocalProvider:
 
 
 class LocalProvider:
-    """Gives local models by name, and keeps at most one engine and one scorer loaded."""
+    """Gives local models by name, and keeps the engine and the scorer of one model loaded."""
 
     def __init__(self, artifacts: Path, *, exact: bool = False) -> None:
         self.artifacts = artifacts
         self.exact = exact
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[tuple[str, str], Any] = {}
         self._models: dict[str, LocalModel] = {}
 
     def model(self, name: str) -> LocalModel:
@@ -58,7 +58,7 @@ class LocalProvider:
 
     def engine(self, model: LocalModel) -> Any:
         """The engine for `model`, loaded if another one was there."""
-        return self._load(f"engine {model.name}", lambda: _engine(model, exact=self.exact))
+        return self._load("engine", model, lambda: _engine(model, exact=self.exact))
 
     def scorer(self, model: LocalModel) -> Any:
         """The scorer of choices for `model`, loaded if another one was there.
@@ -75,17 +75,18 @@ class LocalProvider:
             )
         eos_id = model.tokenizer.eos_id
         return self._load(
-            f"scorer {model.name}",
-            lambda: ChoiceScorer(model.folder, eos_id=eos_id, exact=self.exact),
+            "scorer", model, lambda: ChoiceScorer(model.folder, eos_id=eos_id, exact=self.exact)
         )
 
     def close(self) -> None:
         """Free the memory of whatever is loaded."""
         self._loaded.clear()
 
-    def _load(self, key: str, make: Any) -> Any:
+    def _load(self, what: str, model: LocalModel, make: Callable[[], Any]) -> Any:
+        key = (what, model.name)
         if key not in self._loaded:
-            self._loaded.clear()  # before making the next: the two would not run well together
+            # another model's goes first, so that only one model's weights are in memory at a time
+            self._loaded = {k: v for k, v in self._loaded.items() if k[1] == model.name}
             self._loaded[key] = make()
         return self._loaded[key]
 
