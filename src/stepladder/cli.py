@@ -6,13 +6,17 @@ Exit codes: 0 met (or done), 1 not met, undecided or blocked, 2 misuse, 130 inte
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .core import Tell
 from .errors import StepladderError
 
 __all__ = ["app", "main"]
@@ -123,8 +127,8 @@ def climb(  # noqa: PLR0913 (a command line's options)
         return
     from .report.live import LiveLadder
 
-    with LiveLadder() as ladder:
-        decision, folder = run_climb(loaded, split, options, ladder.tell, report.warnings)
+    with LiveLadder() as ladder, _interruptible(ladder.tell) as tell:
+        decision, folder = run_climb(loaded, split, options, tell, report.warnings)
     _print_decision(folder, as_json)
     raise typer.Exit(0 if decision.verdict == "met" else 1)
 
@@ -245,6 +249,28 @@ def _print_decision(folder: Path, as_json: bool) -> None:
         return
     typer.echo(record_text(record))
     typer.echo(f"\nreport: {folder / 'report.html'}")
+
+
+@contextmanager
+def _interruptible(tell: Tell) -> Iterator[Tell]:
+    """Ctrl-C ends the climb at its next event, even where a library swallowed the exception."""
+    asked = False
+
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        raise KeyboardInterrupt
+
+    def watched(event: str, fields: Mapping[str, Any]) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        tell(event, fields)
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield watched
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _quiet(event: str, fields: Any) -> None:
