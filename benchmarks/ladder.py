@@ -32,10 +32,14 @@ def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("task", choices=["pharmacovigilance", "customer-intents"])
     options.add_argument("--limit", type=int, help="at most so many examples of each set")
+    options.add_argument("--fine-tune-minutes", type=float, help="bound the training")
     chosen = options.parse_args()
     place = where()
     task = load_task(EXAMPLES / chosen.task)
-    task = replace(task, data=replace(task.data, limit=chosen.limit))
+    steps = dict(task.steps)
+    if chosen.fine_tune_minutes:
+        steps["fine_tune"] = {**steps.get("fine_tune", {}), "minutes": chosen.fine_tune_minutes}
+    task = replace(task, data=replace(task.data, limit=chosen.limit), steps=steps)
     split = load_split(task)
     how = Options(whole_ladder=True)
     with LiveLadder() as ladder:
@@ -51,6 +55,7 @@ def main() -> None:
         "task": task.name,
         "model": task.models[0],
         "examples": {"train": len(split.train), "dev": len(split.dev), "test": len(split.test)},
+        "fine_tune_minutes_at_most": chosen.fine_tune_minutes,
         "verdict": decision.verdict,
         "reason": decision.reason,
         "confirmations": [
