@@ -22,6 +22,7 @@ __all__ = ["Generated", "OpenVINOEngine"]
 
 _WORTH_WAITING = 64  # tokens; a shorter beginning is computed again sooner than waited for
 _LOOK_AHEAD = 64  # requests
+_QUEUED = 2  # times as many are admitted as run at once, so that a free place is taken in that step
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class OpenVINOEngine:
         try:
             while waiting or flying:
                 prefixes.computed(item.index for item in flying if item.ids)
-                while waiting and len(flying) < self._window:
+                while waiting and len(flying) < _QUEUED * self._window:
                     index = prefixes.next_of(waiting)
                     if index is None:
                         break
