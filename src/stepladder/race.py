@@ -76,17 +76,14 @@ def eliminate(
         return {}
     level = alpha / (max(looks, 1) * (len(rows) - 1))
     groups = [next(iter(rows.values()))[id].group for id in common]
-    units = {
-        name: units_of([counts_of(found[id]) for id in common], scale, groups, seed=0)
-        for name, found in rows.items()
-    }
+    counts = {name: [counts_of(found[id]) for id in common] for name, found in rows.items()}
+    units = {name: units_of(found, scale, groups, seed=0) for name, found in counts.items()}
     leader = min(units, key=lambda name: (-units[name].score, _cost(cost, name), name))
     exact = scale == "binary" and not units[leader].clustered
 
     @cache
     def misses(name: str) -> bool:
-        counts = [counts_of(rows[name][id]) for id in common]
-        high = interval(counts, scale, 2 * level, groups=groups).high
+        high = interval(counts[name], scale, 2 * level, groups=groups).high
         return target is not None and high < target
 
     losers = {}

@@ -241,7 +241,11 @@ def _card(on: Climb, decision: Decision, options: Options, started: datetime) ->
         "racing": {"calls_planned": planned, "calls_made": made, "calls_saved": planned - made},
         "cache": {"hits": on.run.answers.hits, "misses": on.run.answers.misses},
         "limits": _limits(task),
-        "budget": {"dollars": options.budget_dollars, "minutes": options.budget_minutes},
+        "budget": {
+            "dollars": options.budget_dollars,
+            "minutes": options.budget_minutes,
+            "spent_dollars": None if on.budget.unpriced else on.budget.spent_dollars,
+        },
         "seed": task.seed,
         "rows": rows,
     }

@@ -31,7 +31,7 @@ from .errors import StoreError
 
 __all__ = [
     "Answers", "CachedModel", "Openings", "RowFile", "RunFolder",
-    "bar_of", "hash_of", "open_run", "read_rows",
+    "bar_of", "hash_of", "open_run", "read_rows", "rows_name",
 ]  # fmt: skip
 
 
@@ -52,8 +52,7 @@ class RunFolder:
 
     def row_file(self, step: str, name: str, solver_hash: str, set_name: str) -> Path:
         """Where the rows of one solver over one set are."""
-        plain = "".join(c if c.isalnum() else "-" for c in name.lower())[:48].strip("-")
-        return self.folder / "rows" / f"{step}.{plain}.{solver_hash[:8]}.{set_name}.jsonl"
+        return self.folder / "rows" / rows_name(step, name, solver_hash[:8], set_name)
 
     def write_json(self, name: str, value: Json) -> Path:
         """Write a file of the run whole, or not at all."""
@@ -79,6 +78,12 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def rows_name(step: str, name: str, identity: str, set_name: str) -> str:
+    """The file name of a solver's rows; `identity` may be a glob's `*`."""
+    plain = "".join(c if c.isalnum() else "-" for c in name.lower())[:48].strip("-")
+    return f"{step}.{plain}.{identity}.{set_name}.jsonl"
 
 
 def open_run(root: Path, name: str, ledger: Path | None = None) -> RunFolder:

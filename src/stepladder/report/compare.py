@@ -89,13 +89,10 @@ def compare_text(comparison: Comparison, *, width: int | None = None) -> str:
 
 def _rows(where: Path, trial: Record) -> Iterator[Row]:
     """The rows that a run kept of one trial; none where it kept none."""
-    from ..store import read_rows
+    from ..store import read_rows, rows_name
 
     folder = (where if where.is_dir() else where.parent) / "rows"
-    plain = "".join(c if c.isalnum() else "-" for c in trial["solver"].lower())[:48].strip("-")
-    files = folder.glob(
-        f"{trial['step']}.{plain}.*.{trial['set']}.jsonl"
-    )  # as RunFolder names them
+    files = folder.glob(rows_name(trial["step"], trial["solver"], "*", trial["set"]))
     for file in sorted(files, key=lambda file: file.stat().st_mtime)[-1:]:
         for row in read_rows(file):
             counts = tuple((str(name), float(top), float(of)) for name, top, of in row["counts"])
