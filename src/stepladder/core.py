@@ -183,7 +183,8 @@ class Request:
     """What goes to a model.
 
     `schema` or `choices` constrain the answer's form. With `score_choices` nothing is generated:
-    the response carries log P(choice | messages) for each choice.
+    the response carries log P(choice | messages) for each choice. `logprob` asks for the
+    probability of what was generated, which costs some engines a tenth of their speed.
     """
 
     messages: tuple[Message, ...]
@@ -194,6 +195,7 @@ class Request:
     schema: Mapping[str, Json] | None = None
     choices: tuple[str, ...] = ()
     score_choices: bool = False
+    logprob: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ class Response:
     text: str
     usage: Usage
     finish: Literal["stop", "length", "error"] = "stop"
-    logprob: float | None = None  # natural log, summed over the generated tokens
+    logprob: float | None = None  # natural log, summed over the generated tokens; when asked for
     choice_logprobs: tuple[float, ...] = ()  # natural log, one per choice
     error: str | None = None
 

@@ -188,15 +188,17 @@ class CachedModel:
         return hashlib.blake2b(f"{self._identity}\n{record}".encode(), digest_size=20).hexdigest()
 
 
-def _request_record(request: Request) -> list[Json]:
+_DEFAULTS = asdict(Request(()))
+
+
+def _request_record(request: Request) -> dict[str, Json]:
+    """What differs from a plain request, so that a new field loses nobody's paid answers."""
     turns = [
         [m.role, m.content if isinstance(m.content, str) else [asdict(part) for part in m.content]]
         for m in request.messages
     ]
-    return [
-        turns, request.max_output_tokens, request.temperature, request.seed, request.stop,
-        request.schema, request.choices, request.score_choices,
-    ]  # fmt: skip
+    values = {name: getattr(request, name) for name in _DEFAULTS if name != "messages"}
+    return {"messages": turns} | {n: v for n, v in values.items() if v != _DEFAULTS[n]}
 
 
 def _response(record: dict[str, Any]) -> Response:

@@ -85,7 +85,7 @@ def test_a_shared_prefix_is_computed_once(
 
 
 def test_the_log_probability_is_that_of_the_answer(model: LocalModel) -> None:
-    request = ask("ann 1: red", max_output_tokens=5)
+    request = ask("ann 1: red", max_output_tokens=5, logprob=True)
     ((_, response),) = model.generate([request])
     prompt = model.tokenizer.chat_ids(request.messages)
     said = greedy(model.folder, prompt, 5)

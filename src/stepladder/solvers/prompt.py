@@ -59,6 +59,7 @@ class PromptSolver:
     placement: Literal["system", "user"] = "system"
     reminder: str = ""  # repeated after the input, for models that forget what came before it
     max_output_tokens: int = 256
+    with_confidence: bool = False  # ask how probable each generated answer was
     kind: str = field(default="prompt", init=False)
 
     def answer(self, inputs: Sequence[Input], workshop: Workshop) -> Iterator[tuple[int, Output]]:
@@ -214,7 +215,9 @@ def _request(solver: PromptSolver, messages: tuple[Message, ...]) -> Request:
     if solver.scoring != "none":
         choices = tuple(render_target(solver, label) for label in solver.labels)
         return Request(messages, choices=choices, score_choices=True)
-    request = Request(messages, max_output_tokens=solver.max_output_tokens)
+    request = Request(
+        messages, max_output_tokens=solver.max_output_tokens, logprob=solver.with_confidence
+    )
     if not solver.constrained:
         return request
     if solver.output_format == "label":

@@ -126,7 +126,7 @@ class LocalModel:
         return len(self.tokenizer.chat_ids(messages))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
-        prompts = [self.tokenizer.chat_ids(request.messages) for request in requests]
+        prompts = self.tokenizer.batch_chat_ids([request.messages for request in requests])
         fitting: list[int] = []
         for index, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
             if len(prompt) + request.max_output_tokens > self.context_tokens:

@@ -86,7 +86,7 @@ class _InFlight:
     handle: Any
     admitted: float
     ids: list[int] = field(default_factory=list)
-    logprob: float = 0.0
+    logprob: float | None = None
     share: float = 0.0
     stopped: bool = False  # by itself or at a stop string, not for want of room
 
@@ -149,7 +149,7 @@ class OpenVINOEngine:
         self._next_id += 1
         started = time.perf_counter()
         handle = self._pipeline.add_request(self._next_id, tensor, self._config(request))
-        return _InFlight(index, handle, started)
+        return _InFlight(index, handle, started, logprob=0.0 if request.logprob else None)
 
     def _step(self, flying: list[_InFlight]) -> list[tuple[int, Generated]]:
         """One step of the engine; what finished is taken out of `flying` and returned."""
@@ -164,7 +164,8 @@ class OpenVINOEngine:
             if item.handle.can_read():
                 for output in item.handle.read().values():
                     item.ids.extend(output.generated_ids)
-                    item.logprob += float(sum(output.generated_log_probs))
+                    if item.logprob is not None:
+                        item.logprob += float(sum(output.generated_log_probs))
                     item.stopped = output.finish_reason == self._genai.GenerationFinishReason.STOP
             if item.handle.get_status() == running:
                 still.append(item)
@@ -190,7 +191,7 @@ class OpenVINOEngine:
         config.max_new_tokens = request.max_output_tokens
         config.eos_token_id = self._eos_id
         config.apply_chat_template = False
-        config.logprobs = 1
+        config.logprobs = int(request.logprob)
         config.do_sample = request.temperature > 0
         if request.temperature > 0:
             config.temperature = request.temperature

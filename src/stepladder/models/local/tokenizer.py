@@ -34,14 +34,37 @@ class LocalTokenizer:
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True
     ) -> list[int]:
         """The ids of a conversation in the model's own chat format."""
-        texts = [_text(message) for message in messages]
-        hostile = any(special in text for special in self.special_tokens for text in texts)
-        marks = [_MARK.format(index) for index in range(len(texts))] if hostile else texts
-        turns = [{"role": m.role, "content": c} for m, c in zip(messages, marks, strict=True)]
-        rendered = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=add_generation_prompt
+        return self.batch_chat_ids([messages], add_generation_prompt=add_generation_prompt)[0]
+
+    def batch_chat_ids(
+        self, conversations: Sequence[Sequence[Message]], *, add_generation_prompt: bool = True
+    ) -> list[list[int]]:
+        """The ids of each conversation; many are encoded side by side on all cores."""
+        ids: list[list[int]] = [[] for _ in conversations]
+        plain: dict[int, str] = {}
+        for index, messages in enumerate(conversations):
+            texts = [_text(message) for message in messages]
+            if any(special in text for special in self.special_tokens for text in texts):
+                marks = [_MARK.format(place) for place in range(len(texts))]
+                rendered = self._fill(messages, marks, add_generation_prompt)
+                ids[index] = self._join(rendered, marks, texts)
+            else:
+                plain[index] = self._fill(messages, texts, add_generation_prompt)
+        if plain:
+            encoded = self.tokenizer(list(plain.values()), add_special_tokens=False)["input_ids"]
+            for index, found in zip(plain, encoded, strict=True):
+                ids[index] = list(found)
+        return ids
+
+    def _fill(
+        self, messages: Sequence[Message], texts: Sequence[str], add_generation_prompt: bool
+    ) -> str:
+        turns = [{"role": m.role, "content": c} for m, c in zip(messages, texts, strict=True)]
+        return str(
+            self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
         )
-        return self._join(rendered, marks, texts) if hostile else self.encode(rendered)
 
     def _join(self, rendered: str, marks: Sequence[str], texts: Sequence[str]) -> list[int]:
         """Ids in which a special token's *name* inside a message stays plain text.

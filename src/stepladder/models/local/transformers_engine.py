@@ -82,26 +82,32 @@ class TransformersEngine:
                 eos_token_id=self._eos_id,
                 pad_token_id=self._pad_id,
                 return_dict_in_generate=True,
-                output_logits=True,
+                output_logits=any(request.logprob for request in requests),
                 **sampling,
             )
         seconds = time.perf_counter() - started
         new = result.sequences[:, longest:].tolist()
-        logs = torch.stack([torch.log_softmax(x.float(), -1) for x in result.logits], dim=1)
+        steps = result.logits or ()
         return [
-            self._finish(row, logs[place], requests[place], seconds, seconds / len(new))
+            self._finish(
+                row, [step[place] for step in steps], requests[place], seconds, seconds / len(new)
+            )
             for place, row in enumerate(new)
         ]
 
     def _finish(
-        self, ids: list[int], logs: Any, request: Request, seconds: float, share: float
+        self, ids: list[int], logits: list[Any], request: Request, seconds: float, share: float
     ) -> Generated:
         ids = ids[: request.max_output_tokens]
         stopped = self._eos_id in ids
         used = ids[: ids.index(self._eos_id) + 1] if stopped else ids
-        logprob = float(sum(logs[place, token].item() for place, token in enumerate(used)))
+        logprob = self._logprob(used, logits) if request.logprob else None
         kept = tuple(used[:-1] if stopped else used)
         return Generated(kept, logprob, "stop" if stopped else "length", seconds, share)
+
+    def _logprob(self, ids: list[int], logits: list[Any]) -> float:
+        pairs = zip(ids, logits, strict=False)  # the batch may have gone on after this answer
+        return float(sum(self._torch.log_softmax(x.float(), -1)[i].item() for i, x in pairs))
 
 
 def _refuse_what_it_cannot(request: Request) -> None:
