@@ -1,7 +1,8 @@
 """The nouns and seams of stepladder. Read this first, then `climb.py`.
 
 A solver is a small frozen record; a step proposes solvers; a trial is a solver that was measured;
-a decision is a pure function of trials. Nothing here reads a file, a clock or a network.
+a decision is a pure function of trials. What goes to a model and comes back is in `messages.py`.
+Nothing here reads a file, a clock or a network.
 """
 
 from __future__ import annotations
@@ -9,40 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
+
+from .messages import (
+    Call,
+    Function,
+    Json,
+    Message,
+    Model,
+    Part,
+    Request,
+    Response,
+    Tier,
+    Usage,
+)  # fmt: skip
 
 __all__ = [
-    "Candidate", "Confirmation", "Counts", "DataSource", "Decision", "Diagnosis", "Economics",
-    "Estimate", "Evaluation", "Example", "Gain", "Hardware", "Input", "Json", "Kind",
-    "LearningPoint", "Message", "Metric", "MetricSpec", "Model", "Output", "Ownership", "Part",
-    "Request", "Response", "Row", "Skipped", "Solver", "Split", "Step", "Target", "Task",
-    "Tell", "Trial", "Usage", "Verdict", "Workshop",
+    "Call", "Candidate", "Confirmation", "Counts", "DataSource", "Decision", "Diagnosis",
+    "Economics", "Estimate", "Evaluation", "Example", "Function", "Gain", "Hardware", "Input",
+    "Json", "Kind", "LearningPoint", "Message", "Metric", "MetricSpec", "Model", "Output",
+    "Ownership", "Part", "Request", "Response", "Row", "Skipped", "Solver", "Split", "Step",
+    "Target", "Task", "Tell", "Tier", "Trial", "Usage", "Verdict", "Workshop",
 ]  # fmt: skip
 
-Json = Any  # None, bool, int, float, str, list or dict of these
 Kind = Literal["classification", "extraction", "generation", "qa", "calls"]
 Verdict = Literal["met", "not_met", "undecided", "blocked"]
 
 
 # --- what is asked ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a message; what is not text is named by `uri` (a path or URI) and `media_type`."""
-
-    kind: Literal["text", "image", "audio", "video", "document"]
-    text: str = ""
-    uri: str = ""
-    media_type: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str | tuple[Part, ...]
 
 
 Input = str | Mapping[str, Json] | tuple[Message, ...]
@@ -145,6 +140,8 @@ class Task:
     steps: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # options per step
     slices: tuple[str, ...] = ()  # metadata fields to report apart
     max_output_tokens: int = 256
+    thinking_tokens: int | None = None  # a model may think for so many; None: the model's default
+    providers: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # options by provider
     seed: int = 0
     folder: Path = Path()
 
@@ -156,73 +153,6 @@ class Split:
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
-
-
-# --- models -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one or more calls to `model` consumed. None is unknown.
-
-    `seconds` is the latency of the call, from being admitted to its last token, under whatever
-    concurrency it ran; `compute_seconds` is its share of the machine's busy time, so that the
-    shares of a batch add up to the batch.
-    """
-
-    model: str
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None  # of the input tokens, those whose computation was reused
-    seconds: float | None = None
-    compute_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What goes to a model.
-
-    `schema` or `choices` constrain the answer's form. With `score_choices` nothing is generated:
-    the response carries log P(choice | messages) for each choice. `logprob` asks for the
-    probability of what was generated, which costs some engines a tenth of their speed.
-    """
-
-    messages: tuple[Message, ...]
-    max_output_tokens: int = 256
-    temperature: float = 0.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    schema: Mapping[str, Json] | None = None
-    choices: tuple[str, ...] = ()
-    score_choices: bool = False
-    logprob: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What comes back from a model. A failed call has `error` and no text."""
-
-    text: str
-    usage: Usage
-    finish: Literal["stop", "length", "error"] = "stop"
-    logprob: float | None = None  # natural log, summed over the generated tokens; when asked for
-    choice_logprobs: tuple[float, ...] = ()  # natural log, one per choice
-    error: str | None = None
-
-
-@runtime_checkable
-class Model(Protocol):
-    """A language model by name, `provider:name`."""
-
-    name: str
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
-        """Each answer as it finishes, with the index of its request."""
-        ...
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        """How many input tokens these messages are for this model."""
-        ...
 
 
 # --- solvers ------------------------------------------------------------------------------------

@@ -22,12 +22,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from . import __version__
 from .budget import Budget
+from .catalogue import Catalogue, load_catalogue
 from .climb import Climb, climb, plan
 from .core import Decision, Estimate, Json, Model, Skipped, Split, Step, Task, Tell, Usage, Workshop
-from .cost import load_prices, price_all, stale
+from .cost import Prices, load_prices, price_all, stale
 from .data.findings import Finding
 from .errors import TaskError
 from .evaluate import Bench
+from .models import ProviderSettings
 from .registry import look_up
 from .solvers import content_hash
 from .store import CachedModel, RunFolder, hash_of, open_run, read_rows
@@ -57,6 +59,7 @@ class Options:
     budget_minutes: float | None = None
     runs: Path | None = None  # None: `runs` in the task folder
     prices: Path | None = None
+    models: Path | None = None  # the user's facts on models, over those shipped
 
 
 def run_climb(
@@ -140,7 +143,8 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
     root = options.runs or task.folder / "runs"
     ledger = task.folder / "openings.jsonl"  # with the task, wherever its runs are kept
     with open_run(root, _run_name(task, split, options), ledger) as run:
-        models = _Models(run)
+        catalogue = load_catalogue(options.models, today=date.today())
+        models = _Models(run, task, catalogue, prices, watched)
 
         def price(usage: Iterable[Usage]) -> float | None:
             return price_all(usage, prices, task.hardware).dollars
@@ -155,36 +159,54 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
 
 def open_model(name: str) -> Model:
     """A model by name for use outside a climb; its answers are not kept."""
-    model: Model = _provider(name, Path()).model(name)
+    kind = _kind(name)
+    model: Model = look_up("provider", kind)(ProviderSettings(kind)).model(name)
     return model
 
 
-def _provider(name: str, artifacts: Path) -> Any:
+def _kind(name: str) -> str:
     kind, colon, _ = name.partition(":")
     if not colon:
         raise TaskError(
             f"the model {name!r} does not say who provides it",
             hint="write 'provider:name', for instance 'local:smollm2-135m-instruct'",
         )
-    return look_up("provider", kind)(artifacts)
+    return kind
 
 
 class _Models:
     """Models by name, `provider:name`, each with its answers cached; providers are made on use."""
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(
+        self, run: RunFolder, task: Task, catalogue: Catalogue, prices: Prices, tell: Tell
+    ) -> None:
         self._run = run
+        self._task = task
+        self._known = (catalogue, prices)
+        self._tell = tell
         self._providers: dict[str, Any] = {}
         self._models: dict[str, Model] = {}
 
     def model(self, name: str) -> Model:
         if name not in self._models:
-            kind = name.partition(":")[0]
+            kind = _kind(name)
             if kind not in self._providers:
-                self._providers[kind] = _provider(name, self._run.artifacts)
+                self._providers[kind] = look_up("provider", kind)(self._settings(kind))
             model = self._providers[kind].model(name)
             self._models[name] = CachedModel(model, self._run.answers)
         return self._models[name]
+
+    def _settings(self, kind: str) -> ProviderSettings:
+        catalogue, prices = self._known
+        return ProviderSettings(
+            kind,
+            artifacts=self._run.artifacts,
+            jobs=self._run.root / "jobs",
+            options=self._task.providers.get(kind, {}),
+            catalogue=catalogue,
+            prices=prices,
+            tell=self._tell,
+        )
 
     def close(self) -> None:
         for provider in self._providers.values():

@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from .core import Example, Json, Message, Model, Request, Response, Task, Usage
+from .core import Call, Example, Json, Message, Model, Request, Response, Task, Usage
 from .errors import StoreError
 
 __all__ = [
@@ -193,17 +193,30 @@ _DEFAULTS = asdict(Request(()))
 
 def _request_record(request: Request) -> dict[str, Json]:
     """What differs from a plain request, so that a new field loses nobody's paid answers."""
-    turns = [
-        [m.role, m.content if isinstance(m.content, str) else [asdict(part) for part in m.content]]
-        for m in request.messages
-    ]
+    turns = [_turn(message) for message in request.messages]
     values = {name: getattr(request, name) for name in _DEFAULTS if name != "messages"}
-    return {"messages": turns} | {n: v for n, v in values.items() if v != _DEFAULTS[n]}
+    said = {name: value for name, value in values.items() if value != _DEFAULTS[name]}
+    if request.functions:
+        said["functions"] = [asdict(function) for function in request.functions]
+    return {"messages": turns} | said
+
+
+def _turn(message: Message) -> list[Json]:
+    text = message.content
+    turn: list[Json] = [
+        message.role,
+        text if isinstance(text, str) else [asdict(part) for part in text],
+    ]
+    if message.calls or message.result_of is not None:
+        turn.append([asdict(call) for call in message.calls])
+        turn.append(message.result_of and asdict(message.result_of))
+    return turn
 
 
 def _response(record: dict[str, Any]) -> Response:
     usage = Usage(**record.pop("usage"))
     record["choice_logprobs"] = tuple(record["choice_logprobs"])
+    record["calls"] = tuple(Call(**call) for call in record.get("calls", ()))
     return Response(usage=usage, **record)
 
 

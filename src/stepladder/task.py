@@ -201,6 +201,8 @@ def _task(file: TaskFile, door: _Door) -> Task:
         steps=_steps(file, door),
         slices=tuple(file.slices),
         max_output_tokens=file.max_output_tokens,
+        thinking_tokens=file.thinking_tokens,
+        providers=file.providers,
         seed=file.seed,
         folder=door.folder,
     )

@@ -121,6 +121,8 @@ class TaskFile(Table):
     steps: dict[str, dict[str, Any]] = {}
     slices: list[Text] = []
     max_output_tokens: Annotated[int, Field(gt=0, le=131_072)] = 256
+    thinking_tokens: Annotated[int, Field(ge=0, le=131_072)] | None = None
+    providers: dict[str, dict[str, Any]] = {}
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @field_validator("metric", mode="before")
@@ -153,6 +155,8 @@ EXAMPLES = {
     "prompt_model": 'prompt_model = "gemini:some-model"  # provider:name',
     "labels": 'labels = ["yes", "no"]',
     "max_output_tokens": "max_output_tokens = 256",
+    "thinking_tokens": "thinking_tokens = 0  # as little thinking as the model can do",
+    "providers": "[providers.gemini] with concurrency = 8",
     "seed": "seed = 0",
 }
 

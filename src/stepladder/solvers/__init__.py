@@ -64,11 +64,15 @@ def solver_from_record(record: Mapping[str, Json]) -> Solver:
 def content_hash(solver: Solver) -> str:
     """SHA-256 (hex) of the record: equal for solvers that say the same to the model.
 
-    Keys keep their order: that of a schema or of a demonstration is part of the prompt.
+    Keys keep their order: that of a schema or of a demonstration is part of the prompt. Fields at
+    their defaults are left out, so that a new version's new field makes no solver another one.
     """
-    text = json.dumps(
-        solver_record(solver), ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    )
+    record = solver_record(solver)
+    for field in fields(solver):  # type: ignore[arg-type]  # solvers are dataclasses
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if field.init and record[field.name] == plain(default):
+            del record[field.name]
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

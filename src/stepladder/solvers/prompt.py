@@ -60,6 +60,7 @@ class PromptSolver:
     reminder: str = ""  # repeated after the input, for models that forget what came before it
     max_output_tokens: int = 256
     with_confidence: bool = False  # ask how probable each generated answer was
+    thinking_tokens: int | None = None  # see `core.Request`
     kind: str = field(default="prompt", init=False)
 
     def answer(self, inputs: Sequence[Input], workshop: Workshop) -> Iterator[tuple[int, Output]]:
@@ -216,7 +217,10 @@ def _request(solver: PromptSolver, messages: tuple[Message, ...]) -> Request:
         choices = tuple(render_target(solver, label) for label in solver.labels)
         return Request(messages, choices=choices, score_choices=True)
     request = Request(
-        messages, max_output_tokens=solver.max_output_tokens, logprob=solver.with_confidence
+        messages,
+        max_output_tokens=solver.max_output_tokens,
+        logprob=solver.with_confidence,
+        thinking_tokens=solver.thinking_tokens,
     )
     if not solver.constrained:
         return request

@@ -56,6 +56,7 @@ def plain_prompt(task: Task, model: str | None = None) -> PromptSolver:
         show_schema=task.schema is not None,
         output_format=output_format,
         max_output_tokens=_enough_tokens(task, output_format),
+        thinking_tokens=task.thinking_tokens,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core import Message, Request, Response, Usage
 from ...errors import ModelError
+from .. import ProviderSettings
 from .tokenizer import LocalTokenizer, load_tokenizer
 from .weights import base_folder, cache_folder, in_cache
 
@@ -23,9 +24,9 @@ __all__ = ["LocalModel", "LocalProvider", "open_provider"]
 TUNED = "tuned/"  # local:tuned/<hash> is the folder <hash>/model among the run's artefacts
 
 
-def open_provider(artifacts: Path) -> LocalProvider:
-    """The provider of local models whose tuned models are in `artifacts`."""
-    return LocalProvider(artifacts)
+def open_provider(settings: ProviderSettings) -> LocalProvider:
+    """The provider of local models whose tuned models are among the run's artefacts."""
+    return LocalProvider(settings.artifacts)
 
 
 class LocalProvider:
