@@ -18,7 +18,10 @@ from stepladder.registry import BUILT_IN, known, look_up
 SOURCE = Path(stepladder.__file__).parent
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))
-HEAVY = ("torch", "transformers", "openvino", "openvino_genai", "sklearn", "scipy", "peft", "gguf")
+HEAVY = (
+    "torch", "transformers", "openvino", "openvino_genai", "sklearn", "scipy", "peft", "gguf",
+    "google.genai", "google.cloud.storage", "google.auth", "openai", "keyring",
+)  # fmt: skip
 
 
 def of(path: Path) -> str:

@@ -37,8 +37,26 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "chrf": "stepladder.metrics.chrf:ChrF",
         "json_validity": "stepladder.metrics.json_validity:JsonValidity",
     },
-    "provider": {"local": "stepladder.models.local:open_provider"},
-    "trainer": {"local": "stepladder.trainers.local:LocalTrainer"},
+    "provider": {
+        "local": "stepladder.models.local:open_provider",
+        "gemini": "stepladder.models.gemini:open_gemini",
+        "vertex": "stepladder.models.gemini:open_vertex",
+        "openai": "stepladder.models.openai:open_provider",
+        "azure": "stepladder.models.openai:open_provider",
+        "fireworks": "stepladder.models.openai:open_provider",
+        "llamacpp": "stepladder.models.openai:open_provider",
+        "ollama": "stepladder.models.openai:open_provider",
+        "openrouter": "stepladder.models.openai:open_provider",
+        "together": "stepladder.models.openai:open_provider",
+        "vllm": "stepladder.models.openai:open_provider",
+    },
+    "trainer": {
+        "local": "stepladder.trainers.local:LocalTrainer",
+        "vertex": "stepladder.trainers.vertex:VertexTrainer",
+        "openai": "stepladder.trainers.openai_jobs:OpenAITrainer",
+        "fireworks": "stepladder.trainers.openai_jobs:OpenAITrainer",
+        "together": "stepladder.trainers.openai_jobs:OpenAITrainer",
+    },
 }
 
 
