@@ -2,7 +2,8 @@
 
 2,000 climbs with known truth per setting. A climb measures its candidates on dev, cheapest first,
 and asks the real `next_to_confirm` and `confirm` after each, as `climb.py` does; when the ladder
-ends it asks once more with a lower bar. Beside it, on the same answers:
+ends it asks once more with a lower bar, and after a pass once more for what would be cheaper to
+own. Beside it, on the same answers:
 
     max dev      stop at the first candidate whose dev score reaches the target
     mean chosen  take the best on dev, stop if its mean on the test reaches the target
@@ -35,7 +36,7 @@ from simulated_world import KINDS, SIZES, TARGET, Array, World, counts_of, lows,
 
 from stepladder import decide, stats
 from stepladder.climb import LAST_CHANCE  # the bar once the ladder has ended
-from stepladder.core import Candidate, Confirmation, Evaluation, Example, Row, Trial
+from stepladder.core import Candidate, Confirmation, Evaluation, Example, Ownership, Row, Trial
 from stepladder.decide import EVEN, SealedTest, next_to_confirm
 
 CANDIDATES = (3, 10, 30)
@@ -90,6 +91,12 @@ def trial(which: int, n: int, score: float, low: float) -> Trial:
     return Trial(candidate, evaluation("dev", _blank(n)[0], score, low))
 
 
+def owned(which: int) -> Ownership:
+    """What a candidate costs to own: more than those before it."""
+    total = (float(which),) * 3
+    return Ownership("step", str(which), None, None, None, total)
+
+
 class Ladder:
     """A chunk of climbs of one world, kept in step so that bounds are computed together."""
 
@@ -99,6 +106,7 @@ class Ladder:
         k = len(world.scores)
         self.dev_scores, self.test_means = np.zeros((climbs, k)), np.zeros((climbs, k))
         self.climbs = [Climb() for _ in range(climbs)]
+        self.owned = [owned(which) for which in range(k)]
         self.seen: dict[tuple[int, int], tuple[Array, Array]] = {}
 
     def run(self) -> None:
@@ -106,7 +114,15 @@ class Ladder:
             top, bottom = self.world.answers(self.rng, *self.dev, which)
             self.dev_scores[:, which] = top.sum(axis=1) / bottom.sum(axis=1)
             self._open(self._measure(which, top, bottom), EVEN)
-        while self._open({i: one.promising for i, one in enumerate(self.climbs)}, LAST_CHANCE):
+        while self._open(
+            {i: one.promising for i, one in enumerate(self.climbs) if one.stopped is None},
+            LAST_CHANCE,
+        ):
+            pass
+        while self._open(
+            {i: one.promising for i, one in enumerate(self.climbs) if one.stopped is not None},
+            LAST_CHANCE,
+        ):
             pass
 
     def _measure(self, which: int, top: Array, bottom: Array) -> dict[int, list[Trial]]:
@@ -133,10 +149,9 @@ class Ladder:
         for i, trials in offers.items():
             climb = self.climbs[i]
             test = self._sealed(len(climb.opened))
-            if climb.stopped is None:
-                one = next_to_confirm(trials, TARGET, (), climb.opened, test, least_chance)
-                if one is not None:
-                    chosen.setdefault(test.openings, []).append((i, one))
+            one = next_to_confirm(trials, TARGET, self.owned, climb.opened, test, least_chance)
+            if one is not None:
+                chosen.setdefault(test.openings, []).append((i, one))
         for openings, pairs in chosen.items():
             answers = [self.on_test(i, int(one.candidate.name)) for i, one in pairs]
             top, bottom = (np.stack([each[side] for each in answers]) for side in (0, 1))
@@ -163,7 +178,8 @@ class Ladder:
         vars(decide)["rows_lower_bound"] = lambda rows, scale, alpha: bound
         shown = decide.confirm(one, evaluation("test", rows, low, low), TARGET, examples, test)
         climb.opened.append(shown)
-        climb.stopped = int(one.candidate.name) if shown.passed else None
+        if shown.passed:
+            climb.stopped = int(one.candidate.name)
 
     def on_test(self, i: int, which: int) -> tuple[Array, Array]:
         """A candidate's answers on a climb's test set, the same whenever they are asked for."""

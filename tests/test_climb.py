@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from climbing import Ask, climb_on, fake, number_split, number_task
+from climbing import Ask, answers_right, climb_on, fake, number_split, number_task
 
 from stepladder.budget import Budget
 from stepladder.climb import climb, plan
-from stepladder.core import Candidate, Estimate, Skipped
+from stepladder.core import Candidate, Economics, Estimate, Request, Skipped
 from stepladder.errors import MissingExtra, NotApplicable
 from stepladder.store import RunFolder, open_run, read_rows
+from stepladder.testing import FakeModel
 
 
 @pytest.fixture
@@ -34,6 +36,30 @@ def test_it_stops_at_the_first_step_that_is_confirmed(run: RunFolder, tmp_path: 
     assert decision.confirmations[0].alpha_spent == 0.025
     assert decision.confirmations[0].low >= 0.8
     assert {trial.candidate.step for trial in decision.trials} == {"baseline", "prompt"}
+
+
+def test_after_a_pass_what_is_left_of_alpha_goes_to_the_cheaper(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    """On dev the cheap one is too close to the target for an opening, on the test it is good."""
+    lucky = answers_right(0.81), answers_right(0.95)
+    cheap = FakeModel(lambda request: lucky[" 5" in _asked(request)](request), name="a:1")
+    models = {"a:1": cheap, "b:1": fake(0.97, "b:1")}
+    economics = Economics(requests_per_month=1000.0, dollars_per_engineer_hour=90.0)
+    task = replace(number_task(tmp_path), economics=economics)
+    steps = [Ask(("a:1",), name="baseline"), Ask(("b:1",), name="fine_tune")]  # 2 hours, 24 hours
+
+    decision = climb(steps, climb_on(run, task, number_split(dev=400), models))
+
+    assert [(one.step, one.passed) for one in decision.confirmations] == [
+        ("fine_tune", True),
+        ("baseline", True),
+    ]
+    assert sum(one.alpha_spent for one in decision.confirmations) <= task.target.alpha
+    assert decision.verdict == "met"
+    assert decision.chosen is not None
+    assert decision.chosen.candidate.step == "baseline"
+    assert "baseline/a:1" in decision.reason
 
 
 def test_nothing_is_met_when_every_model_is_bad(run: RunFolder, tmp_path: Path) -> None:
@@ -162,3 +188,7 @@ def test_every_row_is_on_disk_with_the_answer(run: RunFolder, tmp_path: Path) ->
     rows = list(read_rows(dev))
     assert len(rows) == 200
     assert {"id", "input", "expected", "text", "counts", "failure"} <= rows[0].keys()
+
+
+def _asked(request: Request) -> str:
+    return str(request.messages[-1].content)

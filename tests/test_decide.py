@@ -156,6 +156,20 @@ def test_when_the_ladder_has_ended_long_shots_follow_the_likeliest_first() -> No
     assert [one.name for one in found] == ["able", "fair", "faint"]
 
 
+def test_after_a_pass_only_what_is_known_to_be_cheaper_is_left() -> None:
+    trials = [trial_of(name, 266) for name in ("cheap", "cheaper", "unknown", "dear")]
+    costs = [owned("cheap", 2.0), owned("cheaper", 1.0), owned("unknown", None), owned("dear", 9.0)]
+    passed = opened(trial_of("able", 299), 299)
+    assert passed.passed
+    known = [*costs, owned("able", 5.0)]
+    found = [passed]
+    while chosen := next_to_confirm(trials, TARGET, known, found, TEST, 0.05):
+        found.append(opened(chosen, 299))
+    # each that passes lowers what the next may cost
+    assert [one.name for one in found] in (["able", "cheap", "cheaper"], ["able", "cheaper"])
+    assert next_to_confirm(trials, TARGET, costs, [passed], TEST, 0.05) is None  # cost unknown
+
+
 TRIALS = st.lists(
     st.tuples(st.integers(180, 300), st.integers(1, 1000)),
     min_size=1,

@@ -105,6 +105,7 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
         else:
             if not openings.confirm_able(trials):
                 openings.confirm_able(trials, least_chance=LAST_CHANCE)
+        openings.confirm_cheaper(trials)
     except BudgetExceeded as reason:
         blocked_by = reason.message
         done = {trial.candidate.step for trial in trials} | {one.step for one in skipped}
@@ -305,23 +306,29 @@ class _Openings:
 
     def confirm_able(self, trials: Sequence[Trial], least_chance: float = 0.5) -> bool:
         """Open the test for the cheapest to own of the able, until one passes or none is left."""
-        target = self._on.bench.task.target
-        # without what was confirmed: a refused candidate's test score must not steer what is next
-        ownership = _own(trials, (), self._on)
-        while True:
-            trial = next_to_confirm(
-                trials,
-                target,
-                ownership,
-                self.made,
-                self.sealed(),
-                least_chance,
-            )
-            if trial is None:
-                return False
+        while (trial := self._next(trials, least_chance)) is not None:
             self.made.append(self._open(trial))
             if self.made[-1].passed:
                 return True
+        return False
+
+    def confirm_cheaper(self, trials: Sequence[Trial]) -> None:
+        """After a pass, spend what is left of alpha on what would be cheaper to own.
+
+        A cheap candidate too close to the target to be worth an opening at first may have been
+        climbed past; passing it over for good would cost its owner every month.
+        """
+        while any(one.passed for one in self.made):
+            trial = self._next(trials, LAST_CHANCE)
+            if trial is None:
+                return
+            self.made.append(self._open(trial))
+
+    def _next(self, trials: Sequence[Trial], least_chance: float) -> Trial | None:
+        # without what was confirmed: a refused candidate's test score must not steer what is next
+        ownership = _own(trials, (), self._on)
+        target = self._on.bench.task.target
+        return next_to_confirm(trials, target, ownership, self.made, self.sealed(), least_chance)
 
     def _open(self, trial: Trial) -> Confirmation:
         on, candidate = self._on, trial.candidate

@@ -7,9 +7,10 @@
 
 The guarantee: the chance that any opening passes a candidate whose true score is below the target
 is at most alpha over the whole climb, whatever was searched on train and dev. Opening j has level
-alpha / 2**j; these add up to less than alpha (union bound). It needs one thing of the caller: what
-is tried next may depend on *that* an opening was refused, never on how. So nothing here chooses by
-a test score, and no step may see test rows. What must hold together (score and floors and latency)
+alpha / 2**j, which is enough even if what is opened next depends on whether the last one passed
+(docs/decisions/0013). It needs one thing of the caller: what is tried next may depend on *that* an
+opening passed or was refused, never on by how much. So nothing here chooses by a test score, and no
+step may see test rows. What must hold together (score and floors and latency)
 is an intersection-union test: each part at the full level of the opening, no correction.
 
 Nothing here measures; see `evaluate.py`, and `stats.py` for the bounds.
@@ -72,10 +73,11 @@ def next_to_confirm(
     Cheapest by the median total of `ownership`. Trials whose total is unknown come after those
     whose total is known, in the order of `trials`, which is the ladder's (cheapest to build first).
     With `least_chance` below one half, for a ladder that has ended, the able ones are followed by
-    long shots, the likeliest first, since each refusal halves what the next one may spend. Of
-    `already` only the names are used.
+    long shots, the likeliest first, since each refusal halves what the next one may spend. Once one
+    has passed, only trials known to be cheaper to own than it are left. Of `already` only the names
+    and whether they passed are used.
     """
-    refused = {(one.step, one.name) for one in already}
+    opened = {(one.step, one.name) for one in already}
     totals = {
         (one.step, one.name): one.total_dollars_per_month[1]
         for one in ownership
@@ -91,8 +93,11 @@ def next_to_confirm(
     left = [
         trial
         for trial in able(trials, target, test, least_chance=least_chance)
-        if _key(trial) not in refused
+        if _key(trial) not in opened
     ]
+    if passed := [one for one in already if one.passed]:
+        most = min(totals.get((one.step, one.name), -math.inf) for one in passed)
+        left = [trial for trial in left if totals.get(_key(trial), math.inf) < most]
     return min(left, key=order, default=None)
 
 
@@ -214,10 +219,11 @@ def _judge(
     test: SealedTest,
     blocked_by: str | None,
 ) -> _Judgement:
-    passed = next((one for one in confirmations if one.passed), None)
-    if passed is not None:
-        chosen = next(trial for trial in trials if _key(trial) == (passed.step, passed.name))
-        return "met", _met_reason(chosen, passed, target), chosen, None
+    passed = [one for one in confirmations if one.passed]
+    if passed:
+        proof = passed[-1]  # after a pass only cheaper ones are opened, so the last is the cheapest
+        chosen = next(trial for trial in trials if _key(trial) == (proof.step, proof.name))
+        return "met", _met_reason(chosen, proof, target), chosen, None
     if blocked_by is not None:
         return "blocked", _sentence(f"the climb could not go on: {blocked_by}"), None, None
     whole = [trial for trial in trials if trial.stopped_early is None and trial.evaluation.n]
