@@ -1,0 +1,181 @@
+"""RESULTS.md out of results/*.json, so that no figure in it is typed by hand.
+
+    python benchmarks/tables.py [--check]
+
+`--check` fails when RESULTS.md is not what the results say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+HEAD = """# Results
+
+Scores are on dev, with two-sided 95 % intervals, unless said otherwise. `results/*.json` hold
+everything, and `python benchmarks/tables.py` writes this page from them. The decision guarantee has
+[tables of its own](decision_guarantee.md). What was tried, failures too, is in
+[the log](../docs/log.md).
+"""
+WEAK = 0.1  # a score with which beating it shows nothing
+Result = Mapping[str, Any]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--check", action="store_true")
+    text = "\n".join([HEAD, *sections()])
+    page = HERE / "RESULTS.md"
+    if options.parse_args().check:
+        sys.exit(0 if page.read_text(encoding="utf-8") == text else "RESULTS.md is out of date")
+    page.write_text(text, encoding="utf-8")
+
+
+def sections() -> Iterator[str]:
+    """The parts of the page, one per result that is there."""
+    for name, write in (
+        ("ladder_pharmacovigilance", ladder),
+        ("ladder_customer-intents", ladder),
+        ("throughput", throughput),
+        ("overhead", overhead),
+        ("check_100k", check_100k),
+    ):
+        path = HERE / "results" / f"{name}.json"
+        if path.is_file():
+            yield "\n".join([*write(json.loads(path.read_text(encoding="utf-8"))), ""])
+
+
+def ladder(found: Result) -> Iterator[str]:
+    sizes = ", ".join(f"{name} {count:,}" for name, count in found["examples"].items())
+    yield f"## The ladder on {found['task']}\n"
+    yield f"{found['model']}; {sizes}. {ran(found)}\n"
+    rows = [
+        _solver(each["step"], each["solver"], each, f"{each['build_seconds']:.0f}")
+        for each in found["trials"]
+    ]
+    rows.append(_solver("beside", "prompt with 20 examples", found["prompt_with_20_examples"], "-"))
+    heads = ["step", "solver", "score", "95 % interval", "n", "tokens in / out", "p50 / p95 s"]
+    yield from table([*heads, "build s"], rows)
+    yield f"\nVerdict: {found['verdict']}. {found['reason']}\n"
+    for one in found["confirmations"]:
+        outcome = "passed" if one["passed"] else "refused"
+        yield (
+            f"- sealed test, {one['step']}: {one['score']:.3f}, at least {one['low']:.3f} "
+            f"(n = {one['n']}), {outcome}"
+        )
+    yield "\nThe fine-tuned model in pairs on the same dev examples:\n"
+    heads = ["against", "gain", "95 % interval", "relative", "share of its input tokens"]
+    yield from table(heads, [_pair(name, one) for name, one in found["fine_tune_against"].items()])
+    prompted = [one["score"] for one in found["trials"] if one["step"] == "prompt"]
+    if max(prompted, default=1.0) < WEAK:
+        yield (
+            f"\nThe best prompt without demonstrations scores {max(prompted):.3f}: a gain over it "
+            "is trivial with so small a model. What counts is the gain over few-shot."
+        )
+    racing = found["racing"]
+    yield f"\nRacing saved {racing['share_saved']:.0%} of {racing['planned']:,} dev answers."
+
+
+def throughput(found: Result) -> Iterator[str]:
+    yield "## Throughput\n"
+    yield (
+        f"{found['examples']} examples, {found['input_tokens_mean']:.0f} input tokens on average, "
+        f"of which about {found['shared_tokens_about']} are shared, at most "
+        f"{found['answer_tokens_at_most']} tokens out. {ran(found)}\n"
+    )
+    rows = [[path, f"{rate:.2f}"] for path, rate in found["requests_per_second"].items()]
+    yield from table(["path", "requests/s"], rows)
+    limits = found["limits"]
+    yield (
+        f"\n`evaluate` over the engine by hand: {found['evaluate_over_engine']:.2f} (wanted: "
+        f"{limits['evaluate_over_engine']}). `evaluate` over transformers: "
+        f"{found['evaluate_over_transformers']:.1f} times (wanted: "
+        f"{limits['evaluate_over_transformers']:g}). Same answers as the engine by hand: "
+        f"{found['same_answers_as_engine']:.0%}."
+    )
+
+
+def overhead(found: Result) -> Iterator[str]:
+    yield f"## Own overhead\n\n{ran(found)}\n"
+    rows = [
+        [
+            f"{one['examples']:,.0f}",
+            f"{one['wall_microseconds_per_example']:.0f}",
+            f"{one['cpu_microseconds_per_example']:.0f}",
+            f"{one['peak_bytes_per_example']:.0f}",
+        ]
+        for one in found["measured"]
+    ]
+    heads = ["examples", "wall µs/example", "CPU µs/example", "peak bytes/example"]
+    yield from table(heads, rows)
+    kept = "yes" if found["kept"] else "no"
+    yield f"\nLimits (200 µs and 2,048 bytes at 100,000 examples) kept: {kept}."
+
+
+def check_100k(found: Result) -> Iterator[str]:
+    yield "## Checking 100,000 rows\n"
+    yield f"{found['date']}, commit {found['commit']}, load before {found['load_before']}.\n"
+    rows = [
+        [
+            sets,
+            f"{one['seconds']:.1f}",
+            f"{one['cpu_seconds']:.1f}",
+            f"{one['peak_bytes'] / 1e6:.0f}",
+        ]
+        for sets, one in found["runs"].items()
+    ]
+    yield from table(["sets", "seconds", "CPU seconds", "peak MB"], rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'|'.join('---' for _ in heads)}|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def ran(found: Result) -> str:
+    """Machine, date and commit of a result."""
+    at = found["machine"]
+    return (
+        f"{at['cpu']}, {at['cores']} cores, {at['memory_gib']} GiB; {found['date'][:10]}, commit "
+        f"{found['commit']}, load before {found['load_before'][0]:.2f}."
+    )
+
+
+def _solver(step: str, name: str, seen: Result, build: str) -> list[str]:
+    early = " (stopped early)" if seen.get("stopped_early") else ""
+    return [
+        step,
+        f"{name}{early}",
+        f"{seen['score']:.3f}",
+        f"{seen['low']:.3f} to {seen['high']:.3f}",
+        str(seen["n"]),
+        f"{_plain(seen['input_tokens'])} / {_plain(seen['output_tokens'])}",
+        f"{_plain(seen['p50_seconds'], 2)} / {_plain(seen['p95_seconds'], 2)}",
+        build,
+    ]
+
+
+def _pair(name: str, one: Result) -> list[str]:
+    relative, share = one["relative"], one["share_of_its_input_tokens"]
+    return [
+        name,
+        f"{one['gain']:+.3f}",
+        f"{one['low']:+.3f} to {one['high']:+.3f}",
+        "-" if relative is None else f"{relative:+.0%}",
+        "-" if share is None else f"{share:.0%}",
+    ]
+
+
+def _plain(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
