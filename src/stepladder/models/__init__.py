@@ -33,7 +33,7 @@ class ProviderSettings:
 
     `artifacts` has the run's tuned models, `jobs` the records of work that goes on at a service
     (batches, tuning), so that a crash starts none twice. `options` is `[providers.NAME]` of the
-    task file.
+    task file. Of the files that messages name, only those below `folder` are ever sent; None: none.
     """
 
     name: str
@@ -43,6 +43,7 @@ class ProviderSettings:
     catalogue: Catalogue = field(default_factory=Catalogue)
     prices: Prices = field(default_factory=lambda: Prices(_today()))
     tell: Tell = _quiet
+    folder: Path | None = None
 
 
 class Provider(Protocol):
