@@ -90,7 +90,7 @@ def check(task: TaskFolder, as_json: AsJson = False) -> None:
 def climb(  # noqa: PLR0913 (a command line's options)
     task: TaskFolder,
     steps: Annotated[
-        str | None, typer.Option(help="only these, e.g. baseline,prompt,few_shot,fine_tune")
+        str | None, typer.Option(help="only these, e.g. baseline,prompt,few_shot")
     ] = None,
     whole_ladder: Annotated[
         bool, typer.Option("--whole-ladder", help="measure every step, even after one is met")

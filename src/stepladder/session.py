@@ -46,7 +46,8 @@ __all__ = [
     "run_plan",
 ]
 
-LADDER = ("baseline", "prompt", "few_shot", "fine_tune")  # in the order of what they cost to build
+# in the order of what they cost to build
+LADDER = ("baseline", "prompt", "few_shot", "dearer_model", "fine_tune")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
         def price(usage: Iterable[Usage]) -> float | None:
             return price_all(usage, prices, task.hardware).dollars
 
-        workshop = Workshop(models.model, run.artifacts, watched, price)
+        workshop = Workshop(models.model, run.artifacts, watched, price, models.settings)
         bench = Bench(task, metric, workshop, price, alpha=task.target.alpha)
         try:
             yield Climb(bench, split, run, prices, budget, options.whole_ladder)
@@ -191,12 +192,13 @@ class _Models:
         if name not in self._models:
             kind = _kind(name)
             if kind not in self._providers:
-                self._providers[kind] = look_up("provider", kind)(self._settings(kind))
+                self._providers[kind] = look_up("provider", kind)(self.settings(kind))
             model = self._providers[kind].model(name)
             self._models[name] = CachedModel(model, self._run.answers)
         return self._models[name]
 
-    def _settings(self, kind: str) -> ProviderSettings:
+    def settings(self, kind: str) -> ProviderSettings:
+        """What the provider or trainer called `kind` is opened with."""
         catalogue, prices = self._known
         return ProviderSettings(
             kind,

@@ -1,5 +1,6 @@
 """The search finds what the model follows, and says what it tried."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from step_tasks import (
     right_when,
 )
 
-from stepladder.core import Candidate, Request, Task
+from stepladder.core import Candidate, Request, Task, Usage
 from stepladder.errors import ModelError, NotApplicable, StepladderError
 from stepladder.solvers.prompt import PromptSolver
 from stepladder.steps.prompt import Prompt
@@ -153,13 +154,24 @@ def test_what_the_model_cannot_do_is_left_out_aloud(tmp_path: Path) -> None:
         searched(FakeModel(down), tmp_path)
 
 
-def test_more_models_get_the_plain_and_the_best_prompt(tmp_path: Path) -> None:
+def test_the_first_model_is_climbed_before_a_dearer_one_is_paid_for(tmp_path: Path) -> None:
     model = FakeModel(right_when(lambda r: 1.0 if r.choices else 0.1, "hm"), score=flat_scores)
     found = searched(model, tmp_path, replace(SORT, models=("fake:small", "fake:big")))
-    on_big = [c for c in found if c.solver.model == "fake:big"]  # type: ignore[attr-defined]
-    assert len(on_big) == 2
-    assert on_big[0].name == "plain on fake:big"
-    assert on_big[1].solver.constrained  # type: ignore[attr-defined]
+    assert {c.solver.model for c in found} == {"fake:small"}  # type: ignore[attr-defined]
+
+
+def test_a_model_that_cannot_score_labels_is_never_asked_to(tmp_path: Path) -> None:
+    class Writes(FakeModel):
+        scores_choices = False
+
+    model = Writes(right_when(lambda r: 0.5, "hm"))
+    found = searched(model, tmp_path)
+    assert not any(request.score_choices for request in model.seen)
+    assert found[0].cautions == (
+        "label scoring was left out: fake:model gives no scores of labels",
+    )
+    asked_of_it = Prompt().estimate(SORT, TRAIN, fake_workshop(model, tmp_path)).calls
+    assert asked_of_it < Prompt().estimate(SORT, TRAIN, fake_workshop(FakeModel(), tmp_path)).calls
 
 
 def test_without_search_or_examples_the_plain_prompt_is_left(tmp_path: Path) -> None:
@@ -207,6 +219,33 @@ def test_local_models_are_estimated_in_seconds_and_dollars(tmp_path: Path) -> No
     assert estimate.dollars is None
     priced = replace(local, hardware=replace(local.hardware, dollars_per_hour=3600.0))
     assert Prompt().estimate(priced, TRAIN, workshop).dollars == pytest.approx(estimate.seconds)
+
+
+def test_hosted_calls_are_priced_by_expected_tokens_before_any_is_made(tmp_path: Path) -> None:
+    seen: list[Usage] = []
+
+    def price(calls: Iterable[Usage]) -> float:
+        seen.extend(calls)
+        return sum((one.input_tokens or 0) * 1e-6 + (one.output_tokens or 0) * 4e-6 for one in seen)
+
+    class Timed(FakeModel):
+        seconds_per_call = 0.25
+
+    model = Timed()
+    workshop = replace(fake_workshop(model, tmp_path), price=price)
+    task = replace(SORT, thinking_tokens=100, providers={"fake": {"batch": True}})
+    estimate = Prompt().estimate(task, TRAIN, workshop)
+    (one,) = seen
+    assert (one.model, one.cached_tokens, one.audio_tokens, one.tier) == (
+        "fake:model",
+        0,
+        0,
+        "batch",
+    )
+    assert (one.output_tokens or 0) > (one.thinking_tokens or 0) == 100
+    assert estimate.dollars == pytest.approx(estimate.calls * price([]))
+    assert estimate.seconds == pytest.approx(estimate.calls * 0.25)
+    assert model.seen == []
 
 
 def gepa_model() -> FakeModel:

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..core import Counts, Example, Metric, Output, Solver, Usage, Workshop
+from ..core import Counts, Example, Metric, Model, Output, Solver, Usage, Workshop
 from ..errors import ModelError
 from ..stats import aggregate
 
-__all__ = ["Attempt", "Effort", "paired_gain", "try_solver"]
+__all__ = ["Attempt", "Effort", "can_score", "paired_gain", "try_solver"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,11 @@ def try_solver(
     seconds = _busy_seconds(used, time.perf_counter() - began)
     effort = Effort(len(used), tokens, seconds, workshop.price(used))
     return Attempt(solver, tuple(examples), tuple(outputs), tuple(counts), effort)
+
+
+def can_score(model: Model) -> bool:
+    """Whether the model gives probabilities of answers it is handed; one that cannot says so."""
+    return bool(getattr(model, "scores_choices", True))
 
 
 def _busy_seconds(used: Sequence[Usage], elapsed: float) -> float:

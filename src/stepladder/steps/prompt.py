@@ -7,14 +7,14 @@ on dev, the plain prompt always among them. Demonstrations are for `few_shot.py`
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..core import Candidate, Estimate, Example, Task, Trial, Workshop
 from ..errors import NotApplicable, StepladderError
 from ..metrics import load_metric
-from ..solvers.prompt import CONTENT_FREE, calibrate
-from .measure import Effort
+from ..solvers.prompt import CONTENT_FREE
+from .measure import Effort, can_score
 from .prompt_search import PLAIN, Found, Search, search_prompts
 from .prompt_variants import plain_prompt, variants
 from .sampling import spread_over_labels
@@ -57,7 +57,7 @@ class Prompt:
         if self.search == "none" or len(train) < 2:
             return Estimate(0.0, 0.0, 0, "the plain prompt needs no search")
         learn, judge = self._samples(task, train)
-        edits = 1 + len(variants(task, scoring=self._scoring_fits(task, train)))
+        edits = 1 + len(variants(task, scoring=self._scoring_fits(task, train, workshop)))
         third = max(1, len(judge) // 3)
         entrants = (edits + 1) // 2 + 4  # plain, a combination, two corrected
         calls = edits * len(learn) + entrants * third + self.keep * (len(judge) - third)
@@ -73,10 +73,10 @@ class Prompt:
         base: Trial | None,
         workshop: Workshop,
     ) -> Iterable[Candidate]:
-        """The plain prompt and the best found, fewest tokens first; for each further model both."""
+        """The plain prompt and the best found on the task's first model, fewest tokens first."""
         self._check(task)
         if self.search == "none" or len(train) < 2:
-            return [_plain(task, model) for model in task.models]
+            return [_plain(task)]
         return list(self._searched(task, train, workshop))
 
     def _searched(
@@ -84,22 +84,17 @@ class Prompt:
     ) -> Iterator[Candidate]:
         search = Search(task, load_metric(task), workshop)
         learn, judge = self._samples(task, train)
-        fits = self._scoring_fits(task, train)
+        fits = self._scoring_fits(task, train, workshop)
         found = search_prompts(search, learn, judge, keep=self.keep, scoring=fits)
         if self.search == "gepa":
             from .gepa_search import evolve
 
             found.append(evolve(search, found[0], learn, judge, self.gepa_calls))
-        best = max(found, key=lambda one: one.attempt.score)
         cautions = tuple(search.cautions)
         if task.labels and not fits:
-            cautions += (self._why_no_scoring(task, train),)
+            cautions += (self._why_no_scoring(task, train, workshop),)
         for one in sorted(found, key=lambda one: one.attempt.tokens_per_request):
             yield _candidate(one, search.effort, cautions)
-        for model in task.models[1:]:
-            yield _plain(task, model)
-            if best.variant.name != PLAIN.name:
-                yield _moved(best, model, search, cautions)
 
     def _check(self, task: Task) -> None:
         if not task.models:
@@ -116,8 +111,9 @@ class Prompt:
         quarter = max(1, len(drawn) // 4)
         return drawn[:quarter], drawn[quarter:]
 
-    def _scoring_fits(self, task: Task, train: Sequence[Example]) -> bool:
-        return bool(task.labels) and self._scoring_calls(task, train) <= self.max_scoring_calls
+    def _scoring_fits(self, task: Task, train: Sequence[Example], workshop: Workshop) -> bool:
+        able = bool(task.labels) and can_score(workshop.model(task.models[0]))
+        return able and self._scoring_calls(task, train) <= self.max_scoring_calls
 
     def _scoring_calls(self, task: Task, train: Sequence[Example]) -> int:
         """Two scoring variants over the whole sample, and two calibrations."""
@@ -128,13 +124,15 @@ class Prompt:
         self, task: Task, train: Sequence[Example], workshop: Workshop
     ) -> float:
         """What label scoring adds to the search: the tokens of each label, for each example."""
-        if not self._scoring_fits(task, train):
+        if not self._scoring_fits(task, train, workshop):
             return 0.0
         model = workshop.model(task.models[0])
         each = sum(answer_tokens(model, label) for label in task.labels) / len(task.labels)
         return each * self._scoring_calls(task, train)
 
-    def _why_no_scoring(self, task: Task, train: Sequence[Example]) -> str:
+    def _why_no_scoring(self, task: Task, train: Sequence[Example], workshop: Workshop) -> str:
+        if not can_score(workshop.model(task.models[0])):
+            return f"label scoring was left out: {task.models[0]} gives no scores of labels"
         return (
             f"label scoring was left out: {len(task.labels)} labels would take "
             f"{self._scoring_calls(task, train):,} scored answers in the search, more than "
@@ -158,17 +156,5 @@ def _candidate(found: Found, effort: Effort, cautions: tuple[str, ...]) -> Candi
     )
 
 
-def _plain(task: Task, model: str) -> Candidate:
-    suffix = "" if model == task.models[0] else f" on {model}"
-    solver = plain_prompt(task, model)
-    return Candidate("prompt", f"plain{suffix}", solver, PLAIN.why + suffix, build_dollars=0.0)
-
-
-def _moved(found: Found, model: str, search: Search, cautions: tuple[str, ...]) -> Candidate:
-    """What was found on the first model, asked of another."""
-    solver = replace(found.solver, model=model)
-    if solver.scoring == "calibrated":
-        solver = calibrate(solver, search.workshop)
-    moved = _candidate(replace(found, solver=solver), search.effort, cautions)
-    words = f"{found.variant.why}; found on {search.task.models[0]}"
-    return replace(moved, name=f"{moved.name} on {model}", changed=words)
+def _plain(task: Task) -> Candidate:
+    return Candidate("prompt", PLAIN.name, plain_prompt(task), PLAIN.why, build_dollars=0.0)

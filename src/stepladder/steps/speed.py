@@ -1,20 +1,23 @@
 """What calls to a model will take, before they are made: tokens counted, speed assumed.
 
-The assumption is for local models only, and it is a small one: a 135M-parameter model on two CPU
-cores. For a hosted model the seconds depend on its rate limit, so they are unknown.
+The assumed speed is for local models only, and it is a small one: a 135M-parameter model on two
+CPU cores. Of a hosted model the dollars are known beforehand, by price and expected tokens; its
+seconds only after it has answered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ..core import Estimate, Example, Message, Model, Task, Workshop
+from ..core import Estimate, Example, Message, Model, Task, Tier, Usage, Workshop
 from ..solvers.prompt import PromptSolver, render, render_target
 
 __all__ = [
     "DECODE_TOKENS_PER_SECOND",
     "PREFILL_TOKENS_PER_SECOND",
     "answer_tokens",
+    "dollars_per_request",
     "estimate_calls",
 ]
 
@@ -40,18 +43,12 @@ def estimate_calls(
     """
     if not examples or not calls:
         return Estimate(0.0, 0.0, 0, "no model calls")
-    model = workshop.model(solver.model)
-    counted = examples[:_COUNTED]
-    shared = model.count_tokens(render(solver, ""))
-    whole = [model.count_tokens(render(solver, example.input)) for example in counted]
-    own = max(0.0, sum(whole) / len(whole) - shared) + unshared_tokens
-    said = [answer_tokens(model, render_target(solver, one.expected)) for one in counted]
-    out = min(float(solver.max_output_tokens), 2 * sum(said) / len(said))
-    note = f"{calls} calls of about {shared + own:.0f} tokens in, {out:.0f} out"
+    one = _expected(solver, examples, workshop, unshared_tokens)
+    note = f"{calls} calls of about {one.shared + one.own:.0f} tokens in, {one.out:.0f} out"
     if not solver.model.startswith("local:"):
-        return Estimate(None, None, calls, f"{note}; seconds depend on the service's rate limit")
-    seconds = (shared + calls * own) / PREFILL_TOKENS_PER_SECOND
-    seconds += calls * out / DECODE_TOKENS_PER_SECOND
+        return _hosted(task, solver, one, calls, workshop, note)
+    seconds = (one.shared + calls * one.own) / PREFILL_TOKENS_PER_SECOND
+    seconds += calls * one.out / DECODE_TOKENS_PER_SECOND
     per_hour = task.hardware.dollars_per_hour
     dollars = None if per_hour is None else seconds * per_hour / 3600
     return Estimate(
@@ -63,7 +60,81 @@ def estimate_calls(
     )
 
 
+def dollars_per_request(
+    task: Task, solver: PromptSolver, examples: Sequence[Example], workshop: Workshop
+) -> float | None:
+    """What one call of a hosted model will probably cost; None where its price is unknown.
+
+    Input counts as never cached, so this is an upper bound as far as the input goes.
+    """
+    return _price(task, solver, _expected(solver, examples, workshop), workshop)
+
+
 def answer_tokens(model: Model, text: str) -> int:
     """How many tokens the text is as an answer, without what a chat template puts around it."""
     around = model.count_tokens([Message("assistant", "")])
     return max(1, model.count_tokens([Message("assistant", text)]) - around)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Tokens of one call: in, shared by all calls and its own; and out."""
+
+    shared: float
+    own: float
+    out: float
+
+
+def _expected(
+    solver: PromptSolver,
+    examples: Sequence[Example],
+    workshop: Workshop,
+    unshared_tokens: float = 0.0,
+) -> _Call:
+    model = workshop.model(solver.model)
+    counted = examples[:_COUNTED]
+    shared = model.count_tokens(render(solver, ""))
+    whole = [model.count_tokens(render(solver, example.input)) for example in counted]
+    own = max(0.0, sum(whole) / len(whole) - shared) + unshared_tokens
+    said = [answer_tokens(model, render_target(solver, one.expected)) for one in counted]
+    return _Call(shared, own, min(float(solver.max_output_tokens), 2 * sum(said) / len(said)))
+
+
+def _hosted(
+    task: Task,
+    solver: PromptSolver,
+    one: _Call,
+    calls: int,
+    workshop: Workshop,
+    note: str,
+) -> Estimate:
+    each = getattr(workshop.model(solver.model), "seconds_per_call", None)
+    if each is None:
+        note += "; seconds are known once it has answered"
+    else:
+        note += f"; {each:.2g} s a call at the rate seen so far"
+    if solver.thinking_tokens is None:
+        note += "; if it thinks before it answers, that is not counted"
+    price = _price(task, solver, one, workshop)
+    return Estimate(
+        None if each is None else calls * each,
+        None if price is None else calls * price,
+        calls,
+        note,
+    )
+
+
+def _price(task: Task, solver: PromptSolver, one: _Call, workshop: Workshop) -> float | None:
+    options = task.providers.get(solver.model.partition(":")[0], {})
+    tier: Tier = "batch" if options.get("batch") is True else "standard"
+    thinking = solver.thinking_tokens or 0
+    expected = Usage(
+        solver.model,
+        input_tokens=round(one.shared + one.own),
+        output_tokens=round(one.out) + thinking,
+        cached_tokens=0,
+        thinking_tokens=thinking,
+        audio_tokens=0,
+        tier=tier,
+    )
+    return workshop.price([expected])

@@ -1,0 +1,140 @@
+"""The dearer-model step: what was found on the first model, asked of the others of the task.
+
+Climbed after prompts and demonstrations, so that the cheap model is brought as far as it goes
+before a dearer one is paid for. Nothing is searched here: the prompt is moved as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..core import Candidate, Estimate, Example, Task, Trial, Usage, Workshop
+from ..errors import MissingExtra, ModelError, NotApplicable
+from ..solvers.prompt import CONTENT_FREE, PromptSolver, calibrate
+from .measure import Effort, can_score
+from .prompt_variants import plain_prompt
+from .speed import dollars_per_request
+
+__all__ = ["DearerModel"]
+
+
+@dataclass(frozen=True)
+class DearerModel:
+    """Proposes the base's prompt and the plain one on every further model, the cheapest first.
+
+    A prompt whose labels were scored is moved so where the model can score them; elsewhere its
+    words and demonstrations are, and the label is written.
+    """
+
+    name: str = field(default="dearer_model", init=False)
+
+    def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
+        """No calls: moving a prompt is free. What a request will cost is in the note."""
+        models = _by_price(task, workshop)
+        told = [f"{model} {_per_thousand(task, model, train, workshop)}" for model in models]
+        return Estimate(0.0, 0.0, 0, f"asked on dev alone, per 1,000 requests: {', '.join(told)}")
+
+    def propose(
+        self,
+        task: Task,
+        train: Sequence[Example],
+        base: Trial | None,
+        workshop: Workshop,
+    ) -> Iterable[Candidate]:
+        """For each further model the plain prompt and the base's, where that is another one."""
+        models = _by_price(task, workshop)
+        solver = base.candidate.solver if base else None
+        found = solver if isinstance(solver, PromptSolver) else None
+        whence = base.candidate.name if base else ""
+        return [
+            candidate for model in models for candidate in _on(task, model, found, whence, workshop)
+        ]
+
+
+def _on(
+    task: Task, model: str, found: PromptSolver | None, whence: str, workshop: Workshop
+) -> Iterator[Candidate]:
+    """The candidates of one model."""
+    plain = plain_prompt(task, model)
+    yield Candidate(
+        "dearer_model",
+        f"plain on {model}",
+        plain,
+        f"the task's own words, asked of {model}",
+        build_dollars=0.0,
+    )
+    if found is None or found.model == model:
+        return
+    try:
+        moved, effort, how = _moved(found, model, workshop)
+    except (MissingExtra, ModelError) as reason:
+        workshop.tell(
+            "left out",
+            {"step": "dearer_model", "name": f"{whence} on {model}", "why": reason.message},
+        )
+        return
+    if moved != plain:
+        yield Candidate(
+            "dearer_model",
+            f"{whence} on {model}",
+            moved,
+            f"{whence!r} as it was found on {found.model}, asked of {model}{how}",
+            build_seconds=effort.seconds,
+            build_dollars=effort.dollars,
+            build_calls=effort.calls,
+        )
+
+
+def _moved(found: PromptSolver, model: str, workshop: Workshop) -> tuple[PromptSolver, Effort, str]:
+    """The prompt on another model, what moving it took, and what had to be changed."""
+    solver = replace(found, model=model)
+    if found.scoring == "none":
+        return solver, Effort(), ""
+    if not can_score(workshop.model(model)):
+        written = replace(solver, scoring="none", label_priors=(), priors_for="")
+        return written, Effort(), "; the label is written, since this model cannot score labels"
+    if found.scoring == "labels":
+        return solver, Effort(), ""
+    calibrated = calibrate(solver, workshop)
+    # its few calls are not measured one by one, so their dollars are unknown
+    return calibrated, Effort(calls=len(CONTENT_FREE), dollars=None), "; calibrated anew"
+
+
+def _by_price(task: Task, workshop: Workshop) -> list[str]:
+    """The models after the first, the cheapest first where all their prices are known.
+
+    Raises:
+        NotApplicable: the task has one model.
+    """
+    models = list(dict.fromkeys(task.models))[1:]
+    if not models:
+        raise NotApplicable(
+            "the task names one model", hint="add dearer ones to models = [...] in task.toml"
+        )
+    prices = {
+        model: None if model.startswith("local:") else workshop.price([_typical(model)])
+        for model in models
+    }
+    if None in prices.values():
+        return models  # in the task's own order, which is to be the cheapest first
+    return sorted(models, key=lambda model: prices[model] or 0.0)
+
+
+def _typical(model: str) -> Usage:
+    """A call by which models are put in order; dearer ones are so in and out alike."""
+    return Usage(
+        model,
+        input_tokens=1000,
+        output_tokens=100,
+        cached_tokens=0,
+        thinking_tokens=0,
+        audio_tokens=0,
+    )
+
+
+def _per_thousand(task: Task, model: str, train: Sequence[Example], workshop: Workshop) -> str:
+    if model.startswith("local:") or not train:
+        return "by machine time"
+    price = dollars_per_request(task, plain_prompt(task, model), train, workshop)
+    return "unknown dollars" if price is None else f"about ${1000 * price:.3g}"
