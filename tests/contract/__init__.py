@@ -1,0 +1,1 @@
+"""What goes over the wire, against the official machine-readable documents of the services."""
