@@ -19,14 +19,26 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from .core import Call, Example, Json, Message, Model, Request, Response, Task, Usage
+from .core import (
+    Call,
+    Example,
+    Function,
+    Json,
+    Message,
+    Model,
+    Part,
+    Request,
+    Response,
+    Task,
+    Usage,
+)
 from .errors import StoreError
 
 __all__ = [
@@ -141,7 +153,7 @@ class Answers:
         return _response(json.loads(row[0]))
 
     def put(self, key: str, response: Response) -> None:
-        text = json.dumps(asdict(response), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(_said(response), ensure_ascii=False, separators=(",", ":"))
         with _told(self._path):
             self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
 
@@ -182,40 +194,35 @@ class CachedModel:
                 yield index, response
 
     def _key(self, request: Request) -> str:
-        record = json.dumps(
-            _request_record(request), ensure_ascii=False, separators=(",", ":"), default=dict
-        )
+        record = json.dumps(_said(request), ensure_ascii=False, separators=(",", ":"), default=dict)
         return hashlib.blake2b(f"{self._identity}\n{record}".encode(), digest_size=20).hexdigest()
 
 
-_DEFAULTS = asdict(Request(()))
+def _said(value: Any) -> Json:
+    """A record of what differs from the defaults, all the way down.
+
+    So a new field in a later version changes no key, and loses nobody's paid answers.
+    """
+    if type(value) in _DEFAULTS:
+        given = [(name, getattr(value, name), plain) for name, plain in _DEFAULTS[type(value)]]
+        return {name: _said(one) for name, one, plain in given if one != plain}
+    if isinstance(value, tuple):
+        return [_said(one) for one in value]
+    return value
 
 
-def _request_record(request: Request) -> dict[str, Json]:
-    """What differs from a plain request, so that a new field loses nobody's paid answers."""
-    turns = [_turn(message) for message in request.messages]
-    values = {name: getattr(request, name) for name in _DEFAULTS if name != "messages"}
-    said = {name: value for name, value in values.items() if value != _DEFAULTS[name]}
-    if request.functions:
-        said["functions"] = [asdict(function) for function in request.functions]
-    return {"messages": turns} | said
-
-
-def _turn(message: Message) -> list[Json]:
-    text = message.content
-    turn: list[Json] = [
-        message.role,
-        text if isinstance(text, str) else [asdict(part) for part in text],
+_DEFAULTS: dict[type, list[tuple[str, Any]]] = {
+    kind: [
+        (one.name, one.default_factory() if callable(one.default_factory) else one.default)
+        for one in fields(kind)
     ]
-    if message.calls or message.result_of is not None:
-        turn.append([asdict(call) for call in message.calls])
-        turn.append(message.result_of and asdict(message.result_of))
-    return turn
+    for kind in (Call, Function, Message, Part, Request, Response, Usage)
+}
 
 
 def _response(record: dict[str, Any]) -> Response:
     usage = Usage(**record.pop("usage"))
-    record["choice_logprobs"] = tuple(record["choice_logprobs"])
+    record["choice_logprobs"] = tuple(record.get("choice_logprobs", ()))
     record["calls"] = tuple(Call(**call) for call in record.get("calls", ()))
     return Response(usage=usage, **record)
 
