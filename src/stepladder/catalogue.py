@@ -5,14 +5,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Catalogue", "ModelFacts", "TuningLimits", "load_catalogue"]
+from .dated import base_of, best_fit, is_tuned, load_entries
+
+__all__ = [
+    "Catalogue", "Method", "ModelFacts", "TuningLimits", "load_catalogue", "retirement_cautions",
+]  # fmt: skip
 
 Thinking = Literal["none", "budget", "level"]
+Method = Literal["supervised", "preference"]
+
+DAYS_PER_MONTH = 365.25 / 12
 
 
 @dataclass(frozen=True)
@@ -20,12 +28,13 @@ class TuningLimits:
     """What a service accepts as a tuning job on one model. None is no documented limit."""
 
     model: str  # provider:name, as in ModelFacts; may end in *
-    methods: tuple[Literal["supervised", "preference"], ...]
+    methods: tuple[Method, ...]
     read_on: date
     source: str
     tokens_per_example: int | None = None
     least_rows: int | None = None
     most_rows: int | None = None
+    most_multimodal_rows: int | None = None  # where any row has more than text
     most_bytes: int | None = None  # of the training file
     most_validation_rows: int | None = None
     most_validation_share: float | None = None  # of the training rows, above `validation_free_rows`
@@ -36,7 +45,10 @@ class TuningLimits:
     function_rows: bool = False  # rows with function calls are accepted
     schema_when_tuned: bool = True  # a tuned model may be asked with a response schema
     batch_when_tuned: bool = True
+    cache_when_tuned: bool = True  # a tuned model may be asked with an explicit cache
+    jobs_at_once: int | None = None  # by default; more can be asked for
     ends: date | None = None  # no new jobs from this day on
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,17 +63,19 @@ class ModelFacts:
     inputs: tuple[str, ...] = ("text",)
     thinking: Thinking = "none"
     least_thinking: str | int | None = None  # what "as little as it can" is: a budget or a level
-    cache_least_tokens: int | None = None  # an explicit cache below this is refused
+    cache_least_tokens: int | None = None  # an explicit cache below this is refused; None: no cache
     logprobs: bool = False
+    schema: bool = True  # may be asked with a response schema
     batch: bool = False
     retires: date | None = None
     retires_not_before: date | None = None
+    replacement: str = ""  # what the provider names for afterwards
     note: str = ""
 
-
-def load_catalogue(override: Path | None = None, *, today: date) -> Catalogue:
-    """The facts that come with stepladder, with those of the user's file in their place."""
-    return Catalogue(today=today)
+    @property
+    def may_retire(self) -> date | None:
+        """The first day on which the model may be gone, as far as announced."""
+        return self.retires or self.retires_not_before
 
 
 @dataclass(frozen=True)
@@ -73,9 +87,67 @@ class Catalogue:
     tuning: tuple[TuningLimits, ...] = ()
 
     def facts(self, model: str) -> ModelFacts | None:
-        """What is known of a model; a tuned one (`base@tuned`) is known by its base."""
-        raise NotImplementedError
+        """What is known of a model; a tuned one (`base@tuned`) is known by its base.
+
+        Of a tuned model the facts are those of its base less what its service does not offer for
+        tuned ones: batches, explicit caches, response schemas.
+        """
+        base = base_of(model)
+        pattern = best_fit((facts.model for facts in self.models), base)
+        known = next((facts for facts in self.models if facts.model == pattern), None)
+        limits = self.limits(model) if is_tuned(model) else None
+        if known is None or limits is None:
+            return known
+        return replace(
+            known,
+            batch=known.batch and limits.batch_when_tuned,
+            schema=known.schema and limits.schema_when_tuned,
+            cache_least_tokens=known.cache_least_tokens if limits.cache_when_tuned else None,
+        )
 
     def limits(self, model: str) -> TuningLimits | None:
         """What a tuning job on this model may be; None when it cannot be tuned, as far as known."""
-        raise NotImplementedError
+        pattern = best_fit((limits.model for limits in self.tuning), base_of(model))
+        return next((limits for limits in self.tuning if limits.model == pattern), None)
+
+
+def load_catalogue(override: Path | None = None, *, today: date) -> Catalogue:
+    """The facts that come with stepladder, with those of the user's files in their place.
+
+    The user's are `models.toml` in the configuration folder and the file given as `override`.
+
+    Raises:
+        StepladderError: A file cannot be read, or an entry is not of the right shape; the message
+            names the file and the entry.
+    """
+    tables = {"model": ModelFacts, "tuning": TuningLimits}
+    found = load_entries("models.toml", tables, dict.fromkeys(tables, "model"), override)
+    return Catalogue(today, tuple(found["model"]), tuple(found["tuning"]))
+
+
+def retirement_cautions(
+    models: Iterable[str], catalogue: Catalogue, months: float, today: date
+) -> tuple[str, ...]:
+    """A sentence for each model that retires, or may, within `months` from `today`."""
+    horizon = today + timedelta(days=months * DAYS_PER_MONTH)
+    told = []
+    for model in dict.fromkeys(models):
+        facts = catalogue.facts(model)
+        if facts is None or facts.may_retire is None or facts.may_retire > horizon:
+            continue
+        tuned = "; what was tuned on it goes with it" if is_tuned(model) else ""
+        after = f"; its provider names {facts.replacement} for afterwards" * bool(facts.replacement)
+        told.append(
+            f"{base_of(model)!r} {_when(facts, months, today)}{tuned}{after} "
+            f"({facts.source}, read on {facts.read_on})"
+        )
+    return tuple(told)
+
+
+def _when(facts: ModelFacts, months: float, today: date) -> str:
+    if facts.retires is not None and facts.retires <= today:
+        return f"retired on {facts.retires}"
+    horizon = f"within the {months:g} months planned for"
+    if facts.retires is not None:
+        return f"retires on {facts.retires}, {horizon}"
+    return f"may retire from {facts.retires_not_before} on, {horizon}"
