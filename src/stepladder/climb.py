@@ -37,6 +37,7 @@ from .race import eliminate, looks
 from .runner import Runner
 from .solvers import content_hash
 from .store import RunFolder, bar_of, hash_of
+from .upgrades import upgrades
 
 __all__ = ["Climb", "climb", "plan"]
 
@@ -98,8 +99,8 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
             for trial in measured:
                 on.tell("trial", **_shown(trial))
             trials += measured
-            base = _best(measured) or base
-            _tell_advice(base, on)
+            before, base = base, _base(trials)
+            _tell_advice(None if base is before else base, on)
             if not on.whole_ladder and openings.confirm_able(trials):
                 break
         else:
@@ -112,7 +113,11 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
         skipped += [Skipped(s.name, reason.message) for s in steps if s.name not in done]
     target, sealed = on.bench.task.target, openings.sealed()
     decision = conclude(trials, openings.made, skipped, target, sealed, blocked_by)
-    return replace(decision, ownership=_own(trials, openings.made, on))
+    return replace(
+        decision,
+        ownership=_own(trials, openings.made, on),
+        upgrades=upgrades(trials, on.bench.metric.scale, on.bench.task, on.bench.alpha),
+    )
 
 
 # --- one step -----------------------------------------------------------------------------------
@@ -163,7 +168,7 @@ def _priced(estimate: Estimate, on: Climb) -> Estimate:
 
 
 def _with_build_dollars(candidate: Candidate, on: Climb) -> Candidate:
-    model = getattr(candidate.solver, "model", None)
+    model = _model_of(candidate)
     hosted = model is not None and not model.startswith("local:")
     if candidate.build_dollars is not None or hosted:
         return candidate
@@ -244,9 +249,19 @@ def _costs(running: dict[str, Runner]) -> dict[str, float] | None:
     return None
 
 
-def _best(trials: Sequence[Trial]) -> Trial | None:
+def _base(trials: Sequence[Trial]) -> Trial | None:
+    """What the next step starts from: the best that asks a model, else the best of all.
+
+    A baseline has no prompt to go on with, however well it scores.
+    """
     complete = [trial for trial in trials if trial.stopped_early is None]
-    return max(complete, key=lambda trial: trial.evaluation.score, default=None)
+    asking = [trial for trial in complete if _model_of(trial.candidate) is not None]
+    return max(asking or complete, key=lambda trial: trial.evaluation.score, default=None)
+
+
+def _model_of(candidate: Candidate) -> str | None:
+    """The model that the candidate's solver asks, if it asks one."""
+    return getattr(candidate.solver, "model", None)
 
 
 def _with_gain(trial: Trial, base: Trial | None, on: Climb) -> Trial:

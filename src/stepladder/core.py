@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from .messages import (
     Call,
@@ -30,7 +30,7 @@ __all__ = [
     "Economics", "Estimate", "Evaluation", "Example", "Function", "Gain", "Hardware", "Input",
     "Json", "Kind", "LearningPoint", "Message", "Metric", "MetricSpec", "Model", "Output",
     "Ownership", "Part", "Request", "Response", "Row", "Skipped", "Solver", "Split", "Step",
-    "Target", "Task", "Tell", "Tier", "Trial", "Usage", "Verdict", "Workshop",
+    "Target", "Task", "Tell", "Tier", "Trial", "Upgrade", "Usage", "Verdict", "Workshop",
 ]  # fmt: skip
 
 Kind = Literal["classification", "extraction", "generation", "qa", "calls"]
@@ -178,13 +178,15 @@ class Workshop:
 
     `model` gives a model by name with its answers cached by content; `artifacts` is the folder of
     weights and indexes, one sub-folder per content hash; `tell` reports progress; `price` gives the
-    dollars of calls, or None when they are unknown.
+    dollars of calls, or None when they are unknown; `settings` gives what a provider is opened with
+    (`models.ProviderSettings`: facts, prices, options), or None outside a climb.
     """
 
     model: Callable[[str], Model]
     artifacts: Path
     tell: Tell
     price: Callable[[Iterable[Usage]], float | None] = lambda calls: None
+    settings: Callable[[str], Any] = lambda provider: None
 
 
 @runtime_checkable
@@ -243,6 +245,12 @@ class Row:
     seconds: float | None = None
     compute_seconds: float | None = None
     dollars: float | None = None
+    thinking_tokens: int | None = None  # of the output tokens
+    audio_tokens: int | None = None  # of the input tokens
+    cache_saved_dollars: float | None = (
+        None  # less than zero where the cache cost more than it gave
+    )
+    tier: Tier = "standard"
 
 
 @dataclass(frozen=True)
@@ -269,6 +277,9 @@ class Evaluation:
     cached_tokens: float | None = None
     dollars_per_1000: float | None = None
     wall_seconds: float | None = None
+    thinking_tokens: float | None = None
+    cache_saved_dollars_per_1000: float | None = None
+    batch_share: float = 0.0  # of the rows, those that a batch job answered, at its price
     slices: Mapping[str, tuple[float, float, float, int]] = field(default_factory=dict)
     # "language=ilocano" -> (score, low, high, n)
 
@@ -399,6 +410,26 @@ class Ownership:
 
 
 @dataclass(frozen=True)
+class Upgrade:
+    """The best trial on a dearer model against the best on a cheaper one; None is unknown.
+
+    `dollars_per_1000` is what it costs more, and `dollars_per_success` what a right answer has to
+    be worth for that to pay: None unless the gain is shown to be above zero and costs more.
+    """
+
+    step: str
+    name: str
+    model: str
+    against_step: str
+    against_name: str
+    against_model: str
+    gain: Gain
+    dollars_per_1000: float | None = None
+    dollars_per_success: float | None = None
+    pays: bool | None = None  # at the task's own worth of a right answer
+
+
+@dataclass(frozen=True)
 class Decision:
     """What was decided and why. `chosen` is the confirmed trial, or None."""
 
@@ -411,6 +442,7 @@ class Decision:
     cautions: tuple[str, ...] = ()
     ownership: tuple[Ownership, ...] = ()
     examples_needed: int | None = None  # test examples that would settle an undecided case
+    upgrades: tuple[Upgrade, ...] = ()
 
 
 @runtime_checkable

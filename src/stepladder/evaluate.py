@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from .core import (
@@ -120,6 +120,11 @@ def summarise(
         cached_tokens=_mean([row.cached_tokens for row in ordered]),
         dollars_per_1000=_times(_mean([row.dollars for row in ordered]), 1000),
         wall_seconds=wall_seconds,
+        thinking_tokens=_mean([row.thinking_tokens for row in ordered]),
+        cache_saved_dollars_per_1000=_times(
+            _mean([row.cache_saved_dollars for row in ordered]), 1000
+        ),
+        batch_share=sum(row.tier == "batch" for row in ordered) / max(1, len(ordered)),
         slices=_slices(ordered, examples, bench),
     )
 
@@ -159,6 +164,10 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         seconds=_sum([one.seconds for one in usage]),
         compute_seconds=_sum([one.compute_seconds for one in usage]),
         dollars=bench.price(usage) if usage else None,
+        thinking_tokens=_sum([one.thinking_tokens for one in usage]),
+        audio_tokens=_sum([one.audio_tokens for one in usage]),
+        cache_saved_dollars=_saved(usage, bench),
+        tier="batch" if usage and all(one.tier == "batch" for one in usage) else "standard",
     )
     record = {
         "id": example.id,
@@ -177,8 +186,32 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         "seconds": row.seconds,
         "compute_seconds": row.compute_seconds,
         "dollars": row.dollars,
+        "thinking_tokens": row.thinking_tokens,
+        "audio_tokens": row.audio_tokens,
+        "cache_saved_dollars": row.cache_saved_dollars,
+        "tier": row.tier,
     }
     return row, record
+
+
+def _saved(usage: Sequence[Usage], bench: Bench) -> float | None:
+    """What the same calls would have cost without a cache, less what they did cost."""
+    if any(one.cached_tokens is None for one in usage):
+        return None
+    if not any(_used_cache(one) for one in usage):
+        return 0.0 if usage else None
+    without = bench.price(
+        [
+            replace(one, cached_tokens=0, cache_write_tokens=0.0, cache_token_hours=0.0)
+            for one in usage
+        ]
+    )
+    spent = bench.price(usage)
+    return None if without is None or spent is None else without - spent
+
+
+def _used_cache(one: Usage) -> bool:
+    return bool(one.cached_tokens or one.cache_write_tokens or one.cache_token_hours)
 
 
 def _interval(rows: Sequence[Row], bench: Bench) -> Interval:
