@@ -1,9 +1,19 @@
-"""For every test: no network, the user's folders out of reach, and no deadline for hypothesis."""
+"""For every test: no network, the user's folders out of reach, and no deadline for hypothesis.
+
+A test that takes `service` may talk to this machine: it gets the service of `hosted_service`, a
+process of its own that speaks the protocols of the providers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from hosted_service import Service
 
 settings.register_profile("stepladder", deadline=None)
 settings.load_profile("stepladder")
@@ -11,7 +21,28 @@ settings.load_profile("stepladder")
 
 @pytest.fixture(autouse=True)
 def _no_network(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("network") is None:
-        from pytest_socket import disable_socket
+    if request.node.get_closest_marker("network") is not None:
+        return
+    from pytest_socket import disable_socket, socket_allow_hosts
 
+    if "running_service" in request.fixturenames:
+        socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+    else:
         disable_socket(allow_unix_socket=True)
+
+
+@pytest.fixture(scope="session")
+def running_service() -> Iterator[Service]:
+    """The process, one for all tests; take `service` instead, which is as new in each test."""
+    from hosted_service import start
+
+    service = start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def service(running_service: Service) -> Service:
+    """The providers, on this machine: nothing seen yet, no faults, no jobs."""
+    running_service.reset()
+    return running_service

@@ -1,0 +1,135 @@
+"""Starts the service as a process, asks it what it saw, tells it what to do wrong, stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["Seen", "Service", "start"]
+
+_TESTS = Path(__file__).resolve().parents[1]
+_POLL = 0.02
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One call as the service saw it.
+
+    `content` is the same for the same call made again. `made`: the work was done, a provider would
+    bill it. `answered`: the whole of a good answer went out.
+    """
+
+    number: int
+    method: str
+    path: str
+    query: str
+    key: str
+    content: str
+    at: float
+    until: float | None
+    under_way: int
+    status: int | None
+    fault: str
+    made: bool
+    answered: bool
+    headers: Mapping[str, str] = field(repr=False)
+    body: Any = field(repr=False)
+
+
+class Service:
+    """A running service. `url` is its address, `openai_url` the base URL for OpenAI clients."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, errors: IO[bytes]) -> None:
+        self._process = process
+        self._errors = errors
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.openai_url = f"{self.url}/v1"
+
+    def requests(self, path: str = "", *, since: int = 0, bodies: bool = True) -> list[Seen]:
+        """All calls so far in the order they came, of those whose path contains `path`."""
+        records = self._ask(f"requests?since={since}&bodies={int(bodies)}")
+        known = {item.name for item in fields(Seen)}
+        assert all(record.keys() == known for record in records)
+        return [Seen(**record) for record in records if path in record["path"]]
+
+    def answered(self, path: str = "") -> Counter[str]:
+        """How often each call (by content) got a whole good answer."""
+        seen = self.requests(path, bodies=False)
+        return Counter(call.content for call in seen if call.answered)
+
+    def faults(self, *rules: Mapping[str, Any]) -> None:
+        """What goes wrong from now on, in place of what was set before: `faults.Rule` by field.
+
+        For instance `faults({"kinds": ["429", "500", "cut"], "share": 0.2, "seed": 7})`.
+        """
+        self._ask("faults", [dict(rule) for rule in rules])
+
+    def settings(self, **changes: Any) -> None:
+        """How it behaves from now on: `gate.Settings` by field, for instance `latency=0.02`."""
+        self._ask("settings", changes)
+
+    def reset(self) -> None:
+        """As it was started: no log, no faults, no jobs, no files."""
+        self._ask("reset", {})
+
+    def stop(self) -> None:
+        """End the process; fails when it had an error of its own."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.seek(0)
+        said = self._errors.read().decode()
+        self._errors.close()
+        assert "Traceback" not in said, said
+
+    def _ask(self, what: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/_service/{what}", data)
+        with _opener.open(request, timeout=30) as response:
+            return json.load(response)
+
+
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def start(arguments: Sequence[str] = (), *, seconds: float = 30) -> Service:
+    """A new process, ready to answer."""
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `Service.stop`
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hosted_service", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env={**os.environ, "PYTHONPATH": str(_TESTS), "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    process.stdout.close()
+    if not line:
+        errors.seek(0)
+        raise RuntimeError(f"the service did not start: {errors.read().decode()}")
+    service = Service(process, json.loads(line)["port"], errors)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            service._ask("health")
+            return service
+        except (urllib.error.URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                process.kill()
+                raise
+            time.sleep(_POLL)
