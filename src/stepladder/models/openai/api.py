@@ -1,0 +1,52 @@
+"""`Api` and `BatchApi` over a service that speaks OpenAI's protocol: one call each, no retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...catalogue import ModelFacts
+from ...core import Request, Response
+from ..hosted.api import Failure, PrefixCache
+from ..hosted.keys import redact
+from .answer import NotACompletion, read_answer
+from .body import chat_body
+from .endpoints import Endpoint
+from .failures import explain_failure
+
+__all__ = ["OpenAIApi"]
+
+# what the SDK's `create` has no parameter for, and takes as it is
+EXTRA = {"structured_outputs", "chat_template_kwargs", "reasoning"}
+
+Facts = Callable[[str], ModelFacts | None]
+
+
+class OpenAIApi:
+    """One endpoint through one SDK client; a service's own prefix caching needs nothing from us."""
+
+    def __init__(
+        self, endpoint: Endpoint, client: Any, facts: Facts, folder: Path | None = None
+    ) -> None:
+        self._endpoint = endpoint
+        self._client = client
+        self._facts = facts
+        self._folder = folder
+
+    def send(self, model: str, request: Request, cache: PrefixCache | None) -> Response:
+        """One call; raises what the SDK raises, and ModelError for what cannot be asked here."""
+        name = f"{self._endpoint.name}:{model}"
+        body = chat_body(self._endpoint, model, request, self._facts(name), self._folder)
+        extra = {key: value for key, value in body.items() if key in EXTRA}
+        plain = {key: value for key, value in body.items() if key not in EXTRA}
+        completion = self._client.chat.completions.create(**plain, extra_body=extra or None)
+        if not hasattr(completion, "to_dict"):  # the SDK gives what is not JSON as text
+            raise NotACompletion("the answer is not JSON")
+        return read_answer(completion.to_dict(), name, request, self._endpoint)
+
+    def explain(self, error: Exception) -> Failure:
+        return explain_failure(error, self._endpoint, str(self._client.base_url), redact)
+
+    def close(self) -> None:
+        self._client.close()

@@ -1,0 +1,152 @@
+"""Where OpenAI's protocol is spoken and with which accent: dated data, the user's own first.
+
+`load_endpoints` reads the file that comes with stepladder and the one in the user's configuration
+folder. Nothing else adds an endpoint: an address decides where a key is sent, and a task folder may
+be somebody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import TypeAdapter, ValidationError
+
+from ...core import Json
+from ...errors import ModelError
+
+__all__ = ["Endpoint", "address", "load_endpoints", "user_file"]
+
+Feature = Literal["logprobs", "functions", "schema", "stop", "image", "audio", "document"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One service or server; the fields are explained at the top of `endpoints.toml`."""
+
+    name: str
+    read_on: date
+    source: str
+    base_url: str | None = None
+    base_url_env: str = ""
+    base_path: str = ""
+    key_env: str = ""
+    key: Literal["required", "optional", "none"] = "required"
+    plain_http: bool = False  # a key may go to it unencrypted
+    output_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    leaves_out: tuple[Literal["seed"], ...] = ()
+    refuses: tuple[Feature, ...] = ()
+    choices: Literal["schema", "structured_outputs"] = "schema"
+    logprobs: Literal["flag", "count"] = "flag"
+    effort: bool = False
+    no_thinking: Mapping[str, Json] | None = None
+    batches: bool = False
+    tuning: Literal["none", "openai", "together", "fireworks"] = "none"
+    note: str = ""
+
+
+def user_file() -> Path:
+    """The user's own endpoints; it need not be there."""
+    return Path(platformdirs.user_config_dir("stepladder")) / "endpoints.toml"
+
+
+def load_endpoints(user: Path | None = None) -> dict[str, Endpoint]:
+    """All endpoints by name, those of the file `user` in the place of ours.
+
+    Raises:
+        ModelError: The user's file cannot be read, or an entry is not of the right shape.
+    """
+    known = dict(_shipped())
+    user = user_file() if user is None else user
+    try:
+        text = user.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return known
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{str(user)!r} cannot be read: {error}", hint="mend or remove it"
+        ) from error
+    return known | _parsed(text, str(user))
+
+
+def address(endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> str:
+    """Where the endpoint is: what the environment says, or else the data.
+
+    Raises:
+        ModelError: Nothing says where, or a key would travel unencrypted.
+    """
+    told = environment.get(endpoint.base_url_env, "") if endpoint.base_url_env else ""
+    url = told.rstrip("/") or endpoint.base_url
+    if not url:
+        raise ModelError(
+            f"nothing says where {endpoint.name!r} is",
+            hint=f"set {endpoint.base_url_env} to its address",
+        )
+    if told and not url.endswith(endpoint.base_path):
+        url += endpoint.base_path
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ModelError(
+            f"{_hidden(url)!r} is no address for {endpoint.name!r}",
+            hint="write https://HOST/PATH, without a user name or password",
+        )
+    secret = endpoint.key != "none" and not endpoint.plain_http
+    if parts.scheme == "http" and secret and not is_loopback(parts.hostname):
+        raise ModelError(
+            f"{url!r} is not encrypted, and {endpoint.name!r} is asked with a key",
+            hint=f"use https:, or set plain_http = true for it in {str(user_file())!r}",
+        )
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine, going by its name alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@cache
+def _shipped() -> dict[str, Endpoint]:
+    text = files(__package__).joinpath("endpoints.toml").read_text(encoding="utf-8")
+    return _parsed(text, "endpoints.toml")
+
+
+def _parsed(text: str, name: str) -> dict[str, Endpoint]:
+    try:
+        entries = tomllib.loads(text).get("endpoint", [])
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{name} is not TOML: {error}", hint="mend it") from error
+    known = {field.name for field in fields(Endpoint)}
+    for entry in entries:
+        if unknown := sorted(entry.keys() - known):
+            raise ModelError(
+                f"{name}: an endpoint has no {unknown[0]!r}",
+                hint=f"known: {', '.join(sorted(known))}",
+            )
+    try:
+        read = TypeAdapter(tuple[Endpoint, ...]).validate_python(entries)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise ModelError(
+            f"{name}: endpoint {place}: {first['msg'].lower()}", hint="mend it"
+        ) from error
+    return {entry.name: entry for entry in read}
+
+
+def _hidden(url: str) -> str:
+    """The address without what may be a password in it."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if rest else url.rpartition("@")[2]
