@@ -146,8 +146,8 @@ def test_every_field_of_a_decision_is_documented_and_no_other() -> None:
     schema = decision_schema()
     text = page.read_text("utf-8").split("\n## ")[0]
     assert sorted(first_cells(text)) == sorted(schema["properties"])
-    for name in ("confirmation", "trial", "ownership"):
-        article = "An" if name == "ownership" else "A"
+    for name in ("confirmation", "trial", "ownership", "upgrade"):
+        article = "An" if name in ("ownership", "upgrade") else "A"
         documented = first_cells(section(page, f"## {article} {name}"))
         assert sorted(documented) == sorted(schema["$defs"][name]["properties"])
     for verdict in schema["properties"]["verdict"]["enum"]:

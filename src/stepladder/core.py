@@ -247,9 +247,7 @@ class Row:
     dollars: float | None = None
     thinking_tokens: int | None = None  # of the output tokens
     audio_tokens: int | None = None  # of the input tokens
-    cache_saved_dollars: float | None = (
-        None  # less than zero where the cache cost more than it gave
-    )
+    cache_saved_dollars: float | None = None  # below zero where it cost more than it saved
     tier: Tier = "standard"
 
 

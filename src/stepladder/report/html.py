@@ -79,7 +79,7 @@ def render_report(decision: Decision, task: Task, run: Mapping[str, Any]) -> str
             chart_data=escaped_json(drawn),
             charts=drawn,
             verdict=page.verdict_view(decision, task, run),
-            ladder=page.ladder_view(decision),
+            ladder=page.ladder_view(decision, decision_record(decision, task, run)),
             gains=page.gains_view(decision),
             frontier=page_facts.frontier_view(decision),
             steps=page.steps_view(decision),

@@ -12,6 +12,7 @@ from typing import Any
 from ..core import Decision, Gain, Task, Trial
 from .changes import as_text, changes, full_texts, prompt_text, solver_fields
 from .failures import Failures, compared_trials
+from .hosted import call_sentences, upgrade_sentences
 from .picks import baseline_of, best_trial, confirmation_of, owner_of
 from .record import decision_record
 from .verdict import VERDICTS, target_text, verdict_sentence
@@ -54,8 +55,8 @@ def verdict_view(decision: Decision, task: Task, run: Mapping[str, Any]) -> View
     }
 
 
-def ladder_view(decision: Decision) -> View:
-    """Every trial as a row, what the sealed test said, and what was skipped."""
+def ladder_view(decision: Decision, record: Mapping[str, Any] | None = None) -> View:
+    """Every trial as a row, what the sealed test said, what was skipped, what calls were like."""
     chosen = key_of(decision.chosen) if decision.chosen else None
     rows, step = [], None
     for trial in decision.trials:
@@ -72,6 +73,8 @@ def ladder_view(decision: Decision) -> View:
         "metric": decision.trials[0].evaluation.metric if decision.trials else "score",
         "stopped": sum(trial.stopped_early is not None for trial in decision.trials),
         "skipped": decision.skipped,
+        "calls": call_sentences(record) if record else [],
+        "upgrades": upgrade_sentences(record) if record else [],
         "slices": _slices(best_trial(decision)),
     }
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..core import Confirmation, Decision, Gain, Json, Ownership, Task, Trial
+from ..core import Confirmation, Decision, Gain, Json, Ownership, Task, Trial, Upgrade
 from ..errors import StoreError
 from .words import finite
 
@@ -47,6 +47,7 @@ def decision_record(decision: Decision, task: Task, run: Mapping[str, Any]) -> d
         "skipped": [{"step": each.step, "reason": each.reason} for each in decision.skipped],
         "cautions": list(decision.cautions),
         "ownership": [_ownership(each) for each in decision.ownership],
+        "upgrades": [_upgrade(each) for each in decision.upgrades],
         "requests_per_month": task.economics.requests_per_month,
         "examples_needed": decision.examples_needed,
         "run": {name: _recorded(name, run.get(name)) for name in _RUN_FIELDS},
@@ -175,6 +176,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
     return {
         "step": candidate.step,
         "solver": candidate.name,
+        "model": getattr(candidate.solver, "model", None),
         "set": measured.set,
         "metric": measured.metric,
         "score": measured.score,
@@ -188,7 +190,11 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "p95_seconds": measured.p95_seconds,
         "input_tokens": measured.input_tokens,
         "output_tokens": measured.output_tokens,
+        "cached_tokens": measured.cached_tokens,
+        "thinking_tokens": measured.thinking_tokens,
         "dollars_per_1000": measured.dollars_per_1000,
+        "cache_saved_dollars_per_1000": measured.cache_saved_dollars_per_1000,
+        "batch_share": measured.batch_share,
         "build_dollars": candidate.build_dollars,
         "build_seconds": candidate.build_seconds,
         "gain": _gain(trial.gain),
@@ -199,6 +205,23 @@ def _trial(trial: Trial) -> dict[str, Any]:
 
 def _gain(gain: Gain | None) -> dict[str, Any] | None:
     return asdict(gain) if gain else None
+
+
+def _upgrade(upgrade: Upgrade) -> dict[str, Any]:
+    return {
+        "step": upgrade.step,
+        "solver": upgrade.name,
+        "model": upgrade.model,
+        "against": {
+            "step": upgrade.against_step,
+            "solver": upgrade.against_name,
+            "model": upgrade.against_model,
+        },
+        "gain": _gain(upgrade.gain),
+        "dollars_per_1000": upgrade.dollars_per_1000,
+        "dollars_per_success": upgrade.dollars_per_success,
+        "pays": upgrade.pays,
+    }
 
 
 def _ownership(ownership: Ownership) -> dict[str, Any]:

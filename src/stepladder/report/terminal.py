@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core import Decision, Estimate, Json, Skipped, Task
+from .hosted import call_sentences, upgrade_sentences
 from .live import LiveLadder
 from .record import decision_record
 from .verdict import target_text, verdict_sentence
@@ -61,6 +62,8 @@ def record_text(record: Record, *, width: int | None = None) -> str:
     limits = (record.get("run") or {}).get("limits")
     parts += _bullets("Not all of the data was used", [limits] if limits else [])
     parts += _openings(record)
+    parts += _bullets("Dearer against cheaper models", upgrade_sentences(record))
+    parts += _bullets("Calls to hosted models", call_sentences(record))
     parts += _bullets("Skipped", (f"{e['step']}: {e['reason']}" for e in record["skipped"]))
     parts += _bullets("Cautions", record["cautions"])
     return as_text(parts, width)
@@ -157,7 +160,7 @@ def _legend(record: Record) -> str:
     sets = sorted({trial["set"] for trial in record["trials"]})
     return (
         f"{record['trials'][0]['metric']} on {' and '.join(sets)}; gains are in points, in pairs "
-        "on the same examples, over the best of the step before."
+        "on the same examples, over the best that the step started from."
     )
 
 
