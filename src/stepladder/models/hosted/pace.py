@@ -1,0 +1,82 @@
+"""How many calls a service takes at once, found by trying: more while all goes well, half when not.
+
+The rule by which the traffic of the internet shares its lines (Jacobson, 1988; Chiu and Jain,
+1989), for calls instead of packets. Pure: the time is passed in, nothing waits. Not thread-safe:
+`pool.py` calls it under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Pace", "backoff"]
+
+START = 4.0  # calls at once, before anything is known
+NEAR = 0.9  # of the limit last found: above it, more are tried ten times more slowly
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 60.0
+
+
+@dataclass
+class Pace:
+    """The limit found so far, the calls under way, and until when the service asked for none."""
+
+    ceiling: int
+    limit: float = START
+    under_way: int = 0
+    hold_until: float = float("-inf")
+    found: float | None = None  # the limit at which the service last asked for fewer
+    _begun: int = 0
+    _cut_at: int = 0  # calls begun before this one knew nothing of the last cut
+
+    def __post_init__(self) -> None:
+        self.limit = min(self.limit, float(self.ceiling))
+
+    def room(self, now: float) -> bool:
+        """Whether one more call may begin."""
+        return self.under_way < int(self.limit) and now >= self.hold_until
+
+    def begin(self) -> int:
+        """Count a call in; its number is given back to `succeeded` or `throttled`."""
+        self.under_way += 1
+        self._begun += 1
+        return self._begun
+
+    def end(self) -> None:
+        """Count a call out, whatever became of it."""
+        self.under_way -= 1
+
+    def succeeded(self) -> None:
+        """Grow: twofold a round trip before the limit was found, by one afterwards.
+
+        Only while the limit is used: an idle line says nothing about how much it would take.
+        """
+        if self.under_way < int(self.limit):
+            return
+        if self.found is None:
+            step = 1.0
+        else:
+            near = self.limit + 1 > self.found * NEAR
+            step = (0.1 if near else 1.0) / self.limit
+        self.limit = min(float(self.ceiling), self.limit + step)
+
+    def throttled(self, number: int) -> None:
+        """Halve, once for all the calls that were under way together."""
+        if number <= self._cut_at:
+            return
+        self.found = self.limit
+        self.limit = max(1.0, self.limit / 2)
+        self._cut_at = self._begun
+
+    def hold(self, until: float) -> None:
+        """Begin nothing before `until`: the service said when to come back."""
+        self.hold_until = max(self.hold_until, until)
+
+
+def backoff(failures: int, random: Callable[[], float]) -> float:
+    """Seconds to wait after so many failures of a call: anywhere up to a bound that doubles.
+
+    Drawn over the whole range, so that calls that failed together do not return together.
+    """
+    return random() * min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(failures - 1, 30))
