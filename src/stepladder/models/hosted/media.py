@@ -66,15 +66,16 @@ def _decoded(part: Part) -> Inline:
     head, comma, text = part.uri[len("data:") :].partition(",")
     media_type, _, coding = head.rpartition(";")
     try:
-        if not comma or coding != "base64":
-            raise ValueError("not base64")
+        media_type = part.media_type or media_type
+        if not (comma and media_type and coding == "base64"):
+            raise ValueError("neither a type nor base64")
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ModelError(
             f"a message has a damaged 'data:' address, {_short(part.uri)!r}",
             hint="it must be data:TYPE;base64,CONTENT",
         ) from error
-    return Inline(_within_limit(data, "a 'data:' address"), part.media_type or media_type)
+    return Inline(_within_limit(data, "a 'data:' address"), media_type)
 
 
 def _read(uri: str, folder: Path | None) -> bytes:

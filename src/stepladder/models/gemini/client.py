@@ -1,0 +1,158 @@
+"""The SDK's clients: with whose key, for which project, at which address.
+
+Keys and addresses come from the environment or the keyring, never from a task folder, which may be
+somebody else's. Of a task's options only the project and the location get here, and since the SDK
+makes a host name of the location, both are checked to be nothing else. Retries are the pool's;
+redirects are not followed, since the HTTP client would take the key along.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import google.auth
+import google.auth.exceptions
+import google.oauth2.credentials
+from google import genai
+from google.genai import types
+
+from ...errors import ModelError
+from ..hosted.keys import key, redact
+
+__all__ = ["developer_client", "vertex_client", "vertex_place"]
+
+Client = genai.Client
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9.:_-]{1,61}[a-z0-9]|[0-9]{1,20}")
+_LOCATION = re.compile(r"[a-z]+(-[a-z0-9]+)*")
+_CONNECT_SECONDS = 15.0
+
+
+def developer_client(seconds: float, http: Mapping[str, Any] | None = None) -> Client:
+    """A client of the Developer API; one call may take so many seconds.
+
+    `http` is added to the arguments of the HTTP client. Raises ModelError when there is no key.
+    """
+    address = _address("GOOGLE_GEMINI_BASE_URL")
+    found = key("gemini", ("GEMINI_API_KEY", "GOOGLE_API_KEY"))
+    return genai.Client(
+        vertexai=False,  # whatever GOOGLE_GENAI_USE_VERTEXAI says
+        api_key=found,
+        http_options=_http_options(address, seconds, http),
+    )
+
+
+def vertex_client(
+    project: str, location: str, seconds: float, http: Mapping[str, Any] | None = None
+) -> Client:
+    """A client of Vertex for one project and location; raises ModelError without credentials."""
+    address = _address("GOOGLE_VERTEX_BASE_URL")
+    check_place(project, location)
+    return genai.Client(
+        vertexai=True,
+        # Both must be given here: with an address of one's own the SDK drops what it finds in the
+        # environment, and then calls no path at all.
+        project=project,
+        location=location,
+        credentials=_credentials(address),
+        http_options=_http_options(address, seconds, http),
+    )
+
+
+def vertex_place(options: Mapping[str, Any]) -> tuple[str, str]:
+    """Project and location, from the task's options, the environment or Google's own settings."""
+    project = options.get("project") or os.environ.get("GOOGLE_CLOUD_PROJECT") or _own_project()
+    location = options.get("location") or os.environ.get("GOOGLE_CLOUD_LOCATION") or "global"
+    check_place(str(project), str(location))
+    return str(project), str(location)
+
+
+def check_place(project: str, location: str) -> None:
+    """Raise ModelError unless the two are names, and nothing that changes where calls go."""
+    if not _PROJECT.fullmatch(project):
+        raise ModelError(
+            f"{project!r} is not the id of a Google Cloud project",
+            hint="set 'project' in [providers.vertex], or GOOGLE_CLOUD_PROJECT",
+        )
+    if not _LOCATION.fullmatch(location):
+        raise ModelError(
+            f"{location!r} is not a location of Google Cloud",
+            hint="'global', 'us', 'eu' or a region such as 'us-central1'",
+        )
+
+
+def _http_options(
+    address: str | None, seconds: float, http: Mapping[str, Any] | None
+) -> types.HttpOptions:
+    arguments = {
+        "follow_redirects": False,
+        "event_hooks": {"request": [_bound_connecting]},
+        **(http or {}),
+    }
+    return types.HttpOptions(base_url=address, timeout=round(seconds * 1000), client_args=arguments)
+
+
+def _bound_connecting(request: Any) -> None:
+    """Connecting takes seconds or fails; only the answer may take as long as the whole call."""
+    allowed = request.extensions.get("timeout")
+    if allowed and (allowed.get("connect") or _CONNECT_SECONDS) >= _CONNECT_SECONDS:
+        request.extensions["timeout"] = {**allowed, "connect": _CONNECT_SECONDS}
+
+
+def _address(variable: str) -> str | None:
+    """The address that the environment gives instead of Google's; only loopback may be http."""
+    address = os.environ.get(variable)
+    if not address:
+        return None
+    if urlsplit(address).scheme != "https" and not _is_loopback(address):
+        raise ModelError(
+            f"{variable} is {redact(address)!r}, over which a key could be read on its way",
+            hint="use an https address, or one on this machine",
+        )
+    return address
+
+
+def _is_loopback(address: str) -> bool:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return False
+    try:
+        return ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return parts.hostname == "localhost"
+
+
+def _credentials(address: str | None) -> Any:
+    """Google's default credentials; a server on this machine may be given any token instead."""
+    token = os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
+    if token and address and _is_loopback(address):
+        return google.oauth2.credentials.Credentials(token=token)  # type: ignore[no-untyped-call]
+    return _default()[0]
+
+
+def _own_project() -> str:
+    """The project that comes with the credentials."""
+    project = _default()[1]
+    if not project:
+        raise ModelError(
+            "nothing says which Google Cloud project the calls to 'vertex' belong to",
+            hint="set 'project' in [providers.vertex], or GOOGLE_CLOUD_PROJECT",
+        )
+    return project
+
+
+def _default() -> tuple[Any, str | None]:
+    try:
+        found: tuple[Any, str | None] = google.auth.default(scopes=[_SCOPE])
+        return found
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise ModelError(
+            f"no Google credentials for 'vertex': {redact(str(error))}",
+            hint="sign in with 'gcloud auth application-default login', or name a service "
+            "account's key file in GOOGLE_APPLICATION_CREDENTIALS",
+        ) from error
