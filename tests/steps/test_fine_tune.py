@@ -45,7 +45,7 @@ class ScriptedTrainer:
 def trainer(monkeypatch: pytest.MonkeyPatch) -> ScriptedTrainer:
     scripted = ScriptedTrainer()
     made: Callable[[str, str], Any] = lambda seam, name: lambda: scripted  # noqa: E731
-    monkeypatch.setattr("stepladder.steps.fine_tune.look_up", made)
+    monkeypatch.setattr("stepladder.steps.fine_tune_local.look_up", made)
     return scripted
 
 
@@ -236,19 +236,21 @@ def test_the_estimate_uses_the_speed_of_earlier_trainings(base: str, tmp_path: P
 @pytest.mark.parametrize(
     ("models", "step", "n", "reason"),
     [
-        (("gemini:flash",), FineTune(), 100, "none of the task's models is local"),
-        (("local:x",), FineTune(model="openai:gpt"), 100, "is hosted"),
+        (("gemini:flash",), FineTune(), 100, "'gemini:flash' cannot be tuned.*name .*'vertex:"),
+        (("local:x",), FineTune(model="openai:gpt"), 100, "'openai:gpt' cannot be tuned"),
+        (("vertex:a@b",), FineTune(), 100, "'vertex:a@b' is tuned already"),
+        (("local:x",), FineTune(method="preference"), 100, "only be tuned on by a service"),
         (("local:x",), FineTune(), 3, "too few"),
-        ((), FineTune(), 100, "none of the task's models is local"),
+        ((), FineTune(), 100, "names no model that can be tuned"),
     ],
 )
 def test_when_it_has_nothing_to_offer_it_says_why(
     models: tuple[str, ...], step: FineTune, n: int, reason: str, tmp_path: Path
 ) -> None:
     task = replace(SORT, models=models)
-    with pytest.raises(NotApplicable, match=reason):
+    with pytest.raises(NotApplicable, match=f"(?s){reason}"):
         list(step.propose(task, messages(n), None, workshop(tmp_path)))
-    with pytest.raises(NotApplicable, match=reason):
+    with pytest.raises(NotApplicable, match=f"(?s){reason}"):
         step.estimate(task, messages(n), workshop(tmp_path))
 
 
@@ -259,7 +261,7 @@ def test_a_missing_package_is_a_reason_not_a_crash(
     task = replace(SORT, models=(base,))
     with pytest.raises(NotApplicable, match="peft"):
         propose(FineTune(), task, tmp_path)
-    monkeypatch.setattr("stepladder.steps.fine_tune.find_spec", lambda name: None)
+    monkeypatch.setattr("stepladder.steps.fine_tune_local.find_spec", lambda name: None)
     with pytest.raises(NotApplicable, match="torch") as caught:
         FineTune().estimate(task, messages(50), workshop(tmp_path))
     assert "stepladder[train]" in caught.value.hint
