@@ -67,6 +67,8 @@ def look_up(seam: str, name: str) -> Any:
     if target is None:
         for point in entry_points(group=f"stepladder.{seam}", name=name):
             return point.load()
+        if seam == "provider" and name in _own_endpoints():
+            return look_up("provider", "openai")
         raise StepladderError(
             f"no {seam} is called {name!r}", hint=f"known: {', '.join(known(seam))}"
         )
@@ -76,7 +78,15 @@ def look_up(seam: str, name: str) -> Any:
 
 def known(seam: str) -> list[str]:
     """All names that `look_up` would find."""
-    return sorted({*BUILT_IN[seam], *(p.name for p in entry_points(group=f"stepladder.{seam}"))})
+    names = {*BUILT_IN[seam], *(p.name for p in entry_points(group=f"stepladder.{seam}"))}
+    return sorted(names | _own_endpoints() if seam == "provider" else names)
+
+
+def _own_endpoints() -> set[str]:
+    """The providers in the user's own `endpoints.toml`."""
+    from .models.openai.endpoints import load_endpoints
+
+    return set(load_endpoints())
 
 
 def need(module: str, *, extra: str, what: str) -> Any:

@@ -5,8 +5,8 @@
     body.py ....... a request as the JSON that is sent; turns.py its messages, strict.py its schema
     answer.py ..... the JSON that comes back as a response
     failures.py ... what an exception means
-    batches.py .... many requests as a job at half the price
     api.py ........ all of these as the seam that `hosted/` works with
+    batches.py .... and many requests as a job at half the price
 
 Nothing here retries, waits or counts money.
 """
@@ -19,6 +19,7 @@ from .. import Provider, ProviderSettings
 from ..hosted.keys import key
 from ..hosted.options import read_options
 from .api import OpenAIApi
+from .batches import BatchingApi
 from .client import READ_SECONDS, open_client
 from .endpoints import Endpoint, address, load_endpoints
 
@@ -37,7 +38,8 @@ def open_provider(settings: ProviderSettings) -> Provider:
     endpoint = find_endpoint(settings.name)
     seconds = min(READ_SECONDS, options.limits.deadline_seconds)
     client = connect(endpoint, read_seconds=seconds)
-    api = OpenAIApi(endpoint, client, settings.catalogue.facts, settings.folder)
+    kind = BatchingApi if endpoint.batches else OpenAIApi
+    api = kind(endpoint, client, settings.catalogue.facts, settings.folder)
     return OpenAIProvider(settings, api)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...catalogue import ModelFacts
-from ...core import Request, Response
+from ...core import Json, Request, Response
 from ..hosted.api import Failure, PrefixCache
 from ..hosted.keys import redact
 from .answer import NotACompletion, read_answer
@@ -37,13 +37,18 @@ class OpenAIApi:
     def send(self, model: str, request: Request, cache: PrefixCache | None) -> Response:
         """One call; raises what the SDK raises, and ModelError for what cannot be asked here."""
         name = f"{self._endpoint.name}:{model}"
-        body = chat_body(self._endpoint, model, request, self._facts(name), self._folder)
+        body = self.body(model, request)
         extra = {key: value for key, value in body.items() if key in EXTRA}
         plain = {key: value for key, value in body.items() if key not in EXTRA}
         completion = self._client.chat.completions.create(**plain, extra_body=extra or None)
         if not hasattr(completion, "to_dict"):  # the SDK gives what is not JSON as text
             raise NotACompletion("the answer is not JSON")
         return read_answer(completion.to_dict(), name, request, self._endpoint)
+
+    def body(self, model: str, request: Request) -> dict[str, Json]:
+        """The JSON that `send` posts to `/chat/completions`; see `body.chat_body`."""
+        facts = self._facts(f"{self._endpoint.name}:{model}")
+        return chat_body(self._endpoint, model, request, facts, self._folder)
 
     def explain(self, error: Exception) -> Failure:
         return explain_failure(error, self._endpoint, str(self._client.base_url), redact)

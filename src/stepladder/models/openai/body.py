@@ -48,7 +48,7 @@ def chat_body(
         "messages": turns(request.messages, endpoint, folder),
         endpoint.output_limit: _limit(request, endpoint),
         **_sampling(endpoint, request, facts),
-        **_form(endpoint, request),
+        **_form(endpoint, request, served_name(model)),
         **_thinking(endpoint, model, request, facts),
     }
     if request.stop:
@@ -101,9 +101,10 @@ def _sampling(endpoint: Endpoint, request: Request, facts: ModelFacts | None) ->
     return chosen
 
 
-def _form(endpoint: Endpoint, request: Request) -> dict[str, Json]:
+def _form(endpoint: Endpoint, request: Request, served: str) -> dict[str, Json]:
+    tuned = served.startswith("ft:")
     if request.schema is not None:
-        return {"response_format": _held_to(request.schema)}
+        return {"response_format": _held_to(request.schema, tuned)}
     if not request.choices:
         return {}
     if endpoint.choices == "structured_outputs":
@@ -116,13 +117,15 @@ def _form(endpoint: Endpoint, request: Request) -> dict[str, Json]:
                 "properties": {CHOICE: field},
                 "required": [CHOICE],
                 "additionalProperties": False,
-            }
+            },
+            tuned,
         )
     }
 
 
-def _held_to(schema: Mapping[str, Json]) -> dict[str, Json]:
-    described = {"name": "answer", "schema": schema, "strict": allows_strict(schema)}
+def _held_to(schema: Mapping[str, Json], tuned: bool) -> dict[str, Json]:
+    strict = allows_strict(schema, tuned=tuned)
+    described = {"name": "answer", "schema": schema, "strict": strict}
     return {"type": "json_schema", "json_schema": described}
 
 

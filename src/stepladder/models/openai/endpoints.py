@@ -46,6 +46,7 @@ class Endpoint:
     output_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     leaves_out: tuple[Literal["seed"], ...] = ()
     refuses: tuple[Feature, ...] = ()
+    images: Literal["any", "content"] = "any"
     choices: Literal["schema", "structured_outputs"] = "schema"
     logprobs: Literal["flag", "count"] = "flag"
     effort: bool = False

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from ...errors import StepladderError
 from ..hosted.api import Failure
 from .answer import NotACompletion
 from .endpoints import Endpoint
@@ -37,12 +36,13 @@ LONGEST_MESSAGE = 400
 def explain_failure(
     error: Exception, endpoint: Endpoint, url: str, redact: Redact, now: datetime | None = None
 ) -> Failure:
-    """What may be done about `error`; `url` is where the endpoint was looked for."""
+    """What may be done about `error`; `url` is where the endpoint was looked for.
+
+    An exception that is not of the SDK is raised again.
+    """
     import openai
 
     said = redact(_said(error))
-    if isinstance(error, StepladderError):
-        return Failure(error.message, fatal=False, hint=error.hint)
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, endpoint, said, now or datetime.now(UTC))
     if isinstance(error, openai.APITimeoutError):
@@ -52,7 +52,9 @@ def explain_failure(
         return _of_connection(error, endpoint, url, redact)
     if isinstance(error, json.JSONDecodeError | NotACompletion | openai.APIResponseValidationError):
         return Failure(f"{endpoint.name}: {said}", retry=True, maybe_billed=True)
-    return Failure(f"{endpoint.name}: {type(error).__name__}: {said}", fatal=True)
+    if isinstance(error, openai.OpenAIError):
+        return Failure(f"{endpoint.name}: {type(error).__name__}: {said}", fatal=True)
+    raise error  # a bug of ours keeps its traceback
 
 
 def _of_status(error: Any, endpoint: Endpoint, said: str, now: datetime) -> Failure:

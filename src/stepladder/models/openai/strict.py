@@ -14,51 +14,71 @@ __all__ = ["allows_strict"]
 
 TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
 MOST_DEPTH = 10
-# Read on 2026-11-22 in OpenAI's guide to structured outputs. Absent: allOf, oneOf, not,
-# dependentRequired, if/then/else, uniqueItems, patternProperties and so on.
-KEYWORDS = {
-    "$defs", "$ref", "additionalProperties", "anyOf", "const", "definitions", "description", "enum",
-    "exclusiveMaximum", "exclusiveMinimum", "format", "items", "maxItems", "maximum", "minItems",
-    "minimum", "multipleOf", "pattern", "properties", "required", "title", "type",
+# OpenAI's guide to structured outputs, in the state of February 2026 (as kept at
+# https://jsonschemaprofiles.unitvectorylabs.com/schemas/openai, read on 2026-11-22).
+NAMING = {"$defs", "$ref", "definitions", "description", "title"}
+FORMING = {
+    "additionalProperties",
+    "anyOf",
+    "const",
+    "enum",
+    "items",
+    "properties",
+    "required",
+    "type",
+}
+BOUNDING = {
+    "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems", "maximum", "minItems", "minimum",
+    "multipleOf", "pattern",
 }  # fmt: skip
 
 
-def allows_strict(schema: Mapping[str, Json]) -> bool:
-    """Whether every object is closed with all its fields required, and only known words occur."""
-    return schema.get("type") == "object" and "anyOf" not in schema and _allowed(schema, 0)
+def allows_strict(schema: Mapping[str, Json], *, tuned: bool = False) -> bool:
+    """Whether every object is closed with all its fields required, and only known words occur.
 
-
-def _allowed(schema: Json, depth: int) -> bool:
-    if not isinstance(schema, Mapping) or not schema.keys() <= KEYWORDS or depth > MOST_DEPTH:
+    A `tuned` model knows fewer: nothing that bounds a value.
+    """
+    if schema.get("type") != "object" or "anyOf" in schema:
         return False
-    if not (_typed(schema) and _closed(schema)):
+    known = NAMING | FORMING if tuned else NAMING | FORMING | BOUNDING
+    return _allowed(schema, known, 0)
+
+
+def _allowed(schema: Json, known: set[str], depth: int) -> bool:
+    if not isinstance(schema, Mapping) or not schema.keys() <= known or depth > MOST_DEPTH:
         return False
     below = [
         *_values(schema.get("properties", {})),
         *_values(schema.get("$defs", {})),
         *_values(schema.get("definitions", {})),
-        *schema.get("anyOf", ()),
+        *_listed(schema.get("anyOf", [])),
     ]
     if "items" in schema:
         below.append(schema["items"])
-    return all(_allowed(one, depth + 1) for one in below)
+    return _typed(schema) and _closed(schema) and all(_allowed(s, known, depth + 1) for s in below)
 
 
 def _typed(schema: Mapping[str, Json]) -> bool:
     if "type" not in schema:
         return bool(schema.keys() & {"$ref", "anyOf", "enum", "const"})
-    named = schema["type"]
-    return set(named if isinstance(named, list) else [named]) <= TYPES
+    return all(isinstance(one, str) and one in TYPES for one in _listed(schema["type"]))
 
 
 def _closed(schema: Mapping[str, Json]) -> bool:
-    named = schema.get("type")
-    if named != "object" and not (isinstance(named, list) and "object" in named):
+    if "object" not in _listed(schema.get("type")):
         return True
-    fields = schema.get("properties", {})
-    required = schema.get("required", [])
-    return schema.get("additionalProperties") is False and set(required) == set(fields)
+    fields, required = schema.get("properties", {}), schema.get("required", [])
+    named = isinstance(fields, Mapping) and isinstance(required, list)
+    return (
+        named
+        and schema.get("additionalProperties") is False
+        and sorted(map(str, required)) == sorted(fields)
+    )
 
 
 def _values(schemas: Json) -> list[Json]:
     return list(schemas.values()) if isinstance(schemas, Mapping) else [schemas]
+
+
+def _listed(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [value]

@@ -105,7 +105,7 @@ def _part(part: Part, endpoint: Endpoint, folder: Path | None) -> dict[str, Json
             f"{endpoint.name!r} takes no {part.kind}", hint="leave it out, or use another model"
         )
     media = open_media(part, folder)
-    if part.kind == "image":
+    if part.kind == "image" and (endpoint.images == "any" or isinstance(media, Inline)):
         return {"type": "image_url", "image_url": {"url": _url(media)}}
     if not isinstance(media, Inline):
         raise ModelError(
