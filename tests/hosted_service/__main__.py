@@ -27,7 +27,8 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m hosted_service", description=__doc__)
     options.add_argument("--port", type=int, default=0, help="0: any that is free")
     chosen = options.parse_args()
-    with socket.socket() as listening:
+    # with its protocol named, asyncio sends small answers at once instead of waiting for more
+    with socket.socket(proto=socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", chosen.port))
         listening.listen(256)
