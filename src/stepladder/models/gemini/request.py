@@ -92,7 +92,7 @@ def to_tools(functions: Sequence[Function]) -> types.ToolListUnion | None:
     declarations = [
         types.FunctionDeclaration(
             name=function.name,
-            description=function.description or None,
+            description=function.description or function.name,  # one is required
             parameters_json_schema=dict(function.parameters) or None,
         )
         for function in functions
