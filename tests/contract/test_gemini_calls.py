@@ -1,0 +1,200 @@
+"""What our code sends through `google-genai`, against Google's own documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from contract.asking import FEATURES, PLAIN, SYSTEM, USER, requests
+from contract.calling import KNOWN, ask
+from contract.recording import Recorded, faults_of, recording
+from contract.specs import Json
+from stepladder.core import Message, Request
+from stepladder.models.gemini.api import GeminiApi
+from stepladder.models.gemini.client import developer_client, vertex_client
+
+genai = pytest.importorskip("google.genai")
+
+TUNED = "projects/123/locations/us/endpoints/456"
+UNKNOWN = "gemini-of-next-year"  # no facts, so nothing is refused for want of them
+MODELS = {
+    "gemini": ("gemini-3.5-flash", "gemini-2.5-flash-lite"),
+    "vertex": ("gemini-3.5-flash", "gemini-2.5-flash-lite", f"gemini-3.5-flash@{TUNED}"),
+}
+ANSWER = {
+    "candidates": [
+        {"content": {"role": "model", "parts": [{"text": "a"}]}, "finishReason": "STOP"}
+    ],
+    "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4},
+}
+
+
+def answer(method: str, path: str, body: Json) -> Json:
+    path = path.partition("?")[0]
+    if path.endswith("/cachedContents"):
+        name = f"{path.partition('/v1beta1/')[2] or 'cachedContents'}/7"
+        return {"name": name, "usageMetadata": {"totalTokenCount": 5000}}
+    if path.endswith(":batchGenerateContent"):
+        return {"name": "batches/b1", "metadata": {"state": "BATCH_STATE_PENDING"}}
+    if path.endswith("/batches"):
+        return {}
+    if "/batches/" in path and method == "GET":
+        return {"name": "batches/b1", "metadata": {"state": "BATCH_STATE_RUNNING"}}
+    return ANSWER if method == "POST" and not path.endswith(":cancel") else {}
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
+    monkeypatch.setenv("GEMINI_API_KEY", "made-up-key")
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+    monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "made-up-token")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-project")
+    monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", "us-central1")
+    with recording(monkeypatch, answer) as recorded:
+        yield recorded
+
+
+def in_order() -> list[tuple[str, str]]:
+    return [(provider, model) for provider, models in MODELS.items() for model in models]
+
+
+@pytest.mark.parametrize(("provider", "model"), in_order())
+@pytest.mark.parametrize("feature", sorted(FEATURES.keys() - {"log-probability"}))
+def test_every_feature_is_asked_for_as_google_describes_it(
+    feature: str, provider: str, model: str, wire: Recorded
+) -> None:
+    request = FEATURES[feature]
+    if "@" in model and (request.schema or request.choices):
+        pytest.skip("a tuned Gemini is not offered response schemas, and we refuse to ask")
+    ask(f"{provider}:{model}", request)
+    (exchange,) = wire.exchanges
+    assert exchange.path.endswith(":generateContent")
+    assert not faults_of(exchange)
+
+
+@pytest.mark.parametrize("provider", MODELS)
+def test_log_probabilities_are_asked_for_as_google_describes_it(
+    provider: str, wire: Recorded
+) -> None:
+    ask(f"{provider}:{UNKNOWN}", FEATURES["log-probability"])
+    (exchange,) = wire.exchanges
+    assert exchange.body["generationConfig"]["responseLogprobs"] is True
+    assert not faults_of(exchange)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(request=requests())
+@pytest.mark.parametrize("provider", MODELS)
+def test_any_mixture_is_asked_for_as_google_describes_it(
+    provider: str, request: Request, wire: Recorded
+) -> None:
+    ask(f"{provider}:gemini-3.5-flash", request)
+    assert not faults_of(wire.exchanges[-1])
+
+
+def test_nothing_asked_for_is_lost_on_the_way(wire: Recorded) -> None:
+    ask("gemini:gemini-2.5-flash-lite", replace(FEATURES["sampling"], thinking_tokens=0))
+    (body,) = wire.bodies(":generateContent")
+    assert body["systemInstruction"]["parts"] == [{"text": SYSTEM.content}]
+    assert body["contents"] == [{"role": "user", "parts": [{"text": USER.content}]}]
+    config = body["generationConfig"]
+    assert (config["temperature"], config["seed"], config["stopSequences"]) == (
+        0.7,
+        7,
+        ["\n\n", "END"],
+    )
+
+
+# --- where calls go -----------------------------------------------------------------------------
+
+
+def test_the_developer_api_is_called_at_google_by_default(wire: Recorded) -> None:
+    ask("gemini:gemini-3.5-flash", PLAIN)
+    assert wire.hosts == ["generativelanguage.googleapis.com"]
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("us-central1", "us-central1-aiplatform.googleapis.com"),
+        ("global", "aiplatform.googleapis.com"),
+        ("eu", "aiplatform.eu.rep.googleapis.com"),
+    ],
+)
+def test_vertex_is_called_where_the_location_is(
+    location: str, host: str, wire: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.oauth2.credentials import Credentials
+
+    monkeypatch.delenv("GOOGLE_VERTEX_BASE_URL")
+    monkeypatch.setattr("google.auth.default", lambda **_: (Credentials(token="made-up"), None))
+    ask("vertex:gemini-3.5-flash", PLAIN, location=location)
+    assert wire.hosts == [host]
+    (path,) = [path for _, path in wire.calls()]
+    assert f"/projects/demo-project/locations/{location}/publishers/google/models/" in path
+
+
+def test_a_tuned_model_is_called_where_it_was_tuned(
+    wire: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.oauth2.credentials import Credentials
+
+    monkeypatch.delenv("GOOGLE_VERTEX_BASE_URL")
+    monkeypatch.setattr("google.auth.default", lambda **_: (Credentials(token="made-up"), None))
+    ask(f"vertex:gemini-3.5-flash@{TUNED}", PLAIN)
+    assert wire.hosts == ["aiplatform.us.rep.googleapis.com"]
+    assert wire.calls() == [("POST", f"/v1beta1/{TUNED}:generateContent")]
+
+
+# --- kept prefixes and batches ------------------------------------------------------------------
+
+
+def developer() -> GeminiApi:
+    return GeminiApi("gemini", developer_client(30), KNOWN)
+
+
+def vertex() -> GeminiApi:
+    client = vertex_client("demo-project", "us-central1", 30)
+    return GeminiApi("vertex", client, KNOWN, connect=lambda location: client)
+
+
+@pytest.mark.parametrize("opened", [developer, vertex], ids=["gemini", "vertex"])
+def test_a_kept_prefix_is_written_used_and_dropped_as_google_describes_it(
+    opened: Callable[[], GeminiApi], wire: Recorded
+) -> None:
+    api, model = opened(), "gemini-3.5-flash"
+    shown = Message("user", "an example " * 4000)
+    prefix = (SYSTEM, shown, Message("assistant", "a"))
+    kept = api.write_cache(model, prefix, 600)
+    api.send(model, replace(PLAIN, messages=(*prefix, USER)), kept)
+    api.drop_cache(kept)
+    api.close()
+    assert [method for method, _ in wire.calls()] == ["POST", "POST", "DELETE"]
+    assert [fault for one in wire.exchanges for fault in faults_of(one)] == []
+    (body,) = wire.bodies(":generateContent")
+    assert body["cachedContent"] == kept.name
+    assert body["contents"] == [{"role": "user", "parts": [{"text": USER.content}]}]
+    assert "systemInstruction" not in body
+
+
+def test_a_batch_is_sought_submitted_followed_and_cancelled_as_google_describes_it(
+    wire: Recorded,
+) -> None:
+    api, model = developer(), "gemini-3.5-flash"
+    asked = [replace(one, logprob=False) for one in FEATURES.values()]
+    assert api.find_batch(model, "label") is None
+    job = api.submit_batch(model, asked, "label")
+    assert api.poll_batch(model, job, asked).state == "running"
+    api.cancel_batch(job)
+    api.close()
+    # the document wants the model in the body too, and the SDK puts it into the path only
+    missing = "'model' is a required property"
+    faults = [fault for one in wire.exchanges for fault in faults_of(one)]
+    assert [fault for fault in faults if missing not in fault] == []
+    (body,) = wire.bodies(":batchGenerateContent")
+    assert body["batch"]["displayName"] == "label"
+    assert len(body["batch"]["inputConfig"]["requests"]["requests"]) == len(asked)
