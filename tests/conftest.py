@@ -46,3 +46,12 @@ def service(running_service: Service) -> Service:
     """The providers, on this machine: nothing seen yet, no faults, no jobs."""
     running_service.reset()
     return running_service
+
+
+@pytest.fixture(autouse=True)
+def _no_tables_of_the_user(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prices and models are those shipped, whatever the person who runs the tests has of theirs."""
+    nowhere = tmp_path_factory.getbasetemp() / "no-configuration"
+    monkeypatch.setenv("STEPLADDER_CONFIG", str(nowhere))

@@ -8,6 +8,7 @@ folder, then one that is named. What the entries mean is the business of `cost.p
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +18,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_config_dir
+from platformdirs import user_config_path
 
 from .errors import StepladderError
 
-__all__ = ["Entries", "base_of", "best_fit", "is_tuned", "load_entries"]
+__all__ = ["Entries", "base_of", "best_fit", "config_folder", "is_tuned", "load_entries"]
 
 Entries = Mapping[str, Sequence[Any]]  # of each table, in the order of the file
 Raw = dict[str, Any]
@@ -46,7 +47,7 @@ def load_entries(
             names the file and the entry.
     """
     texts = {name: files("stepladder").joinpath(name).read_text(encoding="utf-8")}
-    own = Path(user_config_dir("stepladder")) / name
+    own = config_folder() / name
     for path in (own if own.is_file() else None, override):
         if path is not None:
             texts[str(path)] = _read(path)
@@ -64,6 +65,11 @@ def load_entries(
             entries[table] = [each for each in entries[table] if getattr(each, key) not in given]
             entries[table] += checked
     return entries
+
+
+def config_folder() -> Path:
+    """Where the user's own tables are: $STEPLADDER_CONFIG, or the user's configuration folder."""
+    return Path(os.environ.get("STEPLADDER_CONFIG") or user_config_path("stepladder"))
 
 
 def base_of(model: str) -> str:
