@@ -1,4 +1,4 @@
-"""The tables of `decision_guarantee.md`, from the two result files (which hold every setting).
+"""Writes the tables of `decision_guarantee.md` from the result files, which hold every setting.
 
 python benchmarks/decision_tables.py
 """
@@ -6,7 +6,7 @@ python benchmarks/decision_tables.py
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,34 @@ Line = dict[str, Any]
 
 
 def main() -> None:
+    page = Path(__file__).with_name("decision_guarantee.md")
+    words, mark, _ = page.read_text(encoding="utf-8").partition("\n`decision_guarantee.py`: ")
+    if not mark:
+        raise SystemExit(f"{page.name} has lost the line that its tables follow")
+    page.write_text("\n".join([words, *tables(), ""]), encoding="utf-8")
+
+
+def tables() -> Iterator[str]:
     guarantee = json.loads((RESULTS / "decision_guarantee.json").read_text())
     coverage = json.loads((RESULTS / "bound_coverage.json").read_text())
     for name, one in (("decision_guarantee", guarantee), ("bound_coverage", coverage)):
-        print(f"`{name}.py`: {one['date']}, commit {one['commit']}, {one['machine']}, ", end="")
-        print(f"{one['workers']} workers, {one['seconds']} s\n")
+        yield (
+            f"`{name}.py`: {one['date']}, commit {one['commit']}, {one['machine']}, "
+            f"{one['workers']} workers, {one['seconds']} s\n"
+        )
     lines: list[Line] = guarantee["settings"]
-    print("### Stopping below the target\n")
-    show(["metric", "truth", "difficulty", "n", "k", *RULES], map(wrong, below(lines)))
-    print("\n### Every candidate opened, whatever dev says\n")
-    show(["metric", "difficulty", "n", "passed below target (95 % interval)"], reckless(lines))
-    print("\n### Stopping on an able candidate / on one below the target\n")
-    show(["metric", "truth", "difficulty", "n", "k", *RULES, "limit", "openings"], power(lines))
-    print("\n### Bounds above the truth\n")
+    yield "### Stopping below the target\n"
+    yield from shown(["metric", "truth", "difficulty", "n", "k", *RULES], map(wrong, below(lines)))
+    yield "\n### Every candidate opened, whatever dev says\n"
+    yield from shown(
+        ["metric", "difficulty", "n", "passed below target (95 % interval)"], reckless(lines)
+    )
+    yield "\n### Stopping on an able candidate / on one below the target\n"
+    head = ["metric", "truth", "difficulty", "n", "k", *RULES, "limit", "openings"]
+    yield from shown(head, power(lines))
+    yield "\n### Bounds above the truth\n"
     head = ["metric", "truth", "n", "level", "ours", "BCa", "percentile", "margin", "BCa margin"]
-    show(head, covered(coverage["rows"], coverage["levels"]))
+    yield from shown(head, covered(coverage["rows"], coverage["levels"]))
 
 
 LEVEL = 0.025  # of the first opening
@@ -81,11 +94,11 @@ def named(one: Line) -> list[str]:
     return [str(one[name]) for name in ("metric", "truth", "difficulty", "n", "k")]
 
 
-def show(head: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    print("| " + " | ".join(head) + " |")
-    print("|" + " --- |" * len(head))
+def shown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + " --- |" * len(head)
     for line in lines:
-        print("| " + " | ".join(line) + " |")
+        yield "| " + " | ".join(line) + " |"
 
 
 if __name__ == "__main__":
