@@ -16,9 +16,9 @@ HEAD = """\
 
 <!-- Written by docs/generate_cli.py from --help; do not edit. -->
 
-Exit codes: 0 met (or done), 1 not met, undecided or blocked, 2 misuse, 130 interrupted. Everything
-that prints for people also prints JSON for machines with `--json`. Errors are one message and one
-cure, on standard error.
+Exit codes: 0 met (or done), 1 not met, undecided or blocked, 2 misuse, 3 a bug (with a traceback),
+130 interrupted. Everything that prints for people also prints JSON for machines with `--json`.
+Errors are one message and one cure, on standard error.
 """
 
 

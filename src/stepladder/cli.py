@@ -1,6 +1,7 @@
 """The command line, in the order of the flow. Each command calls the library and prints.
 
-Exit codes: 0 met (or done), 1 not met, undecided or blocked, 2 misuse, 130 interrupted.
+Exit codes: 0 met (or done), 1 not met, undecided or blocked, 2 misuse, 3 a bug (with a traceback),
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .core import Tell
-from .errors import StepladderError
+from .errors import StepladderError, TaskError
 
 __all__ = ["app", "main"]
 
@@ -36,6 +38,10 @@ TaskFolder = Annotated[
     Path, typer.Argument(help="a folder with task.toml, or a TOML file in one", metavar="TASK")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines instead")]
+ModelFacts = Annotated[
+    Path | None, typer.Option("--models", help="your facts on models, over those shipped")
+]
+BUG = 3  # the exit code of what should not have happened
 
 
 def main() -> None:
@@ -48,6 +54,12 @@ def main() -> None:
         if done.code == 130:  # what typer makes of Ctrl-C, without a word
             _say("stopped. Run the same command again to go on: finished work is kept.")
         raise
+    except Exception:  # a bug: scripts must tell it from "not met", which Python's own 1 would be
+        from .models.hosted.keys import redact
+
+        _say(redact(traceback.format_exc()))
+        _say("this is a bug of stepladder or of a plugin; finished work is kept.")
+        sys.exit(BUG)
 
 
 @app.callback(invoke_without_command=True)
@@ -77,11 +89,11 @@ def init(
 
 
 @app.command(epilog="Example: stepladder check examples/customer-intents")
-def check(task: TaskFolder, as_json: AsJson = False) -> None:
+def check(task: TaskFolder, models: ModelFacts = None, as_json: AsJson = False) -> None:
     """Look for what would spoil a climb, and say how many test examples the target needs."""
     from .report.findings import check_text
 
-    report = _checked(_load(task))
+    report = _checked(_load(task), models)
     _print(report, as_json, check_text(report))
     raise typer.Exit(2 if report.problems else 0)
 
@@ -105,6 +117,7 @@ def climb(  # noqa: PLR0913 (a command line's options)
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="where runs are kept [TASK/runs]")] = None,
     prices: Annotated[Path | None, typer.Option(help="your prices, over those shipped")] = None,
+    models: ModelFacts = None,
     as_json: AsJson = False,
 ) -> None:
     """Climb until a step provably meets the target. Run it again to resume."""
@@ -115,12 +128,12 @@ def climb(  # noqa: PLR0913 (a command line's options)
     loaded = _load(task)
     if limit is not None:
         loaded = replace(loaded, data=replace(loaded.data, limit=limit))
-    report = _checked(loaded)
+    report = _checked(loaded, models)
     if report.problems:
         _say(check_text(report))
         raise typer.Exit(2)
     chosen = tuple(steps.split(",")) if steps else LADDER
-    options = Options(chosen, whole_ladder, budget_dollars, budget_minutes, runs, prices)
+    options = Options(chosen, whole_ladder, budget_dollars, budget_minutes, runs, prices, models)
     split = load_split(loaded)
     if dry_run:
         _print_plan(loaded, run_plan(loaded, split, options, _quiet), as_json)
@@ -128,7 +141,7 @@ def climb(  # noqa: PLR0913 (a command line's options)
     from .report.live import LiveLadder
 
     with LiveLadder() as ladder, _interruptible(ladder.tell) as tell:
-        decision, folder = run_climb(loaded, split, options, tell, report.warnings)
+        decision, folder = run_climb(loaded, split, options, tell, _of_data(report))
     _print_decision(folder, as_json)
     raise typer.Exit(0 if decision.verdict == "met" else 1)
 
@@ -155,15 +168,28 @@ def compare(
     _print(found, as_json, compare_text(found))
 
 
-@app.command(epilog="Example: stepladder models")
-def models(as_json: AsJson = False) -> None:
-    """List the models that can be named in task.toml, with their prices."""
+@app.command(epilog="Example: stepladder models --tunable")
+def models(
+    provider: Annotated[
+        str | None, typer.Option(help="only of this one, e.g. gemini, vertex, openai")
+    ] = None,
+    tunable: Annotated[
+        bool, typer.Option("--tunable", help="only those that can be tuned today")
+    ] = False,
+    prices: Annotated[Path | None, typer.Option(help="your prices, over those shipped")] = None,
+    models: Annotated[Path | None, typer.Option(help="your models, over those shipped")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models that can be named in task.toml: prices, tuning, and when they retire."""
     from datetime import date
 
+    from .catalogue import load_catalogue
     from .cost import load_prices
-    from .report.models import models_record, models_text
+    from .report.models import chosen, models_record, models_text
 
-    record = models_record(load_prices(today=date.today()))
+    today = date.today()
+    known = models_record(load_prices(prices, today=today), load_catalogue(models, today=today))
+    record = chosen(known, provider, tunable)
     _print(record, as_json, models_text(record))
 
 
@@ -198,18 +224,41 @@ def _load(folder: Path) -> Any:
     return load_task(folder)
 
 
-def _checked(task: Any) -> Any:
-    """The check, with lengths in tokens of the task's first model where that model is at hand."""
+def _checked(task: Any, models: Path | None = None) -> Any:
+    """The check, with lengths in tokens of the task's first model where that model is at hand.
+
+    Raises:
+        TaskError: the options of its provider cannot be used.
+    """
     from .data.checks import check_task
-    from .session import open_model
+    from .data.findings import Finding
+    from .session import Options, open_model, retiring
 
     try:
-        model: Any = open_model(task.models[0])
-        limit = getattr(model, "context_tokens", None)  # local models tell theirs
+        model: Any = open_model(task.models[0], task, models)
+    except TaskError:
+        raise
     except StepladderError as error:
         _say(f"lengths are in characters, since {error.message}")
-        return check_task(task)
-    return check_task(task, count_tokens=model.count_tokens, context_limit=limit)
+        if error.hint:
+            _say(f"  {error.hint}")
+        report = check_task(task)
+    else:
+        limit = getattr(model, "context_tokens", None)
+        report = check_task(task, count_tokens=model.count_tokens, context_limit=limit)
+        if getattr(model, "hosted", False):
+            facts = {**report.facts, "tokens_are": "estimated, without a call to the service"}
+            report = replace(report, facts=facts)
+    cure = "name a model that outlives it, or plan for moving in [economics]"
+    retire = (
+        Finding("retires", said, cure=cure) for said in retiring(task, Options(models=models))
+    )
+    return replace(report, warnings=(*report.warnings, *retire))
+
+
+def _of_data(report: Any) -> list[Any]:
+    """What is to be known of the data; what retires is said among the cautions."""
+    return [finding for finding in report.warnings if finding.kind != "retires"]
 
 
 def _latest_run(where: Path) -> Path:
@@ -253,8 +302,11 @@ def _print_decision(folder: Path, as_json: bool) -> None:
 
 @contextmanager
 def _interruptible(tell: Tell) -> Iterator[Tell]:
-    """Ctrl-C ends the climb at its next event, even where a library swallowed the exception."""
-    asked = False
+    """Ctrl-C ends the climb at its next event, even where a library swallowed the exception.
+
+    Only the answers of hosted calls under way ("stopping") are taken first: they are paid for.
+    """
+    asked = waiting = False
 
     def on_signal(number: int, frame: object) -> None:
         nonlocal asked
@@ -262,7 +314,9 @@ def _interruptible(tell: Tell) -> Iterator[Tell]:
         raise KeyboardInterrupt
 
     def watched(event: str, fields: Mapping[str, Any]) -> None:
-        if asked:
+        nonlocal waiting
+        waiting = waiting or event == "stopping"
+        if asked and event not in ("note", "stopping") and not (waiting and event == "rows"):
             raise KeyboardInterrupt
         tell(event, fields)
 

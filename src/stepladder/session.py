@@ -13,7 +13,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -22,10 +22,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from . import __version__
 from .budget import Budget
-from .catalogue import Catalogue, load_catalogue
+from .catalogue import Catalogue, load_catalogue, retirement_cautions
 from .climb import Climb, climb, plan
 from .core import Decision, Estimate, Json, Model, Skipped, Split, Step, Task, Tell, Usage, Workshop
-from .cost import Prices, load_prices, price_all, stale
+from .cost import Prices, assumed, load_prices, price_all, stale
 from .data.findings import Finding
 from .errors import TaskError
 from .evaluate import Bench
@@ -42,6 +42,7 @@ __all__ = [
     "make_steps",
     "open_climb",
     "open_model",
+    "retiring",
     "run_climb",
     "run_plan",
 ]
@@ -81,7 +82,10 @@ def run_climb(
     steps = make_steps(task, options.steps)  # a misspelt option leaves no folder behind
     with open_climb(task, split, options, tell) as on:
         on.run.write_json("run.json", _run_record(task, split, options))
-        decision = climb(steps, on)
+        _open_hosted(task, steps, on.bench.workshop)
+        for caution in retiring(task, options):
+            on.tell("note", text=caution)
+        decision = _with_cautions(climb(steps, on), on, options)
         card = _card(on, decision, options, started)
         card["data"]["warnings"] = [*card["data"]["warnings"], *map(_in_words, warnings)]
         on.run.write_json("decision.json", decision_record(decision, task, card))
@@ -95,6 +99,7 @@ def run_plan(
     """What each step would take; nothing is asked, trained or opened."""
     steps = make_steps(task, options.steps)
     with open_climb(task, split, options, tell) as on:
+        _open_hosted(task, steps, on.bench.workshop)
         return plan(steps, on)
 
 
@@ -147,22 +152,73 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
         catalogue = load_catalogue(options.models, today=date.today())
         models = _Models(run, task, catalogue, prices, watched)
 
-        def price(usage: Iterable[Usage]) -> float | None:
-            return price_all(usage, prices, task.hardware).dollars
-
+        price = _Pricing(task, prices, watched)
         workshop = Workshop(models.model, run.artifacts, watched, price, models.settings)
         bench = Bench(task, metric, workshop, price, alpha=task.target.alpha)
         try:
-            yield Climb(bench, split, run, prices, budget, options.whole_ladder)
+            yield Climb(bench, split, run, prices, budget, options.whole_ladder, catalogue)
         finally:
             models.close()
 
 
-def open_model(name: str) -> Model:
-    """A model by name for use outside a climb; its answers are not kept."""
+def open_model(name: str, task: Task | None = None, models: Path | None = None) -> Model:
+    """A model by name for use outside a climb, as `task` sets its provider; no answer is kept.
+
+    Opening it asks for no key: that is for the first call.
+    """
     kind = _kind(name)
-    model: Model = look_up("provider", kind)(ProviderSettings(kind)).model(name)
+    settings = ProviderSettings(
+        kind,
+        options=task.providers.get(kind, {}) if task else {},
+        catalogue=load_catalogue(models, today=date.today()),
+    )
+    model: Model = look_up("provider", kind)(settings).model(name)
     return model
+
+
+def retiring(task: Task, options: Options, also: Iterable[str | None] = ()) -> tuple[str, ...]:
+    """A sentence for each of the task's models, and of `also`, that retires within its horizon."""
+    named = [*task.models, task.prompt_model, *also]
+    catalogue = load_catalogue(options.models, today=date.today())
+    hosted = [model for model in named if model and not model.startswith("local:")]
+    return retirement_cautions(hosted, catalogue, task.economics.months, date.today())
+
+
+def _open_hosted(task: Task, steps: Sequence[Step], workshop: Workshop) -> None:
+    """Raise now what would raise later, after work was done: an extra or an option is wrong."""
+    if any(step.name != "baseline" for step in steps):
+        for name in task.models:
+            if not name.startswith("local:"):
+                workshop.model(name)
+
+
+@dataclass
+class _Pricing:
+    """Dollars of calls. Why some are unknown is told once, and kept for the report."""
+
+    task: Task
+    prices: Prices
+    tell: Tell
+    unknown: list[str] = field(default_factory=list)
+
+    def __call__(self, usage: Iterable[Usage]) -> float | None:
+        found = price_all(usage, self.prices, self.task.hardware)
+        if found.unknown is not None and found.unknown not in self.unknown:
+            self.unknown.append(found.unknown)
+            self.tell("note", {"text": f"dollars are unknown: {found.unknown}"})
+        return found.dollars
+
+
+def _with_cautions(decision: Decision, on: Climb, options: Options) -> Decision:
+    """With what retires, and why dollars are unknown."""
+    asked = [getattr(trial.candidate.solver, "model", None) for trial in decision.trials]
+    price = on.bench.price
+    unknown = price.unknown if isinstance(price, _Pricing) else []
+    more = (
+        *retiring(on.bench.task, options, asked),
+        *(f"dollars are unknown: {reason}" for reason in unknown),
+    )
+    return replace(decision, cautions=tuple(dict.fromkeys((*decision.cautions, *more))))
 
 
 def _kind(name: str) -> str:
@@ -254,7 +310,9 @@ def _card(on: Climb, decision: Decision, options: Options, started: datetime) ->
     def rows(step: str, name: str, set_name: str) -> Iterator[dict[str, Json]]:
         return read_rows(on.run.row_file(step, name, identities[step, name], set_name))
 
-    warnings = [*stale(on.prices, task.models, task.hardware)]
+    asked = [getattr(trial.candidate.solver, "model", None) for trial in decision.trials]
+    models = tuple({*task.models, *filter(None, asked)})
+    warnings = [*stale(on.prices, models, task.hardware), *assumed(on.prices, models)]
     return {
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

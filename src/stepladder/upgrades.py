@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from .compare import paired_gain
 from .core import Task, Trial, Upgrade
+from .dated import is_tuned
 from .units import Scale
 
 __all__ = ["upgrades"]
@@ -92,4 +93,4 @@ def _model_of(trial: Trial) -> str:
 
 
 def _is_tuned(model: str) -> bool:
-    return "@" in model or model.startswith("local:tuned/")
+    return is_tuned(model) or model.startswith("local:tuned/")

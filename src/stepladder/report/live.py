@@ -359,4 +359,5 @@ _EVENTS: Mapping[str, Callable[[LiveLadder, Fields], str]] = {
     "confirming": LiveLadder._on_confirming,
     "confirmed": LiveLadder._on_confirmed,
     "note": LiveLadder._on_note,
+    "stopping": LiveLadder._on_note,
 }

@@ -179,8 +179,10 @@ class _Trying:
     def _attempts(self, method: str) -> dict[int, Attempt]:
         """One attempt per k; none, with a caution, when the method cannot run here."""
         solvers = self._solvers(method)
-        plain = [solver for solver in solvers.values() if solver.scoring == "none"]
-        ask_ahead(plain, [example.input for example in self.held], self.workshop)
+        model = self.workshop.model(self.base.model)
+        if not getattr(model, "hosted", False):  # there each k keeps a prefix of its own cached
+            plain = [solver for solver in solvers.values() if solver.scoring == "none"]
+            ask_ahead(plain, [example.input for example in self.held], self.workshop)
         return {k: self._attempt(solver) for k, solver in solvers.items()}
 
     def _solvers(self, method: str) -> dict[int, PromptSolver]:

@@ -195,10 +195,11 @@ class Pool:
             under_way = run.under_way
             self._room.notify_all()
         if under_way:
-            self._note(
+            said = (
                 f"stopping: {_counted(under_way, 'call')} under way will be waited for and kept, "
                 "since they are paid for; Ctrl-C again ends at once"
             )
+            self._tell("stopping", {"text": said, "calls": under_way})
 
     def _end(self, run: _Run[T]) -> None:
         with self._lock:
