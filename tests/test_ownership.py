@@ -191,8 +191,9 @@ def test_prices_without_assumptions_are_refused():
 
 def test_the_same_seed_gives_the_same_numbers_and_another_gives_others():
     trials = [hosted(), local(right=93)]
-    assert own(trials, task(), PRICES, seed=3) == own(trials, task(), PRICES, seed=3)
-    assert own(trials, task(), PRICES, seed=3) != own(trials, task(), PRICES, seed=4)
+    three, four = (replace(task(), seed=seed) for seed in (3, 4))
+    assert own(trials, three, PRICES) == own(trials, three, PRICES)
+    assert own(trials, three, PRICES) != own(trials, four, PRICES)
 
 
 def test_who_else_is_compared_changes_no_total():

@@ -19,13 +19,16 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from .catalogue import DAYS_PER_MONTH, Catalogue
 from .core import Confirmation, Economics, Row, Task, Trial
 from .cost import SECONDS_PER_HOUR, Prices, dollars_per_hour, machine_dollars
+from .dated import is_tuned
 from .errors import StepladderError
 
 __all__ = [
-    "DRIVERS", "HOURS_PER_MONTH", "Z90", "Costs", "Floats", "Monthly", "World", "break_even",
-    "cost_curve", "costs_of", "machines_for", "monthly", "or_nan", "or_none", "world_at",
+    "DRIVERS", "HOURS_PER_MONTH", "NOTHING_KNOWN", "Z90", "Costs", "Floats", "Monthly", "World",
+    "break_even", "cost_curve", "costs_of", "machines_for", "monthly", "or_nan", "or_none",
+    "world_at",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -35,6 +38,7 @@ MOST_REQUESTS = 1e9  # per month: where the search for a break-even ends
 NEGLIGIBLE = 0.01  # of a request's machine cost: a smaller rest is rounding, not a provider's bill
 Z90 = NormalDist().inv_cdf(0.95)
 NAN = math.nan
+NOTHING_KNOWN = Catalogue()
 
 DRIVERS: Mapping[str, str] = {  # the assumptions of the price file, in words
     "volume_factor": "requests per month",
@@ -53,6 +57,7 @@ class Costs:
     `token_dollars` is paid per request to a provider; `busy_seconds` per request keep a machine of
     `machine_dollars_per_hour` busy. `build_dollars` is for calls and training; labels and hours are
     apart. `answers` is how many right/wrong answers the score rests on, 0 for another scale.
+    `retires_in_months` is when the `model` may be gone, as announced; infinite where it is not.
     """
 
     step: str
@@ -69,6 +74,8 @@ class Costs:
     score: float
     score_deviation: float
     answers: float
+    model: str | None = None
+    retires_in_months: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -103,15 +110,18 @@ def costs_of(
     prices: Prices,
     confirmations: Sequence[Confirmation] = (),
     labels: int | None = None,
+    catalogue: Catalogue = NOTHING_KNOWN,
 ) -> Costs:
     """What drives the costs of a trial's candidate; its score is the test's where there is one.
 
-    `labels` is how many labelled examples were paid for, None where they were already there.
+    `labels` is how many labelled examples were paid for, None where they were already there;
+    `catalogue` knows when models retire.
     """
     candidate, evaluation = trial.candidate, trial.evaluation
     rate = or_nan(dollars_per_hour(task.hardware, prices).dollars)
     tokens, seconds = _per_request(evaluation.rows, rate)
     effort = prices.effort.get(candidate.step) or prices.effort.get("*")
+    model = getattr(candidate.solver, "model", None)
     confirmed = [c for c in confirmations if (c.step, c.name) == (candidate.step, candidate.name)]
     score, deviation, answers = _quality(trial, confirmed[-1] if confirmed else None)
     return Costs(
@@ -129,6 +139,8 @@ def costs_of(
         score=score,
         score_deviation=deviation,
         answers=answers,
+        model=model,
+        retires_in_months=_retires_in_months(model, catalogue, prices),
     )
 
 
@@ -175,8 +187,9 @@ def monthly(
     A local model is served by machines that are paid by the hour whether busy or not: as many as
     the volume needs at the busy share, and at least one. A rebuild comes whenever the life of the
     last one ends within the horizon, and takes the build's calls and training, the rebuild hours, a
-    share of new labels and an evaluation. Wrong answers cost what the task says; else they are left
-    out of the total.
+    share of new labels and an evaluation; the day on which the model may retire forces one, and the
+    next life starts there. Wrong answers cost what the task says; else they are left out of the
+    total.
     """
     volume, months, machine = world.requests_per_month, economics.months, _machine_second(costs)
     hour = or_nan(economics.dollars_per_engineer_hour) * world.hours_factor
@@ -190,7 +203,7 @@ def monthly(
         + _times(costs.rebuild_hours, hour)
         + _times(costs.evaluation_requests, request)
     )
-    rebuilds = np.maximum(np.ceil(months / world.life_months - 1e-9) - 1, 0)
+    rebuilds = _rebuilds(months, world.life_months, costs.retires_in_months)
     build = costs.build_dollars + costs.label_dollars + _times(costs.build_hours, hour)
     wrong = 1 - (np.asarray(costs.score) if score is None else score)
     return Monthly(
@@ -265,6 +278,24 @@ def _per_request(rows: Sequence[Row], rate: float) -> tuple[float, float]:
     return (0.0 if rest < NEGLIGIBLE * on_machine else rest), seconds
 
 
+def _retires_in_months(model: str | None, catalogue: Catalogue, prices: Prices) -> float:
+    facts = catalogue.facts(model) if model is not None else None
+    if facts is None or facts.may_retire is None:
+        return math.inf
+    return max((facts.may_retire - prices.today).days / DAYS_PER_MONTH, 0.0)
+
+
+def _rebuilds(months: float, life: Floats, retires_in: float) -> Floats:
+    """How many rebuilds fall within the horizon: one at the end of each life but the last."""
+
+    def within(span: float) -> Floats:
+        return np.maximum(np.ceil(span / life - 1e-9) - 1, 0)
+
+    if retires_in >= months:
+        return within(months)
+    return within(retires_in) + 1 + within(months - retires_in)
+
+
 def _mean(values: Sequence[float | None]) -> float:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known and len(known) == len(values) else NAN
@@ -274,8 +305,9 @@ def _build(trial: Trial, task: Task, prices: Prices, *, hosted: bool) -> float:
     candidate = trial.candidate
     if candidate.build_dollars is not None:
         return candidate.build_dollars
-    if hosted and candidate.build_calls:
-        return NAN
+    tuned = is_tuned(getattr(candidate.solver, "model", ""))
+    if hosted and (candidate.build_calls or tuned):
+        return NAN  # what a service was paid is not the time it took
     if candidate.build_seconds == 0:
         return 0.0
     return or_nan(machine_dollars(candidate.build_seconds, task.hardware, prices).dollars)

@@ -14,7 +14,8 @@ from typing import Literal
 from .dated import base_of, best_fit, is_tuned, load_entries
 
 __all__ = [
-    "Catalogue", "Method", "ModelFacts", "TuningLimits", "load_catalogue", "retirement_cautions",
+    "DAYS_PER_MONTH", "Catalogue", "Method", "ModelFacts", "TuningLimits", "load_catalogue",
+    "retirement_cautions",
 ]  # fmt: skip
 
 Thinking = Literal["none", "budget", "level"]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .budget import Budget
+from .catalogue import Catalogue
 from .compare import paired_gain
 from .core import (
     Candidate,
@@ -55,6 +56,7 @@ class Climb:
     prices: Prices
     budget: Budget
     whole_ladder: bool = False  # measure every step, even after one was confirmed able
+    catalogue: Catalogue = field(default_factory=Catalogue)
 
     def tell(self, event: str, **fields: Json) -> None:
         self.bench.workshop.tell(event, fields)
@@ -379,4 +381,4 @@ def _own(trials: Sequence[Trial], made: Sequence[Confirmation], on: Climb) -> tu
     labels: int | None = len(split.train) + len(split.dev) + len(split.test)
     if task.economics.dollars_per_label is None:
         labels = None  # already there: told among the assumptions, not an unknown in the total
-    return own(trials, task, on.prices, confirmations=made, labels=labels, seed=task.seed)
+    return own(trials, task, on.prices, confirmations=made, labels=labels, catalogue=on.catalogue)

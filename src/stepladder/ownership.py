@@ -20,6 +20,7 @@ import numpy as np
 from .candidate_costs import (
     DRIVERS,
     HOURS_PER_MONTH,
+    NOTHING_KNOWN,
     Z90,
     Costs,
     Floats,
@@ -34,8 +35,9 @@ from .candidate_costs import (
     or_none,
     world_at,
 )
+from .catalogue import Catalogue
 from .core import Confirmation, Ownership, Target, Task, Trial
-from .cost import SECONDS_PER_HOUR, Prices, dollars_per_hour
+from .cost import SECONDS_PER_HOUR, Prices, assumed, dollars_per_hour
 
 __all__ = ["own"]
 
@@ -50,17 +52,17 @@ def own(
     *,
     confirmations: Sequence[Confirmation] = (),
     labels: int | None = None,
-    seed: int = 0,
+    catalogue: Catalogue = NOTHING_KNOWN,
 ) -> tuple[Ownership, ...]:
     """The cost to own each trial's candidate, in the order of the trials.
 
     Args:
         trials: in the order of the ladder.
-        task: with the economics and the hardware.
+        task: with the economics, the hardware and the seed of the draws.
         prices: from `load_prices`.
         confirmations: where a candidate was confirmed, its score is the sealed test's.
         labels: how many labelled examples were paid for; None leaves them out as already there.
-        seed: of the draws.
+        catalogue: from `load_catalogue`; a model that retires forces a rebuild.
 
     `build_dollars` is for the whole horizon, all else is per month. `dollars_per_extra_success` and
     `roi` are against the best baseline (else the first trial). `break_even_requests_per_month` is
@@ -71,7 +73,9 @@ def own(
     """
     if not trials:
         return ()
-    every = tuple(costs_of(trial, task, prices, confirmations, labels) for trial in trials)
+    every = tuple(
+        costs_of(trial, task, prices, confirmations, labels, catalogue) for trial in trials
+    )
     in_race = tuple(_in_race(trial, task.target) for trial in trials)
     rivals = tuple(
         costs
@@ -81,8 +85,8 @@ def own(
     middle = world_at(task.economics, prices)
     cheapest = _cheapest(rivals, task, middle, 0)
     field = _Field(task, prices, middle, rivals, cheapest, _floor(every), labels)
-    world = _draw(field, seed)
-    scores = [_scores(costs, seed) for costs in every]
+    world = _draw(field)
+    scores = [_scores(costs, task.seed) for costs in every]
     totals = [
         monthly(costs, task.economics, world, score).total
         for costs, score in zip(every, scores, strict=True)
@@ -139,8 +143,8 @@ def _ownership(costs: Costs, field: _Field, totals: Floats, probability: float |
 # --- drawing ------------------------------------------------------------------------------------
 
 
-def _draw(field: _Field, seed: int) -> World:
-    stream = np.random.default_rng(seed)
+def _draw(field: _Field) -> World:
+    stream = np.random.default_rng(field.task.seed)
     scores = {name: stream.standard_normal(DRAWS) for name in DRIVERS}
     return world_at(field.task.economics, field.prices, scores)
 
@@ -277,6 +281,10 @@ def _stated(costs: Costs, field: _Field, parts: Monthly) -> Iterator[str]:
         yield f"assumed hours of an engineer: {hours}, {costs.hours_per_month:g} a month"
         whose = "planned" if economics.retune_every_months is not None else "assumed"
         yield f"a rebuild every {_one(field.middle.life_months):.0f} months ({whose})"
+        if costs.retires_in_months < economics.months:
+            when = f"in {costs.retires_in_months:.1f} months"
+            yield f"a rebuild {when} at the latest: {costs.model!r} may be retired then"
+    yield from assumed(field.prices, [costs.model] if costs.model else [])
     if economics.dollars_per_error is None:
         yield "wrong answers cost nothing here: economics.dollars_per_error is not set"
     if field.rivals and costs is not field.rivals[0]:
