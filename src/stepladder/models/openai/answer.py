@@ -21,6 +21,10 @@ class NotACompletion(Exception):
     """What came back as a success is no chat completion: cut off, or another service's page."""
 
 
+class _Damaged(Exception):
+    """The model asked for a call with arguments that cannot be read."""
+
+
 def read_answer(
     completion: Json, name: str, request: Request, endpoint: Endpoint, tier: Tier = "standard"
 ) -> Response:
@@ -35,11 +39,15 @@ def read_answer(
         choice = completion["choices"][0]
         message = choice["message"]
         finish = choice.get("finish_reason")
-        calls = tuple(_call(call) for call in message.get("tool_calls") or ())
         text = _text(message.get("content"))
         usage = read_usage(completion.get("usage"), name, request, tier)
         logprob = _logprob(choice.get("logprobs")) if request.logprob else None
+        calls = tuple(_call(call) for call in message.get("tool_calls") or ())
+    except _Damaged as error:  # the model's mistake, and paid for
+        return Response("", usage, finish="error", error=str(error))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        if words := _error_in(completion):
+            raise NotACompletion(f"an error in the place of an answer: {words}") from error
         raise NotACompletion(
             f"the answer has not the form of a chat completion: {error!r}"
         ) from error
@@ -58,19 +66,30 @@ _FINISH: dict[str, Literal["stop", "length"]] = {"length": "length", "max_tokens
 
 
 def read_usage(reported: Json, name: str, request: Request, tier: Tier) -> Usage:
-    """What was consumed. What was not reported is None, but without sound there is no sound."""
-    told = reported or {}
-    of_input = told.get("prompt_tokens_details") or {}
-    of_output = told.get("completion_tokens_details") or {}
+    """What was consumed. What was not reported is None, but without sound there is no sound.
+
+    A report that cannot be read is none: the answer beside it is paid for, and not asked for again.
+    """
+    told = _object(reported)
+    of_input = _object(told.get("prompt_tokens_details"))
+    of_output = _object(told.get("completion_tokens_details"))
     return Usage(
         name,
-        input_tokens=told.get("prompt_tokens"),
-        output_tokens=told.get("completion_tokens"),
-        cached_tokens=of_input.get("cached_tokens"),
-        thinking_tokens=of_output.get("reasoning_tokens"),
-        audio_tokens=of_input.get("audio_tokens") if _has_audio(request) else 0,
+        input_tokens=_count(told.get("prompt_tokens")),
+        output_tokens=_count(told.get("completion_tokens")),
+        cached_tokens=_count(of_input.get("cached_tokens")),
+        thinking_tokens=_count(of_output.get("reasoning_tokens")),
+        audio_tokens=_count(of_input.get("audio_tokens")) if _has_audio(request) else 0,
         tier=tier,
     )
+
+
+def _object(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: Json) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _wrong(
@@ -113,21 +132,33 @@ def _choice(text: str, request: Request, endpoint: Endpoint) -> str:
 def _call(call: Mapping[str, Any]) -> Call:
     function = call["function"]
     arguments = function.get("arguments") or "{}"
-    read = json.loads(arguments) if isinstance(arguments, str) else arguments
+    try:
+        read = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError as error:
+        raise _Damaged(f"the arguments of a call of {function['name']!r} are not JSON") from error
     if not isinstance(read, dict):
-        raise ValueError(f"the arguments of {function['name']!r} are no object")
+        raise _Damaged(f"the arguments of a call of {function['name']!r} are no object")
     return Call(function["name"], read, id=call.get("id") or "")
 
 
 def _logprob(reported: Json) -> float | None:
     """The sum over the answer's tokens, in OpenAI's form or Together's; None if not reported."""
-    if not reported:
+    told = _object(reported)
+    try:
+        if told.get("content"):
+            return float(sum(token["logprob"] for token in told["content"]))
+        if told.get("token_logprobs"):
+            return float(sum(one for one in told["token_logprobs"] if one is not None))
+    except (TypeError, KeyError, ValueError):
         return None
-    if reported.get("content"):
-        return float(sum(token["logprob"] for token in reported["content"]))
-    if reported.get("token_logprobs"):
-        return float(sum(one for one in reported["token_logprobs"] if one is not None))
     return None
+
+
+def _error_in(body: Json) -> str:
+    """The message of an error that came as a success, as gateways send it; empty without one."""
+    error = body.get("error") if isinstance(body, Mapping) else None
+    words = error.get("message") if isinstance(error, Mapping) else error
+    return str(words or "")
 
 
 def _has_audio(request: Request) -> bool:

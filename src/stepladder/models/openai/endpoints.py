@@ -126,25 +126,25 @@ def _shipped() -> dict[str, Endpoint]:
 
 def _parsed(text: str, name: str) -> dict[str, Endpoint]:
     try:
-        entries = tomllib.loads(text).get("endpoint", [])
+        read = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ModelError(f"{name} is not TOML: {error}", hint="mend it") from error
-    known = {field.name for field in fields(Endpoint)}
-    for entry in entries:
-        if unknown := sorted(entry.keys() - known):
-            raise ModelError(
-                f"{name}: an endpoint has no {unknown[0]!r}",
-                hint=f"known: {', '.join(sorted(known))}",
-            )
+    _check_names(read, {"endpoint"}, f"{name}: unknown table")
+    entries = read.get("endpoint", [])
     try:
-        read = TypeAdapter(tuple[Endpoint, ...]).validate_python(entries)
+        checked = TypeAdapter(tuple[Endpoint, ...]).validate_python(entries)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise ModelError(
-            f"{name}: endpoint {place}: {first['msg'].lower()}", hint="mend it"
-        ) from error
-    return {entry.name: entry for entry in read}
+        place = ".".join(["endpoint", *map(str, first["loc"])])
+        raise ModelError(f"{name}: {place}: {first['msg'].lower()}", hint="mend it") from error
+    for entry in entries:
+        _check_names(entry, {field.name for field in fields(Endpoint)}, f"{name}: unknown field")
+    return {entry.name: entry for entry in checked}
+
+
+def _check_names(table: Mapping[str, Json], known: set[str], what: str) -> None:
+    if unknown := sorted(table.keys() - known):
+        raise ModelError(f"{what} {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}")
 
 
 def _hidden(url: str) -> str:

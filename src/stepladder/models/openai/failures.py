@@ -31,6 +31,7 @@ OVERLOADED = re.compile(r"overload|capacity|too busy|loading model", re.I)
 DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
 TRY_AGAIN = re.compile(r"(?:try again|retry) (?:in|after) ((?:[\d.]+(?:ms|[dhms]))+)", re.I)
 LONGEST_MESSAGE = 400
+CUT = NotACompletion | json.JSONDecodeError | UnicodeDecodeError  # a success that cannot be read
 
 
 def explain_failure(
@@ -50,7 +51,7 @@ def explain_failure(
         return Failure(f"{endpoint.name} did not answer in time", retry=True, maybe_billed=began)
     if isinstance(error, openai.APIConnectionError):
         return _of_connection(error, endpoint, url, redact)
-    if isinstance(error, json.JSONDecodeError | NotACompletion | openai.APIResponseValidationError):
+    if isinstance(error, CUT | openai.APIResponseValidationError):
         return Failure(f"{endpoint.name}: {said}", retry=True, maybe_billed=True)
     if isinstance(error, openai.OpenAIError):
         return Failure(f"{endpoint.name}: {type(error).__name__}: {said}", fatal=True)
