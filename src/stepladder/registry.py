@@ -53,10 +53,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "trainer": {
         "local": "stepladder.trainers.local:LocalTrainer",
-        "vertex": "stepladder.trainers.vertex:VertexTrainer",
-        "openai": "stepladder.trainers.openai_jobs:OpenAITrainer",
-        "fireworks": "stepladder.trainers.openai_jobs:OpenAITrainer",
-        "together": "stepladder.trainers.openai_jobs:OpenAITrainer",
+        "vertex": "stepladder.trainers.vertex:open_trainer",
+        "openai": "stepladder.trainers.openai_jobs:open_trainer",
+        "fireworks": "stepladder.trainers.openai_jobs:open_trainer",
+        "together": "stepladder.trainers.openai_jobs:open_trainer",
     },
 }
 

@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from ..core import Json, Tell
 from ..data.writing import write_whole
 from ..errors import BudgetExceeded, ModelError
+from ..models.hosted.api import Failure
 from . import TrainedModel
 from .jobs import JobRecord, alone, read_job, tuning_hash, write_job
 from .service import Order, ServiceFailed, TuningJob, TuningRow, TuningService, TuningState
@@ -26,8 +29,9 @@ from .tuning_data import to_row
 
 __all__ = ["ManagedTrainer", "follow_pause"]
 
-CREATE_ATTEMPTS = 5
-SETTLE_SECONDS = 60.0  # a job whose creation was cut off may appear at the service so much later
+Result = TypeVar("Result")
+
+ATTEMPTS = 5  # of a call that fails in passing
 LOST_SECONDS = 3600.0  # the service is out of reach for so long before we stop asking
 LONGEST_PAUSE = 60.0
 
@@ -43,6 +47,7 @@ class ManagedTrainer:
     service: TuningService
     cancel_on_interrupt: bool = False
     retry_failed: bool = False
+    settle_seconds: float = 60.0  # a job whose creation was cut off may appear so much later
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
 
@@ -77,48 +82,66 @@ class ManagedTrainer:
         files = {}
         for side, rows in (("train", job.train), ("held_out", job.held_out)):
             if rows:
-                tell("training", {"waiting": f"uploading {len(rows)} {side} examples"})
+                tell("training", {"waiting": f"{len(rows)} rows are uploaded"})
                 path = folder / f"{side}.jsonl"
                 _write_rows(path, rows, job, self.service)
-                with _told(f"cannot upload the training data for {job.base!r}"):
-                    files[side] = self.service.upload(path, f"{record.label}-{side}")
+                files[side] = self._persist(
+                    f"cannot upload the training rows for {job.base!r}",
+                    partial(self.service.upload, path, record.label),
+                    tell,
+                )
         return write_job(folder, replace(record, stage="uploaded", files=files))
 
     def _submit(self, record: JobRecord, job: TuningJob, folder: Path, tell: Tell) -> JobRecord:
         """The job exists at the service, once, and its id is kept."""
         order = _order(record, job)
-        pause = 1.0
-        for attempt in range(1, CREATE_ATTEMPTS + 1):
+        failures = 0
+        while True:
             found = self._find(record, tell)
             if found is not None:
                 return self._submitted(record, found, folder)
-            record = write_job(folder, replace(record, stage="intended", intended_at=self.clock()))
+            intended = replace(record, stage="intended", intended_at=self.clock())
+            record = write_job(folder, intended)
             try:
                 return self._submitted(record, self.service.create(order), folder)
             except ServiceFailed as error:
                 failure = error.failure
-                if not (failure.maybe_billed or (failure.retry and not failure.throttled)):
-                    # it was refused, so there is no job to look for
-                    record = write_job(folder, replace(record, stage="uploaded", intended_at=None))
-                if attempt == CREATE_ATTEMPTS or not (failure.retry or failure.maybe_billed):
+                if not _unsure(failure):  # it was refused, so there is no job to look for
+                    record = replace(record, stage="uploaded", intended_at=None)
+                    write_job(folder, record)
+                failures += not failure.throttled  # a full queue is waited for
+                if failure.fatal or not failure.retry or failures == ATTEMPTS:
                     raise _as_error(f"cannot start tuning {job.base!r}", error) from error
-                tell("training", {"waiting": f"the service: {failure.message}"})
-                self.sleep(failure.wait_seconds or pause)
-                pause *= 2
-        raise AssertionError("the loop returns or raises")
+                self._wait(failure, failures, tell)
 
     def _find(self, record: JobRecord, tell: Tell) -> str | None:
         """The job under this label. One whose creation was cut off is given time to appear."""
+        what = f"cannot ask the service for a job called {record.label!r}"
         while True:
-            with _told(f"cannot ask the service for a job called {record.label!r}"):
-                found = self.service.find(record.label)
+            found = self._persist(what, lambda: self.service.find(record.label), tell)
             if found is not None or record.intended_at is None:
                 return found
-            left = record.intended_at + SETTLE_SECONDS - self.clock()
+            left = record.intended_at + self.settle_seconds - self.clock()
             if left <= 0:
                 return None
-            tell("training", {"waiting": f"whether {record.label!r} was started before"})
+            tell("training", {"waiting": f"to see whether {record.label!r} was started"})
             self.sleep(min(10.0, left))
+
+    def _persist(self, what: str, call: Callable[[], Result], tell: Tell) -> Result:
+        """What a call gives that may be made again; a passing failure is waited out."""
+        failures = 0
+        while True:
+            try:
+                return call()
+            except ServiceFailed as error:
+                failures += 1
+                if error.failure.fatal or not error.failure.retry or failures == ATTEMPTS:
+                    raise _as_error(what, error) from error
+                self._wait(error.failure, failures, tell)
+
+    def _wait(self, failure: Failure, failures: int, tell: Tell) -> None:
+        tell("training", {"waiting": f"the service: {failure.message}"})
+        self.sleep(failure.wait_seconds or min(LONGEST_PAUSE, 2.0 ** max(0, failures - 1)))
 
     def _submitted(self, record: JobRecord, job: str, folder: Path) -> JobRecord:
         at = self.clock()
@@ -265,6 +288,14 @@ def _told(what: str) -> Iterator[None]:
         yield
     except ServiceFailed as error:
         raise _as_error(what, error) from error
+
+
+def _unsure(failure: Failure) -> bool:
+    """Whether a creation that failed so may have made a job all the same.
+
+    All that a service says is that a call may be made again; a job costs more than a minute's wait.
+    """
+    return failure.maybe_billed or failure.retry
 
 
 def _as_error(what: str, error: ServiceFailed) -> ModelError:

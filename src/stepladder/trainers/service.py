@@ -134,9 +134,14 @@ class TuningService(Protocol):
     (no secret: it is part of a job's identity), `region` where that is, if the service has any.
     """
 
-    form: Form
-    place: str
-    region: str | None
+    @property
+    def form(self) -> Form: ...
+
+    @property
+    def place(self) -> str: ...
+
+    @property
+    def region(self) -> str | None: ...
 
     def upload(self, file: Path, label: str) -> str:
         """The file's name at the service, from an earlier upload of the same content if any."""
