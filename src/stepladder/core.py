@@ -356,7 +356,7 @@ class Trial:
     candidate: Candidate
     evaluation: Evaluation
     diagnosis: Diagnosis = Diagnosis()
-    gain: Gain | None = None  # against the best trial of the step before
+    gain: Gain | None = None  # against the trial that its step started from
     stopped_early: str | None = None  # why racing ended it
 
 

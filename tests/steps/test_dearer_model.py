@@ -52,19 +52,26 @@ def test_each_further_model_gets_the_plain_and_the_best_prompt_the_cheapest_firs
 ) -> None:
     found = moved(trial(shown()), tmp_path)
     assert [one.name for one in found] == [
-        "plain on fake:flash",
-        "balanced-4 on fake:flash",
-        "plain on fake:pro",
-        "balanced-4 on fake:pro",
+        "plain on flash",
+        "balanced-4 on flash",
+        "plain on pro",
+        "balanced-4 on pro",
     ]
     assert found[3].solver == shown("fake:pro")
     assert found[3].changed == "'balanced-4' as it was found on fake:small, asked of fake:pro"
     assert {one.build_dollars for one in found} == {0.0}
 
 
+def test_models_of_the_same_name_are_told_apart_by_their_providers(tmp_path: Path) -> None:
+    task = replace(SORT, models=("fake:small", "a:flash", "b:flash"))
+    workshop = fake_workshop(FakeModel(), tmp_path)
+    found = DearerModel().propose(task, TRAIN, None, workshop)
+    assert [one.name for one in found] == ["plain on a:flash", "plain on b:flash"]
+
+
 def test_where_a_price_is_unknown_the_order_of_the_task_stays(tmp_path: Path) -> None:
     found = moved(None, tmp_path, prices={"fake:pro": 2.0})
-    assert [one.name for one in found] == ["plain on fake:pro", "plain on fake:flash"]
+    assert [one.name for one in found] == ["plain on pro", "plain on flash"]
 
 
 def test_the_plain_prompt_is_not_asked_twice_and_a_baseline_has_no_prompt(tmp_path: Path) -> None:
@@ -73,8 +80,8 @@ def test_the_plain_prompt_is_not_asked_twice_and_a_baseline_has_no_prompt(tmp_pa
         trial(MajoritySolver("refund", 0.4), "majority"),
     ):
         assert [one.name for one in moved(base, tmp_path)] == [
-            "plain on fake:flash",
-            "plain on fake:pro",
+            "plain on flash",
+            "plain on pro",
         ]
 
 
@@ -82,8 +89,8 @@ def test_a_base_that_runs_on_a_further_model_already_is_moved_to_the_others_only
     tmp_path: Path,
 ) -> None:
     found = moved(trial(shown("fake:pro")), tmp_path)
-    assert "balanced-4 on fake:flash" in [one.name for one in found]
-    assert "balanced-4 on fake:pro" not in [one.name for one in found]
+    assert "balanced-4 on flash" in [one.name for one in found]
+    assert "balanced-4 on pro" not in [one.name for one in found]
 
 
 def flat(request: Request) -> tuple[float, ...]:
@@ -124,7 +131,7 @@ def test_a_prompt_that_cannot_be_moved_is_left_out_aloud(tmp_path: Path) -> None
     workshop = replace(workshop, tell=lambda event, fields: told.append((event, fields["why"])))
     base = trial(shown(scoring="calibrated"))
     found = list(DearerModel().propose(TASK, TRAIN, base, workshop))
-    assert [one.name for one in found] == ["plain on fake:pro", "plain on fake:flash"]
+    assert [one.name for one in found] == ["plain on pro", "plain on flash"]
     assert [event for event, _ in told] == ["left out", "left out"]
     assert "could not score the labels" in told[0][1]
 

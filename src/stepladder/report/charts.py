@@ -56,7 +56,7 @@ def forest(decision: Decision, task: Task) -> Spec | None:
 
 
 def gains(decision: Decision) -> Spec | None:
-    """Paired gain over the best of the step before, with interval, against zero."""
+    """Paired gain over what the step started from, with interval, against zero."""
     rows = [
         {
             "name": name_of(trial.candidate),
@@ -74,7 +74,7 @@ def gains(decision: Decision) -> Spec | None:
     if not rows:
         return None
     _name_apart(rows)
-    x = number("gain", "points gained over the step before", "+.0f")
+    x = number("gain", "points gained over what the step started from", "+.0f")
     colour = colours("state", ("better", "cannot tell", "worse"), ("@good", "@faint", "@bad"))
     return {
         "height": ROW * len(rows),
@@ -127,7 +127,7 @@ def frontier(decision: Decision, task: Task) -> Spec | None:
         x = log_number("cost", words, form, [edge, *positive])
     colour = colours("state", STATES[:3], PAINTS[:3])
     line = {"type": "line", "interpolate": "step-after", "color": "@faint", "strokeWidth": 1.5}
-    text = {"type": "text", "dy": -10, "limit": 180, "color": "@ink"}
+    text = {"type": "text", "dy": -10, "limit": 280, "color": "@ink"}
     said = {"x": x, "y": y, "text": {"field": "name"}}
     middle = math.sqrt(max(costs) * edge) if wide else max(costs) / 2
     named = _apart(best)

@@ -93,7 +93,7 @@ def gains_view(decision: Decision) -> list[View]:
 
 
 def steps_view(decision: Decision) -> list[View]:
-    """What each step's best candidate, and the chosen one, changed against the step before."""
+    """What each step's best candidate, and the chosen one, changed of what they started from."""
     shown = {key_of(trial) for trial in compared_trials(decision)}
     views = []
     for trial in decision.trials:

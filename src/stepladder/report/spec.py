@@ -48,7 +48,7 @@ def log_number(field: str, title: str, form: str, values: Sequence[float]) -> Sp
 
 def names(order: Sequence[str], field: str = "name") -> Spec:
     """A named line per value, in the order given."""
-    axis = {"labelLimit": 230, "ticks": False, "domain": False, "grid": True}
+    axis = {"labelLimit": 330, "ticks": False, "domain": False, "grid": True}
     return {"field": field, "type": "nominal", "sort": list(order), "title": None, "axis": axis}
 
 

@@ -56,10 +56,10 @@ def _on(
     task: Task, model: str, found: PromptSolver | None, whence: str, workshop: Workshop
 ) -> Iterator[Candidate]:
     """The candidates of one model."""
-    plain = plain_prompt(task, model)
+    plain, short = plain_prompt(task, model), _short(model, task.models)
     yield Candidate(
         "dearer_model",
-        f"plain on {model}",
+        f"plain on {short}",
         plain,
         f"the task's own words, asked of {model}",
         build_dollars=0.0,
@@ -71,13 +71,13 @@ def _on(
     except (MissingExtra, ModelError) as reason:
         workshop.tell(
             "left out",
-            {"step": "dearer_model", "name": f"{whence} on {model}", "why": reason.message},
+            {"step": "dearer_model", "name": f"{whence} on {short}", "why": reason.message},
         )
         return
     if moved != plain:
         yield Candidate(
             "dearer_model",
-            f"{whence} on {model}",
+            f"{whence} on {short}",
             moved,
             f"{whence!r} as it was found on {found.model}, asked of {model}{how}",
             build_seconds=effort.seconds,
@@ -119,6 +119,13 @@ def _by_price(task: Task, workshop: Workshop) -> list[str]:
     if None in prices.values():
         return models  # in the task's own order, which is to be the cheapest first
     return sorted(models, key=lambda model: prices[model] or 0.0)
+
+
+def _short(model: str, models: Sequence[str]) -> str:
+    """The name without its provider, where that says which of the task's models is meant."""
+    bare = model.partition(":")[2]
+    alike = [one for one in set(models) if one.partition(":")[2] == bare]
+    return bare if len(alike) == 1 else model
 
 
 def _typical(model: str) -> Usage:
