@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,52 +14,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .errors import error_response
 from .faults import Rule, Schedule
 from .journal import Entry, Journal, content_of
+from .settings import Settings
 
-__all__ = ["Gate", "Settings", "key_of"]
+__all__ = ["Gate", "key_of"]
 
 _ASKS_A_MODEL = (":generateContent", ":streamGenerateContent", "/chat/completions")
 
 
-@dataclass
-class Settings:
-    """How the service behaves; a test may change any of it."""
-
-    latency: float = 0.0  # seconds that a model takes
-    concurrency: int | None = None  # calls of a model at once; above it 429
-    per_second: float | None = None  # calls of a model; above it 429
-    wait_seconds: float | None = 0.05  # what a 429 of a limit says; None: it says nothing
-    chunk_seconds: float = 0.0  # between the events of a stream
-    cache_least_tokens: int = 1024
-    polls: int = 2  # how often a job is asked after before it ends
-    jobs_at_once: int | None = None  # tuning jobs; above it 429
-    fail_jobs: str = ""  # tuning jobs end with this error
-    fail_batch_rows: float = 0.0  # share of the rows of a batch that end with an error
-
-    def change(self, changes: Mapping[str, Any]) -> None:
-        known = {field.name for field in fields(self)}
-        for name, value in changes.items():
-            if name not in known:
-                raise ValueError(
-                    f"no setting is called {name!r}; known: {', '.join(sorted(known))}"
-                )
-            setattr(self, name, value)
-
-
 class Gate:
-    """Wraps the service; `settings`, `schedule` and `journal` belong to the test."""
+    """Wraps the service; `schedule` and `journal` belong to the test."""
 
-    def __init__(self, service: ASGIApp) -> None:
+    def __init__(self, service: ASGIApp, settings: Callable[[], Settings]) -> None:
         self._service = service
-        self.settings = Settings()
-        self.schedule = Schedule()
-        self.journal = Journal()
+        self._settings = settings
         self._busy = 0
-        self._allowed_at = 0.0
+        self.reset()
 
     def reset(self) -> None:
-        self.settings = Settings()
         self.schedule = Schedule()
         self.journal = Journal()
+        self._allowed_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _all_of(receive)
@@ -84,8 +57,8 @@ class Gate:
         self._busy += asks
         try:
             drawn = self.schedule.draw(entry.path, content_of(entry.path, entry.body))
-            if asks and self.settings.latency:
-                await asyncio.sleep(self.settings.latency)
+            if asks and self._settings().latency:
+                await asyncio.sleep(self._settings().latency)
             if drawn is None:
                 await self._answer(entry, scope, out)
             else:
@@ -94,7 +67,7 @@ class Gate:
             self._busy -= asks
 
     def _above_limits(self, scope: Scope, entry: Entry) -> Response | None:
-        settings = self.settings
+        settings = self._settings()
         over = settings.concurrency is not None and self._busy >= settings.concurrency
         if not over and settings.per_second is not None:
             now = time.monotonic()
@@ -109,7 +82,7 @@ class Gate:
     async def _answer(self, entry: Entry, scope: Scope, out: _Out) -> None:
         response = await _captured(self._service, scope, entry.body)
         entry.made = response.status_code < 300
-        await out.whole(response, gap=self.settings.chunk_seconds)
+        await out.whole(response, gap=self._settings().chunk_seconds)
 
     async def _go_wrong(self, entry: Entry, scope: Scope, out: _Out, rule: Rule, kind: str) -> None:
         entry.fault = kind
@@ -140,7 +113,7 @@ class Gate:
             await out.whole(Response(half, response.status_code, media_type=media))
             entry.answered = False
         else:
-            await out.whole(response, gap=self.settings.chunk_seconds)
+            await out.whole(response, gap=self._settings().chunk_seconds)
 
 
 _REFUSALS = {

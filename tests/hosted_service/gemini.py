@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .answering import Scores, answer, prompt_tokens
 from .asking import Asked, Declared, Refused, Said, Token, count, token_id
 from .models import Traits, thinking_tokens, traits
 from .names import camel
+from .times import rfc3339
 
 __all__ = ["Shelf", "count_tokens", "generate", "generated", "read", "stream"]
 
@@ -24,25 +24,25 @@ _IMAGE_TOKENS = 258
 _BYTES_PER_AUDIO_TOKEN = 1_250  # 32 tokens a second, 40 kB a second
 
 
-class Shelf:
-    """What answering needs beside the request: tuned models by endpoint, kept prefixes by name."""
+class Shelf(Protocol):
+    """What answering needs beside the request."""
 
-    def __init__(
-        self,
-        tuned: Callable[[str], tuple[str, Scores]],
-        kept: Callable[[str], Mapping[str, Any]],
-    ) -> None:
-        self.tuned = tuned
-        self.kept = kept
+    def tuned(self, endpoint: str) -> tuple[str, Scores]:
+        """The base of a tuned model, and what it makes of a prompt."""
+        ...
+
+    def prefix(self, name: str) -> Mapping[str, Any]:
+        """A kept prefix as it was created, and its tokens."""
+        ...
 
 
 def generate(body: Mapping[str, Any], model: str, shelf: Shelf, outcome: str = "") -> Response:
-    """The answer to one request; `model` is a model's id or the name of an endpoint."""
+    """The answer to one request; `model` is a path: of a model, or of an endpoint."""
     return JSONResponse(generated(camel(body), model, shelf, outcome))
 
 
 def stream(body: Mapping[str, Any], model: str, shelf: Shelf, outcome: str = "") -> Response:
-    """The same in events: three tokens each, the last with the usage."""
+    """The same in events, the last with the usage."""
     whole = generated(camel(body), model, shelf, outcome)
     events = "".join(f"data: {json.dumps(event)}\n\n" for event in _events(whole))
     return Response(events, media_type="text/event-stream")
@@ -66,13 +66,13 @@ def generated(
 ) -> dict[str, Any]:
     """A GenerateContentResponse for a request whose keys are camelCase."""
     scores: Scores | None = None
-    base = model.removeprefix("models/")
+    base = model.rpartition("models/")[2]
     if "/endpoints/" in model:
         base, scores = shelf.tuned(model)
     kind = traits(base)
     kept: Mapping[str, Any] = {}
     if name := body.get("cachedContent"):
-        kept = shelf.kept(name)
+        kept = shelf.prefix(name)
         _check_kept(body, kept, base)
         body = {
             **body,
@@ -92,12 +92,13 @@ def generated(
     config = body.get("generationConfig", {})
     if config.get("responseLogprobs") and said.tokens:
         candidate |= _logprobs(said.tokens)
-    return {
+    found = {
         "candidates": [candidate],
         "usageMetadata": _usage(asked, said, cached),
         "modelVersion": base,
         "responseId": uuid.uuid4().hex[:16],
-    } | ({} if kind.developer_only else {"createTime": _now()})
+    }
+    return found | ({"createTime": rfc3339(time.time())} if "/locations/" in model else {})
 
 
 def read(body: Mapping[str, Any], kind: Traits) -> Asked:
@@ -300,12 +301,3 @@ def _events(whole: dict[str, Any]) -> list[dict[str, Any]]:
         )
     last = {**candidates[0], "content": {"role": "model", "parts": [{"text": pieces[-1]}]}}
     return [*events, {**whole, "candidates": [last]}]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def outcome_of(request: Request) -> str:
-    """What the gate wants the answer to be instead, if anything."""
-    return str(request.scope.get("state", {}).get("outcome", ""))

@@ -28,7 +28,6 @@ class Traits:
     must_think: bool = False
     levels: bool = False  # thinking is asked for by level, else by budget
     logprobs: bool = True
-    developer_only: bool = False
 
 
 def traits(name: str) -> Traits:

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
@@ -48,14 +48,28 @@ class Seen:
 
 
 class Service:
-    """A running service. `url` is its address, `openai_url` the base URL for OpenAI clients."""
+    """A running service.
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, errors: IO[bytes]) -> None:
-        self._process = process
-        self._errors = errors
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        self.openai_url = f"{self.url}/v1"
+    `url` is its address, `openai_url` the base URL for OpenAI clients, `storage_url` where its
+    `gs://` is.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._ports = {"port": 0, "storage_port": 0}
+        self._start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._ports['port']}"
+
+    @property
+    def openai_url(self) -> str:
+        return f"{self.url}/v1"
+
+    @property
+    def storage_url(self) -> str:
+        return f"http://127.0.0.1:{self._ports['storage_port']}"
 
     def requests(self, path: str = "", *, since: int = 0, bodies: bool = True) -> list[Seen]:
         """All calls so far in the order they came, of those whose path contains `path`."""
@@ -84,6 +98,11 @@ class Service:
         """As it was started: no log, no faults, no jobs, no files."""
         self._ask("reset", {})
 
+    def restart(self) -> None:
+        """End it and start it again at the same addresses: only what is in its folder is left."""
+        self.stop()
+        self._start()
+
     def stop(self) -> None:
         """End the process; fails when it had an error of its own."""
         self._process.terminate()
@@ -92,10 +111,43 @@ class Service:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert "Traceback" not in (said := self._said()), said
+
+    def _start(self, seconds: float = 30) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
+        ports = (("--port", "port"), ("--storage-port", "storage_port"))
+        arguments = [word for name, key in ports for word in (name, str(self._ports[key]))]
+        if self._folder is not None:
+            arguments += ["--folder", str(self._folder)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "hosted_service", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, "PYTHONPATH": str(_TESTS), "OMP_NUM_THREADS": "1"},
+        )
+        assert self._process.stdout is not None
+        with self._process.stdout as out:
+            line = out.readline()
+        if not line:
+            self._process.wait()
+            raise RuntimeError(f"the service did not start: {self._said()}")
+        self._ports = json.loads(line)
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self._ask("health")
+                return
+            except (urllib.error.URLError, ConnectionError):
+                if time.monotonic() > deadline:
+                    self._process.kill()
+                    raise
+                time.sleep(_POLL)
+
+    def _said(self) -> str:
         self._errors.seek(0)
         said = self._errors.read().decode()
         self._errors.close()
-        assert "Traceback" not in said, said
+        return said
 
     def _ask(self, what: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -107,29 +159,6 @@ class Service:
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def start(arguments: Sequence[str] = (), *, seconds: float = 30) -> Service:
-    """A new process, ready to answer."""
-    errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `Service.stop`
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hosted_service", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env={**os.environ, "PYTHONPATH": str(_TESTS), "OMP_NUM_THREADS": "1"},
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    process.stdout.close()
-    if not line:
-        errors.seek(0)
-        raise RuntimeError(f"the service did not start: {errors.read().decode()}")
-    service = Service(process, json.loads(line)["port"], errors)
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            service._ask("health")
-            return service
-        except (urllib.error.URLError, ConnectionError):
-            if time.monotonic() > deadline:
-                process.kill()
-                raise
-            time.sleep(_POLL)
+def start(folder: Path | None = None) -> Service:
+    """A new process, ready to answer; with a `folder` its jobs and objects survive a restart."""
+    return Service(folder)

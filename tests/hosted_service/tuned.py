@@ -1,0 +1,147 @@
+"""A tuned model: a classifier fitted on the rows of its job, one snapshot for every epoch.
+
+Answers that repeat are classes of a logistic regression over TF-IDF of words and characters. Where
+nearly every answer is its own (texts, records), the answer of the nearest row is given. An epoch is
+a few steps of the solver, so that more epochs fit better and the loss falls as it really does.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .asking import Asked, count
+from .learner import Index, Prompt, bare, log_shares, read_prompt
+
+__all__ = ["Epoch", "Row", "fit"]
+
+_STEPS_PER_EPOCH = 8
+_BATCH = 16  # rows per training step, as the service counts them
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training example; `tokens` as the service counts and bills them."""
+
+    asked: Asked
+    answer: str
+    tokens: int
+
+    @property
+    def question(self) -> str:
+        return read_prompt(self.asked).question
+
+    @property
+    def answer_tokens(self) -> int:
+        return count(self.answer)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The model after an epoch: what it answers, and how well it does on the rows."""
+
+    number: int
+    step: int
+    loss: float
+    accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    model: Any
+
+    def scores(self, prompt: Prompt) -> Mapping[str, float]:
+        """The natural log of each answer's probability."""
+        scores: Mapping[str, float] = self.model.scores(prompt.question)
+        return scores
+
+
+def fit(rows: Sequence[Row], validation: Sequence[Row], epochs: int) -> Iterator[Epoch]:
+    """One snapshot after another."""
+    questions = [row.question for row in rows]
+    answers = [bare(row.answer) for row in rows]
+    steps = math.ceil(len(rows) / _BATCH)
+    if len(set(answers)) < 2 or len(set(answers)) > len(answers) / 2:
+        models: Iterator[Any] = (_Nearest(questions, answers) for _ in range(epochs))
+    else:
+        models = _classifiers(questions, answers, epochs)
+    for number, model in enumerate(models, start=1):
+        loss, accuracy = _judged(model, questions, answers)
+        held_out: tuple[float | None, float | None] = (None, None)
+        if validation:
+            asked = [row.question for row in validation]
+            held_out = _judged(model, asked, [bare(row.answer) for row in validation])
+        yield Epoch(number, number * steps, loss, accuracy, *held_out, model)
+
+
+class _Nearest:
+    """The answer of the training row that is most alike."""
+
+    def __init__(self, questions: Sequence[str], answers: Sequence[str]) -> None:
+        self._index = Index(questions, grams=False)
+        self._answers = answers
+
+    def scores(self, question: str) -> Mapping[str, float]:
+        best: dict[str, float] = {}
+        for answer, like in zip(self._answers, self._index.similar(question), strict=True):
+            best[answer] = max(best.get(answer, 0.0), like)
+        kept = dict(Counter(best).most_common(8))
+        return log_shares({answer: 12 * like for answer, like in kept.items()})
+
+
+class _Classifier:
+    def __init__(self, features: Any, weights: Any, offsets: Any, classes: Sequence[str]) -> None:
+        self._features = features
+        self._weights = weights
+        self._offsets = offsets
+        self._classes = classes
+
+    def scores(self, question: str) -> Mapping[str, float]:
+        (values,) = self._features.transform([question]) @ self._weights.T + self._offsets
+        if len(self._classes) == 2 and len(values) == 1:
+            values = np.array([0.0, values[0]])
+        return log_shares(dict(zip(self._classes, map(float, values), strict=True)))
+
+
+def _classifiers(
+    questions: Sequence[str], answers: Sequence[str], epochs: int
+) -> Iterator[_Classifier]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import FeatureUnion
+
+    features = FeatureUnion(
+        [
+            ("words", TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))),
+            (
+                "characters",
+                TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 4)),
+            ),
+        ]
+    )
+    seen = features.fit_transform(questions)
+    learner = LogisticRegression(C=30.0, max_iter=_STEPS_PER_EPOCH, warm_start=True)
+    for _ in range(epochs):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            learner.fit(seen, answers)
+        yield _Classifier(
+            features, learner.coef_.copy(), learner.intercept_.copy(), list(learner.classes_)
+        )
+
+
+def _judged(model: Any, questions: Sequence[str], answers: Sequence[str]) -> tuple[float, float]:
+    """Mean loss and share right, on at most 200 of them."""
+    lost, right = 0.0, 0
+    every = max(1, len(questions) // 200)
+    some = list(zip(questions, answers, strict=True))[::every]
+    for question, answer in some:
+        scores = model.scores(question)
+        lost -= scores.get(answer, math.log(1e-6))
+        right += max(scores, key=lambda name: scores[name]) == answer
+    return lost / len(some), right / len(some)
