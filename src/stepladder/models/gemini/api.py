@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 
+from google.genai.errors import UnknownApiResponseError
+
 from ...catalogue import Catalogue
 from ...core import Message, Request, Response
 from ...errors import ModelError
@@ -53,9 +55,13 @@ class GeminiApi:
     def send(self, model: str, request: Request, cache: PrefixCache | None) -> Response:
         named, traits = self._traits(model)
         asked = to_asked(request, traits, self._folder, cache)
-        answer = self._client(named.location).models.generate_content(
-            model=named.path, contents=list(asked.contents), config=asked.config
-        )
+        client = self._client(named.location)
+        try:
+            answer = client.models.generate_content(
+                model=named.path, contents=list(asked.contents), config=asked.config
+            )
+        except (AttributeError, KeyError, TypeError) as error:  # the SDK's way with other JSON
+            raise UnknownApiResponseError(f"not of the form of an answer: {error}") from error
         return to_response(answer, request, traits.model)
 
     def explain(self, error: Exception) -> Failure:

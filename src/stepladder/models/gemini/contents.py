@@ -125,6 +125,7 @@ def _result(message: Message) -> types.Part:
         text = "".join(part.text for part in message.content)
     try:
         value = json.loads(text)
+        json.dumps(value, allow_nan=False)  # NaN and the infinities are no JSON to the service
     except ValueError:
         value = text
     return _response(message.result_of, value)

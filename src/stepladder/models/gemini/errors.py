@@ -13,10 +13,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from json import JSONDecodeError
 from typing import Any
 
 import google.auth.exceptions
 from google.genai import errors
+from pydantic import ValidationError
 
 from ...core import Json
 from ...errors import StepladderError
@@ -41,6 +43,9 @@ _BAD_CREDENTIALS = {
     "API_KEY_INVALID", "ACCESS_TOKEN_EXPIRED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
     "ACCESS_TOKEN_TYPE_UNSUPPORTED", "CREDENTIALS_MISSING", "ACCOUNT_STATE_INVALID",
 }  # fmt: skip
+_ADDRESS = (
+    "check the network, and the address if GOOGLE_GEMINI_BASE_URL or GOOGLE_VERTEX_BASE_URL is set"
+)
 _RETRY = {408, 409, 425, 499, 500, 502, 503, 504}
 _UNSURE = {502, 504}  # given up on half-way, by a gateway or at a deadline
 _OF_ONE_REQUEST = re.compile(r"\bfile\b|cached ?content", re.IGNORECASE)
@@ -63,10 +68,12 @@ def explain(
         return _unsigned(error, provider)
     if isinstance(error, _transport("TransportError")):
         return _broken(error)
-    if isinstance(error, _transport("InvalidURL") + _transport("DecodingError")):
-        return Failure(_told(error), maybe_billed=True)
-    if isinstance(error, ValueError):  # what came back was no JSON, or not of the known form
+    if isinstance(error, _transport("DecodingError")):
         return Failure(f"an answer cannot be read: {_told(error)}", retry=True, maybe_billed=True)
+    if isinstance(error, errors.UnknownApiResponseError | JSONDecodeError | ValidationError):
+        return Failure(f"an answer cannot be read: {_told(error)}", retry=True, maybe_billed=True)
+    if isinstance(error, ValueError):  # the SDK refuses the call before it sends it
+        return Failure(f"the SDK cannot make this call: {_told(error)}")
     raise error
 
 
@@ -132,11 +139,13 @@ def _unsigned(error: google.auth.exceptions.GoogleAuthError, provider: str) -> F
 
 def _broken(error: Exception) -> Failure:
     """The connection failed, or the time was up."""
-    never_arrived = _transport("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
+    unsent = _transport("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
     if isinstance(error, _transport("UnsupportedProtocol", "LocalProtocolError")):
-        return Failure(_told(error))
-    if isinstance(error, never_arrived + _transport("WriteError", "WriteTimeout")):
-        return Failure(f"the service was not reached: {_told(error)}", retry=True)
+        return Failure(_told(error), fatal=True, hint=_ADDRESS)
+    if isinstance(error, unsent + _transport("WriteError", "WriteTimeout")):
+        distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        message = f"the service was not reached: {_told(error)}"
+        return Failure(message, retry=not distrusted, fatal=distrusted, hint=_ADDRESS)
     return Failure(
         f"the connection broke before the answer was there: {_told(error)}",
         retry=True,
