@@ -1,15 +1,16 @@
 """Cost of ownership: by hand at medians, by property over draws, and honest about the unknown."""
 
 import math
-from dataclasses import replace
-from datetime import date
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepladder.candidate_costs import break_even, cost_curve, costs_of, world_at
+from stepladder.candidate_costs import break_even, cost_curve, costs_of, monthly, world_at
+from stepladder.catalogue import Catalogue, ModelFacts
 from stepladder.core import (
     Candidate,
     Confirmation,
@@ -385,3 +386,74 @@ def test_a_dearer_build_never_lowers_a_total(one, more):
         a <= b + 1e-9
         for a, b in zip(cheap.total_dollars_per_month, dear.total_dollars_per_month, strict=True)
     )
+
+
+# --- models that retire -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asking:
+    """As much of a solver as ownership looks at."""
+
+    model: str
+
+
+def asking(model: str, **more) -> Trial:
+    made = hosted(build=7.0, **more)
+    return replace(made, candidate=replace(made.candidate, solver=Asking(model)))
+
+
+def ending(model: str, **day) -> Catalogue:
+    read = date(2026, 11, 1)
+    return Catalogue(date(2026, 11, 21), (ModelFacts(model, read, "a page", **day),))
+
+
+def test_the_day_a_model_retires_forces_a_rebuild_by_hand():
+    stays = Economics(**{**asdict(KNOWN), "retune_every_months": 24})
+    ends = ending("x:a", retires=date(2027, 5, 21))
+    (free,) = own([asking("x:a")], task(stays), PRICES)
+    (bound,) = own([asking("x:a")], task(stays), PRICES, catalogue=ends)
+    hours = PRICES.effort["prompt"]
+    rebuild = 7.0 + hours.rebuild_hours * 100 + 100 * 0.001  # nothing is labelled anew: unpaid
+    extra = bound.keep_dollars_per_month - free.keep_dollars_per_month
+    assert extra == pytest.approx(rebuild / 12)
+    assert any("in 5.9 months at the latest: 'x:a' may be retired" in a for a in bound.assumptions)
+    assert not any("retired" in a for a in free.assumptions)
+
+
+def test_what_was_tuned_ends_with_its_base_and_others_stay():
+    ends = ending("x:a", retires_not_before=date(2027, 5, 21))
+    tuned, other = own([asking("x:a@1"), asking("x:b")], task(), PRICES, catalogue=ends)
+    assert any("may be retired" in each for each in tuned.assumptions)
+    assert not any("may be retired" in each for each in other.assumptions)
+
+
+@given(
+    st.floats(1, 48), st.floats(0.5, 60), st.integers(-900, 2000), st.sampled_from(["x:a", "x:a@1"])
+)
+@settings(max_examples=60)
+def test_retiring_never_makes_owning_cheaper_and_never_costs_more_than_one_rebuild(
+    months, life, days, model
+):
+    economics = replace(KNOWN, months=months, retune_every_months=life)
+    ends = ending("x:a", retires=date(2026, 11, 21) + timedelta(days=days))
+    world = world_at(economics, PRICES)
+    one = asking(model)
+    free = monthly(costs_of(one, task(economics), PRICES), economics, world).keep
+    bound = monthly(costs_of(one, task(economics), PRICES, catalogue=ends), economics, world).keep
+    rebuild = 7.0 + PRICES.effort["prompt"].rebuild_hours * 100 + 100 * 0.001
+    assert free - 1e-9 <= bound <= free + rebuild / months + 1e-9
+    if days >= months * 365.25 / 12:
+        assert bound == free
+
+
+def test_a_tuning_job_without_a_price_is_not_priced_by_the_time_it_took():
+    made = asking("x:a@1", build_seconds=3600.0)
+    unpriced = replace(made, candidate=replace(made.candidate, build_dollars=None))
+    assert math.isnan(costs_of(unpriced, task(), PRICES).build_dollars)
+
+
+def test_what_is_assumed_of_tuned_models_is_told():
+    model = "vertex:gemini-3.5-flash@projects/p/locations/us/endpoints/5"
+    (found,) = own([asking(model)], task(), PRICES)
+    assert any("taken to cost 1.5 times its base" in each for each in found.assumptions)
