@@ -192,7 +192,7 @@ def test_a_long_page_of_an_error_is_cut() -> None:
         ({"x-ratelimit-reset": str((NOW.timestamp() + 5) * 1000)}, "", 5.0),
         ({}, "Rate limit reached. Please try again in 1m30.5s. Visit ...", 90.5),
         ({}, "Please try again in 380ms.", 0.38),
-        ({}, "Please retry after 20 seconds.", None),
+        ({}, "Please retry after 20 seconds.", 20.0),
         ({}, "", None),
         ({"retry-after": "soon"}, "", None),
         ({"retry-after": "-1"}, "", None),

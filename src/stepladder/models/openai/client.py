@@ -1,7 +1,7 @@
 """A client of the `openai` SDK for an endpoint, and nothing of another endpoint's in it.
 
 The SDK reads OpenAI's own settings from the environment for whatever address it is given. Here they
-reach OpenAI's address alone: a key, an organisation or a header meant for one service is never sent
+reach the provider `openai` alone: a key, an organisation or a header meant for one service is never sent
 to another.
 """
 
@@ -17,6 +17,7 @@ __all__ = ["READ_SECONDS", "open_client"]
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 300.0  # until the whole answer is there
+OPENAI = "openai"
 NO_KEY = "none"  # the SDK insists on one; a server without keys ignores it
 
 
@@ -39,24 +40,20 @@ def open_client(
         base_url=url,
         max_retries=0,
         timeout=openai.Timeout(read_seconds, connect=CONNECT_SECONDS),
-        default_headers=_withheld(endpoint, url, key or NO_KEY, openai.Omit()),
+        default_headers=_withheld(endpoint, key or NO_KEY, openai.Omit()),
         http_client=http_client,
     )
-    if not _is_openai(endpoint, url):
+    if endpoint.name != OPENAI:
         client.organization = None
         client.project = None
     client.admin_api_key = None
     return client
 
 
-def _is_openai(endpoint: Endpoint, url: str) -> bool:
-    return endpoint.name == "openai" and url == endpoint.base_url
-
-
-def _withheld(endpoint: Endpoint, url: str, key: str, omit: Any) -> dict[str, Any]:
-    """The user's extra headers for OpenAI taken out again, where it is not OpenAI that is asked."""
+def _withheld(endpoint: Endpoint, key: str, omit: Any) -> dict[str, Any]:
+    """The user's extra headers for OpenAI taken out again, where another is asked."""
     ambient = os.environ.get("OPENAI_CUSTOM_HEADERS", "")
-    if _is_openai(endpoint, url) or not ambient:
+    if endpoint.name == OPENAI or not ambient:
         return {}
     names = [line.partition(":")[0].strip() for line in ambient.split("\n") if ":" in line]
     withheld: dict[str, Any] = {name: omit for name in names if name.lower() != "authorization"}

@@ -29,7 +29,9 @@ TOO_LONG = re.compile(
 )
 OVERLOADED = re.compile(r"overload|capacity|too busy|loading model", re.I)
 DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
-TRY_AGAIN = re.compile(r"(?:try again|retry) (?:in|after) ((?:[\d.]+(?:ms|[dhms]))+)", re.I)
+TRY_AGAIN = re.compile(
+    r"(?:try again|retry) (?:in|after) ((?:[\d.]+(?:ms|[dhms]))+|[\d.]+(?= seconds?\b))", re.I
+)
 LONGEST_MESSAGE = 400
 CUT = NotACompletion | json.JSONDecodeError | UnicodeDecodeError  # a success that cannot be read
 
