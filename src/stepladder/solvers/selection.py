@@ -26,16 +26,20 @@ __all__ = ["save_pool", "select"]
 def save_pool(
     demos: Sequence[Demo], method: Literal["bm25", "embedding"], workshop: Workshop
 ) -> str:
-    """Store the pool, with its vectors when the method needs them, and return its hash."""
+    """Store the pool, with its vectors when the method needs them, and return its hash.
+
+    Saving the same pool again computes no vector again.
+    """
     from . import plain
 
     lines = [json.dumps([plain(i), plain(e)], ensure_ascii=False) for i, e in demos]
     files = {"pool.jsonl": "\n".join(lines).encode()}
     if method == "embedding":
-        from ..embeddings import embed
+        from ..embeddings import embed_kept
 
+        vectors = embed_kept([render_input(input) for input, _ in demos], workshop.artifacts)
         buffer = io.BytesIO()
-        np.save(buffer, embed([render_input(input) for input, _ in demos]), allow_pickle=False)
+        np.save(buffer, vectors, allow_pickle=False)
         files["embeddings.npy"] = buffer.getvalue()
     return save_artifact(workshop.artifacts, files)
 
@@ -66,9 +70,9 @@ def _rank_by_words(folder: Path, queries: Sequence[str], k: int) -> list[list[in
 
 
 def _rank_by_embedding(folder: Path, queries: Sequence[str], k: int) -> list[list[int]]:
-    from ..embeddings import embed
+    from ..embeddings import embed_kept
 
-    scores = embed(queries) @ _vectors(folder).T
+    scores = embed_kept(queries, folder.parent) @ _vectors(folder).T
     return [_top(row, k) for row in scores]
 
 
