@@ -43,7 +43,7 @@ from .errors import StoreError
 
 __all__ = [
     "Answers", "CachedModel", "Openings", "RowFile", "RunFolder",
-    "bar_of", "hash_of", "open_run", "read_rows", "rows_name",
+    "bar_of", "hash_of", "open_run", "read_rows", "request_key", "rows_name",
 ]  # fmt: skip
 
 
@@ -179,7 +179,7 @@ class CachedModel:
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
         wanted: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
-            key = self._key(request)
+            key = request_key(self._identity, request)
             if key in wanted:
                 wanted[key].append(index)
             elif (found := self._answers.get(key)) is not None:
@@ -193,9 +193,11 @@ class CachedModel:
             for index in wanted[keys[place]]:
                 yield index, response
 
-    def _key(self, request: Request) -> str:
-        record = json.dumps(_said(request), ensure_ascii=False, separators=(",", ":"), default=dict)
-        return hashlib.blake2b(f"{self._identity}\n{record}".encode(), digest_size=20).hexdigest()
+
+def request_key(identity: str, request: Request) -> str:
+    """What a request's answer is kept under; `identity` names the model as it answers today."""
+    record = json.dumps(_said(request), ensure_ascii=False, separators=(",", ":"), default=dict)
+    return hashlib.blake2b(f"{identity}\n{record}".encode(), digest_size=20).hexdigest()
 
 
 def _said(value: Any) -> Json:

@@ -8,6 +8,7 @@
     pool.py ....... many calls at once at that pace, with retries and a deadline
     prefix.py ..... when keeping what requests share pays, and what was paid for it
     batches.py .... the same requests as a job at half the price
+    batch_record.py  what is on disk of such a job, so that none is submitted twice
     tokens.py ..... how many tokens a text is, about
     model.py ...... a `Model` over an `Api`
 

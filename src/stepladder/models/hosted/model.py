@@ -7,24 +7,30 @@ service would see it: waits between attempts and in our own queue are not in it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from ...core import Message, Request, Response, Usage
 from ...errors import ModelError
 from .. import ProviderSettings
-from .api import Api, Failure, PrefixCache
+from .api import Api, Failure
+from .batches import Batches
 from .keys import redact
 from .options import read_options
 from .pool import Pool, Timing
-from .tokens import TokenEstimate
+from .prefix import Kept, PrefixKeeper
+from .tokens import open_estimate
 
 __all__ = ["HostedModel"]
 
+Answers = Iterator[tuple[int, Response]]
+
 
 class HostedModel:
-    """The model called `name`, at a service."""
+    """The model called `name`, at a service.
+
+    The provider has checked the names of its options (`read_options`); their values are read here.
+    """
 
     hosted = True  # its answers cost money: two processes at once share them, see `claims.py`
 
@@ -34,9 +40,16 @@ class HostedModel:
         self.name = name
         self._api = api
         self._settings = settings
-        self._options = read_options(settings, also=tuple(settings.options))  # names were checked
-        self._pool = Pool(self._options.limits, api.explain, settings.tell, timing)
-        self._tokens = TokenEstimate()
+        self._timing = timing or Timing()
+        options = read_options(settings, also=tuple(settings.options))
+        self._pool = Pool(options.limits, self._explain, settings.tell, self._timing)
+        self._tokens = open_estimate(name, settings.jobs)
+        self._prefixes = (
+            PrefixKeeper(name, api, settings, self._timing.clock)
+            if options.cache == "auto"
+            else None
+        )
+        self._batches = Batches(name, api, settings, self._timing) if options.batch else None
 
     @property
     def context_tokens(self) -> int | None:
@@ -48,7 +61,7 @@ class HostedModel:
         """An estimate without a call; what is paid is told by the usage of answers."""
         return self._tokens.count(messages)
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
+    def generate(self, requests: Sequence[Request]) -> Answers:
         """Each answer as it finishes, with the index of its request.
 
         Raises:
@@ -57,18 +70,30 @@ class HostedModel:
         sent = []
         for index, request in enumerate(requests):
             if request.score_choices:
-                yield index, self._refused("hosted models do not score given answers")
+                yield index, self._refused("a hosted model does not score given answers")
             else:
                 sent.append(index)
-        for place, response in self._ask([requests[index] for index in sent]):
+        chosen = [requests[index] for index in sent]
+        ask = self._batches.run if self._batches and self._batches.possible() else self._ask
+        for place, response in ask(chosen) if chosen else ():
+            self._tokens.learn(chosen[place], response.usage)
             yield sent[place], response
 
     def stop(self) -> None:
         """Begin no more calls; `generate` still yields those under way."""
         self._pool.stop()
+        if self._batches is not None:
+            self._batches.stop()
 
-    def _ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
-        calls = (self._call(request, None) for request in requests)
+    def _ask(self, requests: Sequence[Request]) -> Answers:
+        if self._prefixes is None:
+            yield from self._call_all(requests, {})
+            return
+        with self._prefixes.keep(requests, self._tokens, self._pool.pace.limit) as kept:
+            yield from self._call_all(requests, kept)
+
+    def _call_all(self, requests: Sequence[Request], kept: dict[int, Kept]) -> Answers:
+        calls = (self._call(request, kept.get(place)) for place, request in enumerate(requests))
         alike: list[tuple[int, Failure]] = []  # failed as every call would: kept to the end
         answered = False
         for place, outcome in self._pool.run(calls):
@@ -76,28 +101,39 @@ class HostedModel:
                 alike.append((place, outcome))
                 continue
             answered = True
-            yield place, self._response(outcome)
+            response = self._response(outcome)
+            if self._prefixes is not None:
+                response = self._prefixes.charge(response, kept.get(place))
+            yield place, response
         if alike and not answered:
-            failure = alike[0][1]
-            raise ModelError(
-                f"{self.name!r} cannot be used: {redact(failure.message)}",
-                hint=redact(failure.hint)
-                or "mend what the message names and run it again; finished calls are kept",
-            )
+            raise _unusable(self.name, alike[0][1])
         for place, failure in alike:
             yield place, self._response(failure)
 
-    def _call(self, request: Request, cache: PrefixCache | None) -> Callable[[], Response]:
-        bare = self.name.partition(":")[2]
+    def _call(self, request: Request, kept: Kept | None) -> Callable[[], Response]:
+        def send() -> Response:
+            return self._send(request, kept)
 
-        def call() -> Response:
-            began = time.perf_counter()
+        return send
+
+    def _send(self, request: Request, kept: Kept | None) -> Response:
+        """One call; if what was kept is gone, the whole request is sent instead."""
+        bare, cache = self.name.partition(":")[2], kept.usable if kept else None
+        began = self._timing.clock()
+        try:
             response = self._api.send(bare, request, cache)
-            seconds = time.perf_counter() - began
-            self._tokens.learn(request, response.usage)
-            return replace(response, usage=replace(response.usage, seconds=seconds))
+        except Exception as error:
+            if kept is None or cache is None or not _is_about_this_call(self._explain(error)):
+                raise
+            began = self._timing.clock()
+            response = self._api.send(bare, request, None)
+            kept.gone = True
+        seconds = self._timing.clock() - began
+        return replace(response, usage=replace(response.usage, seconds=seconds))
 
-        return call
+    def _explain(self, error: Exception) -> Failure:
+        failure = self._api.explain(error)
+        return replace(failure, message=redact(failure.message), hint=redact(failure.hint))
 
     def _response(self, outcome: Response | Failure) -> Response:
         """An answer as it is; of a failure its message. What may be billed has unknown usage."""
@@ -105,10 +141,22 @@ class HostedModel:
             error = outcome.error
             return outcome if error is None else replace(outcome, error=redact(error))
         usage = Usage(self.name) if outcome.maybe_billed else self._nothing_used()
-        return Response("", usage, "error", error=redact(outcome.message))
+        return Response("", usage, "error", error=outcome.message)
 
     def _refused(self, reason: str) -> Response:
         return Response("", self._nothing_used(), "error", error=f"{self.name}: {reason}")
 
     def _nothing_used(self) -> Usage:
         return Usage(self.name, 0, 0, 0, thinking_tokens=0, audio_tokens=0)
+
+
+def _is_about_this_call(failure: Failure) -> bool:
+    return not (failure.retry or failure.fatal)
+
+
+def _unusable(name: str, failure: Failure) -> ModelError:
+    return ModelError(
+        f"{name!r} cannot be used: {failure.message}",
+        hint=failure.hint
+        or "mend what the message names and run the same command again; finished calls are kept",
+    )
