@@ -97,13 +97,15 @@ def _body(content_type: str, raw: bytes) -> Json:
         return raw.decode("utf-8", "replace")
 
 
-def faults_of(exchange: Exchange, *, speaks_openai: bool = False) -> list[str]:
-    """In which an exchange departs from its document: request, and answer if it succeeded."""
+def faults_of(
+    exchange: Exchange, *, speaks_openai: bool = False, with_answer: bool = False
+) -> list[str]:
+    """In which a call departs from its document; `with_answer`, also what it was answered."""
     spec: Spec = openai() if speaks_openai else spec_of(exchange.path)
     try:
         faults = spec.faults_of_request(exchange)
     except UnknownCall as error:
         return [str(error)]
-    if exchange.status == 200:
+    if with_answer and exchange.status == 200:
         faults += [f"answer {fault}" for fault in spec.faults_of_response(exchange)]
     return [f"{exchange.method} {exchange.path}: {fault}" for fault in faults]

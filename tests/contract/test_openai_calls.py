@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from datetime import date
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from contract.asking import FEATURES, requests
+from contract.calling import KNOWN, ask, opened
 from contract.recording import Recorded, faults_of, recording
-from contract.specs import Json
-from stepladder.catalogue import load_catalogue
+from contract.specs import Exchange, Json
 from stepladder.core import Request
 from stepladder.models.openai import connect, find_endpoint
-from stepladder.models.openai.api import OpenAIApi
+from stepladder.models.openai.batches import BatchingApi
 
 pytest.importorskip("openai")
 
-KNOWN = load_catalogue(today=date(2026, 11, 22))
 COMPLETION = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -39,8 +38,34 @@ OF_THEIR_OWN = {"structured_outputs", "chat_template_kwargs", "reasoning"}
 THINKS_BY_LEVEL = "gpt-5-mini"
 
 
+BATCH = {
+    "id": "batch_1",
+    "object": "batch",
+    "endpoint": "/v1/chat/completions",
+    "input_file_id": "file-1",
+    "completion_window": "24h",
+    "status": "in_progress",
+    "created_at": 1790000000,
+}
+FILE = {
+    "id": "file-1",
+    "object": "file",
+    "bytes": 5,
+    "created_at": 1790000000,
+    "filename": "label.jsonl",
+    "purpose": "batch",
+    "status": "processed",
+}
+
+
 def answer(method: str, path: str, body: Json) -> Json:
-    return COMPLETION
+    """Enough of an answer for what comes next."""
+    path = path.partition("?")[0]
+    if path.endswith("/files"):
+        return FILE
+    if (method, path) == ("GET", "/v1/batches"):
+        return {"object": "list", "data": [], "has_more": False}
+    return BATCH if "/batches" in path else COMPLETION
 
 
 @pytest.fixture
@@ -52,33 +77,31 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
         yield recorded
 
 
-def ask(endpoint: str, model: str, request: Request) -> None:
-    known = find_endpoint(endpoint)
-    api = OpenAIApi(known, connect(known), KNOWN.facts)
-    try:
-        api.send(model, request, None)
-    finally:
-        api.close()
-
-
 @pytest.mark.parametrize("model", ["gpt-4o-mini", THINKS_BY_LEVEL])
-@pytest.mark.parametrize("feature", FEATURES)
-def test_every_feature_is_asked_for_as_openai_describes_it(
-    feature: str, model: str, wire: Recorded
-) -> None:
-    if model == THINKS_BY_LEVEL and FEATURES[feature].temperature not in (0, 1):
-        pytest.skip("such a model takes no temperature, and we refuse to send one")
-    ask("openai", model, FEATURES[feature])
-    assert wire.calls() == [("POST", "/v1/chat/completions")]
-    assert wire.hosts == ["api.openai.com"]
-    assert not faults_of(wire.exchanges[0], speaks_openai=True)
+def test_every_feature_is_asked_for_as_openai_describes_it(model: str, wire: Recorded) -> None:
+    features = dict(FEATURES)
+    if model == THINKS_BY_LEVEL:
+        del features["sampling"]  # such a model takes no temperature, and is not sent one
+    faults = {}
+    with opened(f"openai:{model}") as asked:
+        for feature, request in features.items():
+            asked(request)
+            faults[feature] = faults_of(wire.exchanges[-1], speaks_openai=True)
+    assert faults == {feature: [] for feature in features}
+    assert {*wire.calls()} == {("POST", "/v1/chat/completions")}
+    assert {*wire.hosts} == {"api.openai.com"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(request=requests())
-def test_any_mixture_is_asked_for_as_openai_describes_it(request: Request, wire: Recorded) -> None:
-    ask("openai", THINKS_BY_LEVEL, request)
-    assert not faults_of(wire.exchanges[-1], speaks_openai=True)
+def test_any_mixture_is_asked_for_as_openai_describes_it(wire: Recorded) -> None:
+    with opened(f"openai:{THINKS_BY_LEVEL}") as asked:
+
+        @settings(max_examples=40)
+        @given(requests())
+        def check(request: Request) -> None:
+            asked(request)
+            assert not faults_of(wire.exchanges[-1], speaks_openai=True)
+
+        check()
 
 
 @pytest.mark.parametrize(
@@ -96,10 +119,31 @@ def test_any_mixture_is_asked_for_as_openai_describes_it(request: Request, wire:
 def test_others_are_asked_in_openai_s_words_but_for_fields_of_their_own(
     endpoint: str, path: str, wire: Recorded
 ) -> None:
-    for feature in ("plain", "sampling", "schema", "choices", "functions", "image"):
-        ask(endpoint, "some-model", FEATURES[feature])
-        exchange = wire.exchanges[-1]
+    features = ("plain", "sampling", "schema", "choices", "functions", "image")
+    ask(f"{endpoint}:some-model", *(FEATURES[feature] for feature in features))
+    for exchange in wire.exchanges:
         assert exchange.path == path
         spoken = {key: value for key, value in exchange.body.items() if key not in OF_THEIR_OWN}
-        spoken_to = type(exchange)("POST", "/v1/chat/completions", spoken, 200, exchange.answer)
+        spoken_to = Exchange("POST", "/v1/chat/completions", spoken, 200, exchange.answer)
         assert not faults_of(spoken_to, speaks_openai=True)
+
+
+def test_a_batch_is_sought_submitted_followed_and_cancelled_as_openai_describes_it(
+    wire: Recorded,
+) -> None:
+    endpoint = find_endpoint("openai")
+    api = BatchingApi(endpoint, connect(endpoint), KNOWN.facts)
+    asked = tuple(FEATURES.values())
+    assert api.find_batch("gpt-4o-mini", "label") is None
+    job = api.submit_batch("gpt-4o-mini", asked, "label")
+    assert api.poll_batch("gpt-4o-mini", job, asked).state == "running"
+    api.cancel_batch(job)
+    api.close()
+    assert [fault for one in wire.exchanges for fault in faults_of(one, speaks_openai=True)] == []
+    (upload,) = wire.bodies("/files")
+    lines = [json.loads(line) for line in upload["file"].splitlines()]
+    assert [line["custom_id"] for line in lines] == [str(place) for place in range(len(asked))]
+    for line in lines:  # each is a call of its own, in a file
+        assert line.keys() == {"custom_id", "method", "url", "body"}
+        call = Exchange(line["method"], line["url"], line["body"], answer=COMPLETION)
+        assert not faults_of(call, speaks_openai=True)
