@@ -18,7 +18,8 @@ import pytest
 from pydantic import BaseModel
 
 from stepladder import errors, task_file
-from stepladder.cost import load_prices
+from stepladder.catalogue import ModelFacts, TuningLimits, load_catalogue
+from stepladder.cost import TokenPrice, TrainingPrice, load_prices
 from stepladder.data.formats import FORMATS
 from stepladder.diagnose import KINDS
 from stepladder.registry import BUILT_IN, look_up
@@ -154,6 +155,22 @@ def test_every_field_of_a_decision_is_documented_and_no_other() -> None:
         assert f'`"{verdict}"`' in text
 
 
+DATED = {
+    "## prices.toml: tokens": TokenPrice,
+    "## prices.toml: training": TrainingPrice,
+    "## models.toml: model": ModelFacts,
+    "## models.toml: tuning": TuningLimits,
+}
+
+
+@pytest.mark.parametrize("heading", DATED)
+def test_every_key_of_a_dated_table_is_documented_and_no_other(heading: str) -> None:
+    page = DOCS / "reference" / "prices-and-models.md"
+    everywhere = ["model", "read_on", "source"]
+    names = [field.name for field in fields(DATED[heading])]
+    assert sorted([*first_cells(section(page, heading)), *everywhere]) == sorted(names)
+
+
 def test_the_page_of_the_command_line_is_up_to_date() -> None:
     page = runpy.run_path(str(DOCS / "generate_cli.py"))["cli_page"]()
     written = (DOCS / "reference" / "cli.md").read_text("utf-8")
@@ -246,6 +263,9 @@ def test_the_toml_in_a_document_loads(
             (tmp_path / name).write_text(content, encoding="utf-8")
         (tmp_path / "task.toml").write_text(text, encoding="utf-8")
         assert load_task(tmp_path).target.score == table["target"]["score"]
+    elif {"model", "tuning"} & table.keys():
+        catalogue = load_catalogue(tmp_path / "file.toml", today=date.max)
+        assert {one["model"] for one in table["model"]} <= {each.model for each in catalogue.models}
     elif {"machine", "tokens"} & table.keys():
         prices = load_prices(tmp_path / "file.toml", today=date.max)
         assert {one["name"] for one in table.get("machine", ())} <= prices.machines.keys()
