@@ -1,0 +1,187 @@
+"""Training rows as services want them, and what they would refuse, with rows and cures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepladder.catalogue import TuningLimits
+from stepladder.core import Message, Part
+from stepladder.data.chat import CALL
+from stepladder.data.chat_gemini import from_gemini
+from stepladder.data.chat_openai import from_openai
+from stepladder.data.findings import Finding
+from stepladder.errors import TaskError
+from stepladder.trainers.service import TuningJob, TuningRow
+from stepladder.trainers.tuning_data import check_job, read_preferences, to_row, tokens_of
+
+from .tuning_fake import FakeService, job, rows
+
+TODAY = date(2026, 11, 22)
+LIMITS = TuningLimits("fake:base-1", ("supervised",), date(2026, 9, 25), "the service's pages")
+texts = st.text(min_size=1, max_size=40)
+
+
+def bytes_of(messages: Sequence[Message]) -> int:
+    return sum(len(str(message.content).encode()) for message in messages)
+
+
+def found(one: TuningJob, limits: TuningLimits = LIMITS, **service: Any) -> list[Finding]:
+    return check_job(one, limits, FakeService(**service), bytes_of, TODAY)  # type: ignore[arg-type]
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+@given(system=texts, asked=texts, answer=texts)
+def test_a_row_is_read_back_as_it_was(system: str, asked: str, answer: str) -> None:
+    row = TuningRow((Message("system", system), Message("user", asked)), answer)
+    for form, read in (("gemini", from_gemini), ("openai", from_openai)):
+        line = json.loads(json.dumps(to_row(row, form, "supervised")))  # type: ignore[arg-type]
+        assert read(line) == (row.messages, answer, {})
+
+
+def test_a_preference_of_gemini_has_both_answers_scored() -> None:
+    row = TuningRow((Message("user", "hi"),), "good", rejected="bad")
+    line = to_row(row, "gemini", "preference")
+    assert line["contents"] == [{"role": "user", "parts": [{"text": "hi"}]}]
+    scored = [(one["score"], one["completion"]["parts"]) for one in line["completions"]]
+    assert scored == [(1.0, [{"text": "good"}]), (0.0, [{"text": "bad"}])]
+    assert from_gemini(line)[:2] == ("hi", "good")
+
+
+def test_a_preference_of_openai_has_both_answers_by_name() -> None:
+    row = TuningRow((Message("system", "be kind"), Message("user", "hi")), "good", rejected="bad")
+    assert to_row(row, "openai", "preference") == {
+        "input": {
+            "messages": [
+                {"role": "system", "content": "be kind"},
+                {"role": "user", "content": "hi"},
+            ]
+        },
+        "preferred_output": [{"role": "assistant", "content": "good"}],
+        "non_preferred_output": [{"role": "assistant", "content": "bad"}],
+    }
+
+
+def test_preferences_are_read_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "preferences.jsonl"
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+    lines = [
+        {"input": "hi", "chosen": "good", "rejected": "bad"},
+        {"input": turns, "chosen": {"a": 1}, "rejected": "bad"},
+    ]
+    path.write_text("\n\n".join(map(json.dumps, lines)) + "\n")
+    first, second = read_preferences(path)
+    assert first == TuningRow((Message("user", "hi"),), "good", "bad", "preferences.jsonl:1")
+    assert second.messages == (Message("system", "s"), Message("user", "u"))
+    assert (second.answer, second.place) == ('{"a": 1}', "preferences.jsonl:3")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "preferences.jsonl:2: not a preference"),
+        ("[]", "preferences.jsonl:2: not a preference"),
+        ('{"input": "a", "chosen": "b"}', "'rejected'"),
+        ('{"input": [{}], "chosen": "b", "rejected": "c"}', "turn 1 needs a 'role'"),
+        ('{"input": "a", "chosen": "b", "rejected": "b"}', "both answers are the same"),
+    ],
+)
+def test_a_line_that_is_no_preference_is_named(line: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "preferences.jsonl"
+    path.write_text(f'{{"input": "a", "chosen": "b", "rejected": "c"}}\n{line}\n')
+    with pytest.raises(TaskError, match=said) as caught:
+        read_preferences(path)
+    assert caught.value.hint
+
+
+def test_preferences_that_are_not_there_say_how_to_write_them(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="preference tuning needs") as caught:
+        read_preferences(tmp_path / "preferences.jsonl")
+    assert '"rejected"' in caught.value.hint
+
+
+def test_a_preference_is_billed_with_its_prompt_twice() -> None:
+    row = TuningRow((Message("user", "12345"),), "abc", rejected="d")
+    assert tokens_of(row, bytes_of) == 2 * 5 + 3 + 1
+    assert tokens_of(replace(row, rejected=None), bytes_of) == 5 + 3
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+
+def test_nothing_is_found_where_nothing_is_limited() -> None:
+    assert found(job()) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "one", "message", "cure"),
+    [
+        ({"ends": date(2026, 11, 22)}, job(), "no new jobs .* since 2026-11-22", "another model"),
+        ({"regions": ("europe-west4",)}, job(), "in 'us-central1'", "europe-west4"),
+        ({"least_rows": 21}, job(), "20 rows are too few.*takes 21", "label more"),
+        ({"most_rows": 19}, job(), "20 rows are too many.*takes 19", "examples = 19"),
+        ({"most_validation_rows": 3}, job(), "4 held-out rows.*takes 3", "lower held_out"),
+        ({"most_validation_share": 0.1}, job(), "4 held-out rows.*takes 2", "lower held_out"),
+        ({"most_bytes": 100}, job(), "bytes of rows are too many", "to fewer"),
+        ({"adapter_sizes": (1, 4)}, job(adapter_size=8), "adapter_size = 8", "possible: 1, 4"),
+        ({}, job(adapter_size=8), "adapter_size = 8", "none can be chosen"),
+        ({}, job(batch_size=8), "batch size", "leave batch_size out"),
+        ({"methods": ("preference",)}, job(), "method 'supervised'", "preference"),
+    ],
+)
+def test_what_is_against_a_limit_is_found_with_a_cure(
+    limits: dict[str, Any], one: TuningJob, message: str, cure: str
+) -> None:
+    (finding,) = found(one, replace(LIMITS, **limits))
+    assert re.search(message, finding.message)
+    assert cure in finding.cure
+    if limits:
+        assert "documented on 2026-09-25: the service's pages" in finding.cure
+
+
+def test_the_share_of_held_out_rows_counts_only_above_what_is_free() -> None:
+    limits = replace(LIMITS, most_validation_share=0.1, validation_free_rows=4)
+    assert found(job(), limits) == []
+
+
+def test_a_long_row_is_named_by_its_place() -> None:
+    long = TuningRow((Message("user", "word " * 300),), "refund", place="train.csv:7")
+    one = replace(job(), train=(*rows(3), long))
+    (finding,) = found(one, replace(LIMITS, tokens_per_example=1000))
+    assert str(finding).startswith("train.csv:7: an example of about 1,506 tokens is too long")
+
+
+def test_a_row_is_counted_as_tokens_and_not_as_bytes() -> None:
+    limits = replace(LIMITS, tokens_per_example=1000)
+    long = TuningRow((Message("user", "word " * 300),), "refund", place="train.csv:7")
+    one = replace(job(), train=(long,))
+    quarter = lambda messages: bytes_of(messages) // 4  # noqa: E731
+    assert check_job(one, limits, FakeService(), quarter, TODAY) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["gemini", "openai"])
+def test_rows_with_function_calls_go_where_they_are_taken(form: str) -> None:
+    call = Part("text", '{"name": "look", "arguments": {}}', media_type=CALL)
+    row = TuningRow(
+        (Message("user", "u"), Message("assistant", (call,))), "a", place="chat.jsonl:4"
+    )
+    one = replace(job(), train=(row,))
+    (finding,) = found(one, form=form)
+    assert str(finding).startswith("chat.jsonl:4: an example with function calls")
+    assert found(one, replace(LIMITS, function_rows=True), form=form) == []
+
+
+def test_the_text_of_a_row_is_not_taken_for_its_form() -> None:
+    row = TuningRow((Message("user", "tool_calls: functionCall"),), '{"tools": 1}')
+    assert found(replace(job(), train=(row,))) == []
