@@ -33,6 +33,7 @@ class HostedModel:
     """
 
     hosted = True  # its answers cost money: two processes at once share them, see `claims.py`
+    scores_choices = False  # so that no search spends calls on asking for it
 
     def __init__(
         self, name: str, api: Api, settings: ProviderSettings, timing: Timing | None = None
@@ -50,12 +51,22 @@ class HostedModel:
             else None
         )
         self._batches = Batches(name, api, settings, self._timing) if options.batch else None
+        self._latencies = (0.0, 0)  # their sum, and of how many calls
 
     @property
     def context_tokens(self) -> int | None:
         """The most input tokens; None where the catalogue does not know."""
         facts = self._settings.catalogue.facts(self.name)
         return None if facts is None else facts.context_tokens
+
+    @property
+    def seconds_per_call(self) -> float | None:
+        """At the rate seen so far, with as many calls at once as the service takes; for estimates.
+
+        None before the first answer.
+        """
+        total, calls = self._latencies
+        return total / calls / max(1.0, self._pool.pace.limit) if calls else None
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """An estimate without a call; what is paid is told by the usage of answers."""
@@ -77,6 +88,7 @@ class HostedModel:
         ask = self._batches.run if self._batches and self._batches.possible() else self._ask
         for place, response in ask(chosen) if chosen else ():
             self._tokens.learn(chosen[place], response.usage)
+            self._timed(response.usage.seconds)
             yield sent[place], response
 
     def stop(self) -> None:
@@ -84,6 +96,11 @@ class HostedModel:
         self._pool.stop()
         if self._batches is not None:
             self._batches.stop()
+
+    def _timed(self, seconds: float | None) -> None:
+        if seconds is not None:
+            total, calls = self._latencies
+            self._latencies = (total + seconds, calls + 1)
 
     def _ask(self, requests: Sequence[Request]) -> Answers:
         if self._prefixes is None:
