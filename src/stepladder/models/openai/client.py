@@ -1,8 +1,8 @@
 """A client of the `openai` SDK for an endpoint, and nothing of another endpoint's in it.
 
 The SDK reads OpenAI's own settings from the environment for whatever address it is given. Here they
-reach the provider `openai` alone: a key, an organisation or a header meant for one service is never sent
-to another.
+reach the provider `openai` alone: a key, an organisation or a header that is meant for one service
+is never sent to another.
 """
 
 from __future__ import annotations
