@@ -289,7 +289,7 @@ def _rebuilds(months: float, life: Floats, retires_in: float) -> Floats:
     """How many rebuilds fall within the horizon: one at the end of each life but the last."""
 
     def within(span: float) -> Floats:
-        return np.maximum(np.ceil(span / life - 1e-9) - 1, 0)
+        return np.asarray(np.maximum(np.ceil(span / life - 1e-9) - 1, 0))
 
     if retires_in >= months:
         return within(months)
