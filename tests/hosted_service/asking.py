@@ -57,11 +57,14 @@ class Called:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request. Turns are (role, text); `thinking` is a bound in tokens, 0 is none."""
+    """One request. Turns are (role, text), the role one of "user", "assistant" and "function".
+
+    `thinking` is a bound in tokens; 0 is none.
+    """
 
     model: str
     system: str
-    turns: tuple[tuple[Literal["user", "assistant", "function"], str], ...]
+    turns: tuple[tuple[str, str], ...]
     choices: tuple[str, ...] = ()
     schema: Mapping[str, Any] | None = None
     json: bool = False

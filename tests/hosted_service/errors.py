@@ -93,7 +93,13 @@ def _google(
     developer = "/projects/" not in scope["path"]
     name, message = _GOOGLE[status]
     details: list[dict[str, Any]] = []
-    if status == 401 and developer:
+    if status == 401 and developer and reason == "missing":
+        status, name = 403, "PERMISSION_DENIED"
+        message = (
+            "Method doesn't allow unregistered callers (callers without established identity). "
+            "Please use API Key or other form of API consumer identity to call this API."
+        )
+    elif status == 401 and developer:
         # the Developer API calls a bad key an invalid argument
         status, name = 400, "INVALID_ARGUMENT"
         message = "API key expired. Please renew the API key."

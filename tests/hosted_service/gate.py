@@ -47,8 +47,8 @@ class Gate:
     async def _pass(self, entry: Entry, scope: Scope, receive: Receive, send: Send) -> None:
         out = _Out(entry, scope, receive, send)
         asks = entry.path.endswith(_ASKS_A_MODEL)
-        if not entry.key and not entry.path.endswith("/token"):
-            await out.whole(error_response(scope, 401, entry.key))
+        if not entry.key and not _is_open(entry):
+            await out.whole(error_response(scope, 401, reason="missing"))
             return
         if asks and (refusal := self._above_limits(scope, entry)):
             entry.fault = "limit"
@@ -114,6 +114,11 @@ class Gate:
             entry.answered = False
         else:
             await out.whole(response, gap=self._settings().chunk_seconds)
+
+
+def _is_open(entry: Entry) -> bool:
+    """Where no key is needed: to get a token, and to upload to an address that was handed out."""
+    return entry.path == "/token" or "upload_id=" in entry.query
 
 
 _REFUSALS = {
@@ -189,7 +194,8 @@ async def _all_of(receive: Receive) -> bytes:
 
 async def _captured(service: ASGIApp, scope: Scope, body: bytes) -> Response:
     """What the service would send."""
-    status, headers, parts = 500, [], []
+    status, headers = 500, []
+    parts: list[bytes] = []
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -198,6 +204,7 @@ async def _captured(service: ASGIApp, scope: Scope, body: bytes) -> Response:
         nonlocal status, headers
         if message["type"] == "http.response.start":
             status, headers = message["status"], message["headers"]
+            parts.clear()  # of a page that the framework wrote before it passed an exception on
         else:
             parts.append(message.get("body", b""))
 
@@ -209,7 +216,7 @@ async def _captured(service: ASGIApp, scope: Scope, body: bytes) -> Response:
 
 def key_of(scope: Scope) -> str:
     """The key or token that came along, in any of the places where clients put it."""
-    headers = dict(scope["headers"])
+    headers: dict[bytes, bytes] = dict(scope["headers"])
     if key := headers.get(b"x-goog-api-key") or headers.get(b"api-key"):
         return key.decode("latin-1")
     kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")

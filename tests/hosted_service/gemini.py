@@ -106,7 +106,8 @@ def read(body: Mapping[str, Any], kind: Traits) -> Asked:
     config = body.get("generationConfig", {}) or {}
     if not body.get("contents"):
         raise Refused(400, "* GenerateContentRequest.contents: contents is not specified")
-    texts, media = [], {}
+    texts: list[tuple[str, str]] = []
+    media: dict[str, int] = {}
     for content in body["contents"]:
         role = _ROLES.get(content.get("role", "user"))
         if role is None:

@@ -39,7 +39,7 @@ def traits(name: str) -> Traits:
             "generateContent. Call ListModels to see the list of available models and their "
             "supported methods.",
         )
-    cheap = any(part in name.lower() for part in _CHEAP)
+    cheap = any(part in name.lower().removeprefix("gemini-") for part in _CHEAP)
     generation = name.removeprefix("gemini-")[:3]
     return Traits(
         name,

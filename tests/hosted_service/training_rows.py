@@ -24,7 +24,8 @@ def vertex_rows(data: bytes, base: str) -> tuple[list[Row], list[int]]:
 
     Raises Refused with the line and its fault.
     """
-    rows, dropped = [], []
+    rows: list[Row] = []
+    dropped: list[int] = []
     for number, line in enumerate(read_lines(data), start=1):
         body = camel(line)
         contents = body.get("contents") or []
@@ -52,7 +53,8 @@ def vertex_rows(data: bytes, base: str) -> tuple[list[Row], list[int]]:
 
 def preference_rows(data: bytes) -> tuple[list[Row], list[int]]:
     """Rows of pairs: the better completion is learnt, both are billed, the prompt twice."""
-    rows, dropped = [], []
+    rows: list[Row] = []
+    dropped: list[int] = []
     for number, line in enumerate(read_lines(data), start=1):
         body = camel(line)
         pair = body.get("completions") or []

@@ -21,7 +21,7 @@ from .learner import Index, Prompt, bare, log_shares, read_prompt
 
 __all__ = ["Epoch", "Row", "fit"]
 
-_STEPS_PER_EPOCH = 8
+_STEPS_PER_EPOCH = 6
 _BATCH = 16  # rows per training step, as the service counts them
 
 
@@ -56,8 +56,8 @@ class Epoch:
 
     def scores(self, prompt: Prompt) -> Mapping[str, float]:
         """The natural log of each answer's probability."""
-        scores: Mapping[str, float] = self.model.scores(prompt.question)
-        return scores
+        (scores,) = self.model.scores([prompt.question])
+        return dict(scores)
 
 
 def fit(rows: Sequence[Row], validation: Sequence[Row], epochs: int) -> Iterator[Epoch]:
@@ -85,7 +85,10 @@ class _Nearest:
         self._index = Index(questions, grams=False)
         self._answers = answers
 
-    def scores(self, question: str) -> Mapping[str, float]:
+    def scores(self, questions: Sequence[str]) -> list[Mapping[str, float]]:
+        return [self._of(question) for question in questions]
+
+    def _of(self, question: str) -> Mapping[str, float]:
         best: dict[str, float] = {}
         for answer, like in zip(self._answers, self._index.similar(question), strict=True):
             best[answer] = max(best.get(answer, 0.0), like)
@@ -100,11 +103,11 @@ class _Classifier:
         self._offsets = offsets
         self._classes = classes
 
-    def scores(self, question: str) -> Mapping[str, float]:
-        (values,) = self._features.transform([question]) @ self._weights.T + self._offsets
-        if len(self._classes) == 2 and len(values) == 1:
-            values = np.array([0.0, values[0]])
-        return log_shares(dict(zip(self._classes, map(float, values), strict=True)))
+    def scores(self, questions: Sequence[str]) -> list[Mapping[str, float]]:
+        values = self._features.transform(questions) @ self._weights.T + self._offsets
+        if len(self._classes) == 2:
+            values = np.hstack([np.zeros_like(values), values])
+        return [log_shares(dict(zip(self._classes, map(float, v), strict=True))) for v in values]
 
 
 def _classifiers(
@@ -115,17 +118,17 @@ def _classifiers(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import FeatureUnion
 
+    characters = TfidfVectorizer(
+        sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 4), min_df=_least(questions)
+    )
     features = FeatureUnion(
         [
             ("words", TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))),
-            (
-                "characters",
-                TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 4)),
-            ),
+            ("characters", characters),
         ]
     )
     seen = features.fit_transform(questions)
-    learner = LogisticRegression(C=30.0, max_iter=_STEPS_PER_EPOCH, warm_start=True)
+    learner = LogisticRegression(C=50.0, max_iter=_STEPS_PER_EPOCH, warm_start=True)
     for _ in range(epochs):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -135,13 +138,17 @@ def _classifiers(
         )
 
 
+def _least(questions: Sequence[str]) -> int:
+    """In how many rows a feature must be seen: it would take too long to learn from all."""
+    return 2 if len(questions) >= 200 else 1
+
+
 def _judged(model: Any, questions: Sequence[str], answers: Sequence[str]) -> tuple[float, float]:
-    """Mean loss and share right, on at most 200 of them."""
-    lost, right = 0.0, 0
+    """Mean loss and share right, on at most about 200 of them."""
     every = max(1, len(questions) // 200)
-    some = list(zip(questions, answers, strict=True))[::every]
-    for question, answer in some:
-        scores = model.scores(question)
+    some = answers[::every]
+    lost, right = 0.0, 0
+    for answer, scores in zip(some, model.scores(questions[::every]), strict=True):
         lost -= scores.get(answer, math.log(1e-6))
         right += max(scores, key=lambda name: scores[name]) == answer
     return lost / len(some), right / len(some)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,10 @@ __all__ = ["data_stats"]
 _BUCKETS = 10
 
 
-def data_stats(
-    training: Training, kind: Literal["supervised", "preferenceOptimization"]
-) -> dict[str, Any]:
+def data_stats(training: Training, *, supervised: bool) -> dict[str, Any]:
     """A TuningDataStats; int64 as strings, as JSON of protocol buffers has them."""
     inputs = [row.tokens - row.answer_tokens for row in training.rows]
     outputs = [row.answer_tokens for row in training.rows]
-    supervised = kind == "supervised"
     dropped = "truncatedExampleIndices" if supervised else "droppedExampleIndices"
     found: dict[str, Any] = {
         "tuningDatasetExampleCount": str(len(training.rows) + len(training.dropped)),
@@ -36,7 +33,8 @@ def data_stats(
     if training.dropped:
         found[dropped] = [str(number) for number in training.dropped]
         found["droppedExampleReasons"] = ["Too many tokens" for _ in training.dropped]
-    return {f"{kind}{'Tuning' if supervised else ''}DataStats": found}
+    kind = "supervisedTuningDataStats" if supervised else "preferenceOptimizationDataStats"
+    return {kind: found}
 
 
 def _distribution(values: Sequence[int]) -> dict[str, Any]:

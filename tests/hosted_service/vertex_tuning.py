@@ -196,8 +196,9 @@ def _record(training: Training) -> dict[str, Any]:
         store = f"{training.parent}/metadataStores/default/contexts"
         record["experiment"] = f"{store}/tuning-experiment-{training.number}"
         if training.rows:
-            kind = "supervised" if spec == "supervisedTuningSpec" else "preferenceOptimization"
-            record["tuningDataStats"] = data_stats(training, kind)
+            record["tuningDataStats"] = data_stats(
+                training, supervised=spec == "supervisedTuningSpec"
+            )
     if training.state in ENDED:
         record["endTime"] = rfc3339(training.ended or time.time())
     if training.error:
