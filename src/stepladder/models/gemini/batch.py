@@ -72,8 +72,10 @@ def poll_job(client: Client, traits: Traits, job: str, requests: Sequence[Reques
     done = len(answers)
     if state in _DONE:
         return BatchState("succeeded", done, len(requests), answers)
-    told = found.error.message if found.error and found.error.message else state
-    return BatchState("failed", done, len(requests), answers or None, redact(told))
+    ended = f"the batch has {state.removeprefix('JOB_STATE_').lower()}"
+    why = found.error.message if found.error else None  # the SDK passes on that of Vertex alone
+    told = redact(f"{ended}: {why}") if why else f"{ended}, and the SDK says no more"
+    return BatchState("failed", done, len(requests), answers or None, told)
 
 
 def cancel_job(client: Client, job: str) -> None:

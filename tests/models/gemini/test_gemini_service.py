@@ -1,0 +1,166 @@
+"""The providers as steps use them, against a service in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gemini_calls import clean
+from hosted_service import Service
+
+from stepladder.catalogue import Catalogue, load_catalogue
+from stepladder.core import Call, Function, Message, Request, Response
+from stepladder.cost import load_prices
+from stepladder.errors import ModelError
+from stepladder.models import Provider, ProviderSettings
+from stepladder.models.gemini import open_gemini, open_vertex
+from stepladder.testing import check_model
+
+TODAY = date(2026, 11, 22)
+LABELS = ("card_lost", "top_up", "refund")
+SYSTEM = Message("system", "Sort the message.\n\nLabels:\n" + "\n".join(f"- {x}" for x in LABELS))
+MODEL = "gemini:gemini-3.1-flash-lite"
+
+
+def catalogue() -> Catalogue:
+    return load_catalogue(today=TODAY)
+
+
+def settings(name: str, jobs: Path, **options: Any) -> ProviderSettings:
+    options = {"deadline_seconds": 20, **options}
+    prices = load_prices(None, today=TODAY)
+    return ProviderSettings(name, jobs=jobs, options=options, catalogue=catalogue(), prices=prices)
+
+
+@pytest.fixture(autouse=True)
+def _keys(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean(monkeypatch)
+    monkeypatch.setenv("GEMINI_API_KEY", "key-of-gemini-0123456789")
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", service.url)
+    monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", service.url)
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "token-of-vertex-0123456789")
+
+
+@pytest.fixture
+def gemini(tmp_path: Path) -> Iterator[Provider]:
+    provider = open_gemini(settings("gemini", tmp_path))
+    yield provider
+    provider.close()
+
+
+@pytest.fixture
+def vertex(tmp_path: Path) -> Iterator[Provider]:
+    options = {"project": "p-1", "location": "us-central1"}
+    provider = open_vertex(settings("vertex", tmp_path, **options))
+    yield provider
+    provider.close()
+
+
+def asked(text: str, **how: Any) -> Request:
+    return Request((SYSTEM, Message("user", text)), **{"max_output_tokens": 32, **how})
+
+
+def answers(provider: Provider, name: str, *requests: Request) -> list[Response]:
+    found = dict(provider.model(name).generate(requests))
+    return [found[place] for place in range(len(requests))]
+
+
+def test_both_providers_keep_the_contract_of_a_model(gemini: Provider, vertex: Provider) -> None:
+    check_model(gemini.model(MODEL))
+    check_model(vertex.model("vertex:gemini-3.5-flash"))
+
+
+@pytest.mark.parametrize("name", [MODEL, "vertex:gemini-3.5-flash"])
+def test_what_is_asked_is_answered_in_its_form(
+    name: str, gemini: Provider, vertex: Provider
+) -> None:
+    provider = gemini if name == MODEL else vertex
+    free, chosen, formed = answers(
+        provider,
+        name,
+        asked("I have lost my card"),
+        asked("How do I add money, top up?", choices=LABELS),
+        asked("my card is lost", schema={"type": "object", "properties": {"x": {"enum": LABELS}}}),
+    )
+    assert free.text == "card_lost"
+    assert chosen.text == "top_up"
+    assert formed.text.startswith("{")
+    for one in (free, chosen, formed):
+        assert one.error is None
+        assert one.usage.model == name
+        assert (one.usage.input_tokens or 0) > 0
+        assert one.usage.seconds is not None
+
+
+def test_a_function_is_called_and_its_result_read(gemini: Provider) -> None:
+    look = Function(
+        "look_up", "find the card of a customer",
+        {"type": "object", "properties": {"card": {"type": "string"}}, "required": ["card"]},
+    )  # fmt: skip
+    question = Message("user", "look up the card of Ana")
+    [first] = answers(gemini, MODEL, Request((question,), functions=(look,)))
+    assert [call.name for call in first.calls] == ["look_up"]
+    turns = (
+        question, Message("assistant", calls=first.calls),
+        Message("function", '{"found": true}', result_of=first.calls[0]),
+    )  # fmt: skip
+    [second] = answers(gemini, MODEL, Request(turns, functions=(look,)))
+    assert second.error is None
+    assert isinstance(first.calls[0], Call)
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "503", "drop", "cut", "truncated"])
+def test_what_goes_wrong_once_is_asked_again_and_answered(
+    kind: str, service: Service, gemini: Provider
+) -> None:
+    service.faults({"kinds": [kind], "times": 2, "wait_seconds": 0.01})
+    found = answers(gemini, MODEL, *[asked(f"lost card {number}") for number in range(6)])
+    assert [one.error for one in found] == [None] * 6
+    assert set(service.answered(":generateContent").values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [("expired", "GEMINI_API_KEY"), ("denied", "GEMINI_API_KEY"), ("quota", "tomorrow")],
+)
+def test_what_every_call_would_meet_ends_the_run_with_a_hint(
+    kind: str, hint: str, service: Service, gemini: Provider
+) -> None:
+    service.faults({"kinds": [kind], "echo_key": True})
+    with pytest.raises(ModelError) as caught:
+        answers(gemini, MODEL, *[asked(f"lost card {number}") for number in range(50)])
+    assert hint in caught.value.hint
+    assert "key-of-gemini" not in str(caught.value)
+    assert len(service.requests()) < 50
+
+
+@pytest.mark.parametrize("kind", ["blocked", "empty"])
+def test_an_answer_that_was_withheld_is_a_failure_of_its_row(
+    kind: str, service: Service, gemini: Provider
+) -> None:
+    service.faults({"kinds": [kind], "times": 1})
+    found = answers(gemini, MODEL, *[asked(f"lost card {number}") for number in range(3)])
+    assert sum(one.error is not None for one in found) == 1
+
+
+def test_a_model_that_is_not_there_ends_the_run(gemini: Provider) -> None:
+    with pytest.raises(ModelError, match="404") as caught:
+        answers(gemini, "gemini:no-such-model", asked("lost"))
+    assert "stepladder models" in caught.value.hint
+
+
+def test_a_batch_answers_as_single_calls_do(service: Service, tmp_path: Path) -> None:
+    service.settings(polls=1)
+    requests = [asked(f"lost card {number}") for number in range(5)]
+    single = open_gemini(settings("gemini", tmp_path / "a"))
+    waiting = open_gemini(settings("gemini", tmp_path / "b", batch=True))
+    alone = answers(single, MODEL, *requests)
+    together = answers(waiting, MODEL, *requests)
+    assert [one.text for one in together] == [one.text for one in alone]
+    assert {one.usage.tier for one in together} == {"batch"}
+    assert len(service.requests(":batchGenerateContent")) == 1
+    single.close()
+    waiting.close()
