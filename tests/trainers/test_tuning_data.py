@@ -22,7 +22,13 @@ from stepladder.data.chat_openai import from_openai
 from stepladder.data.findings import Finding
 from stepladder.errors import TaskError
 from stepladder.trainers.service import TuningJob, TuningRow
-from stepladder.trainers.tuning_data import check_job, read_preferences, to_row, tokens_of
+from stepladder.trainers.tuning_data import (
+    Preference,
+    check_job,
+    read_preferences,
+    to_row,
+    tokens_of,
+)
 
 from .tuning_fake import FakeService, job, rows
 
@@ -82,9 +88,9 @@ def test_preferences_are_read_with_their_lines(tmp_path: Path) -> None:
     ]
     path.write_text("\n\n".join(map(json.dumps, lines)) + "\n")
     first, second = read_preferences(path)
-    assert first == TuningRow((Message("user", "hi"),), "good", "bad", "preferences.jsonl:1")
-    assert second.messages == (Message("system", "s"), Message("user", "u"))
-    assert (second.answer, second.place) == ('{"a": 1}', "preferences.jsonl:3")
+    assert first == Preference("hi", "good", "bad", "preferences.jsonl:1")
+    assert second.input == (Message("system", "s"), Message("user", "u"))
+    assert (second.chosen, second.place) == ({"a": 1}, "preferences.jsonl:3")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +99,7 @@ def test_preferences_are_read_with_their_lines(tmp_path: Path) -> None:
         ("{", "preferences.jsonl:2: not a preference"),
         ("[]", "preferences.jsonl:2: not a preference"),
         ('{"input": "a", "chosen": "b"}', "'rejected'"),
+        ('{"input": 3, "chosen": "b", "rejected": "c"}', "neither text nor fields nor turns"),
         ('{"input": [{}], "chosen": "b", "rejected": "c"}', "turn 1 needs a 'role'"),
         ('{"input": "a", "chosen": "b", "rejected": "b"}', "both answers are the same"),
     ],
@@ -185,3 +192,32 @@ def test_rows_with_function_calls_go_where_they_are_taken(form: str) -> None:
 def test_the_text_of_a_row_is_not_taken_for_its_form() -> None:
     row = TuningRow((Message("user", "tool_calls: functionCall"),), '{"tools": 1}')
     assert found(replace(job(), train=(row,))) == []
+
+
+def picture(uri: str) -> TuningRow:
+    part = Part("image", uri=uri, media_type="image/png")
+    return TuningRow((Message("user", (part, Part("text", "which?"))),), "a", place="chat.jsonl:9")
+
+
+@pytest.mark.parametrize(
+    ("form", "uri", "fetched"),
+    [
+        ("gemini", "gs://b/1.png", True),
+        ("gemini", "https://example.org/1.png", True),
+        ("gemini", "data:image/png;base64,AA==", False),
+        ("gemini", "1.png", False),
+        ("openai", "data:image/png;base64,AA==", True),
+        ("openai", "gs://b/1.png", False),
+        ("openai", "/home/me/1.png", False),
+    ],
+)
+def test_files_have_to_be_where_the_service_gets_them(form: str, uri: str, fetched: bool) -> None:
+    findings = found(replace(job(), train=(picture(uri),)), form=form)
+    assert [finding.place for finding in findings] == ([] if fetched else ["chat.jsonl:9"])
+
+
+def test_fewer_rows_are_taken_where_there_are_files() -> None:
+    limits = replace(LIMITS, most_multimodal_rows=20)
+    assert found(job(), limits) == []
+    (finding,) = found(replace(job(), train=(*rows(20), picture("gs://b/1.png"))), limits)
+    assert "21 rows, some with files, are too many" in finding.message

@@ -17,6 +17,7 @@ from ..data.findings import SHOWN, Finding
 from ..errors import NotApplicable
 from ..models import ProviderSettings
 from ..registry import look_up
+from ..solvers.prompt import PromptSolver, render, render_target
 from ..trainers import TrainedModel
 from ..trainers.managed import ManagedTrainer
 from ..trainers.service import Choices, TuningJob, TuningRow
@@ -106,7 +107,7 @@ class ManagedRoute:
         lesson = make_lesson(self.base, solver, train, task, self.step.bounds)
         method: Method = "preference" if self.step.method == "preference" else "supervised"
         if method == "preference":
-            rows, held = self._preferences(task)
+            rows, held = self._preferences(task, solver)
         else:
             rows, held = _rows(lesson, lesson.train), _rows(lesson, lesson.held_out)
         choices = Choices(
@@ -118,9 +119,19 @@ class ManagedRoute:
         )
         return lesson, TuningJob(self.base, rows, held, method, choices)
 
-    def _preferences(self, task: Task) -> tuple[tuple[TuningRow, ...], tuple[TuningRow, ...]]:
-        """The user's pairs; the last of them are held out."""
-        rows = read_preferences(task.folder / PREFERENCES)
+    def _preferences(
+        self, task: Task, solver: PromptSolver
+    ) -> tuple[tuple[TuningRow, ...], tuple[TuningRow, ...]]:
+        """The user's pairs, asked as the tuned model will be; the last of them are held out."""
+        rows = tuple(
+            TuningRow(
+                render(solver, pair.input),
+                render_target(solver, pair.chosen),
+                render_target(solver, pair.rejected),
+                pair.place,
+            )
+            for pair in read_preferences(task.folder / PREFERENCES)
+        )
         held = min(held_out_size(len(rows), self.step.held_out), len(rows) // 2)
         return rows[: len(rows) - held], rows[len(rows) - held :]
 

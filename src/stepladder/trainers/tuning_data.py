@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ..catalogue import Method, TuningLimits
-from ..core import Example, Json, Message
-from ..data.chat import as_text, simplify
+from ..core import Example, Input, Json, Message, Part
+from ..data.chat import Malformed, as_text, simplify
 from ..data.chat_gemini import to_gemini
 from ..data.chat_openai import messages_from_json, to_openai
 from ..data.findings import Finding
 from ..errors import TaskError
 from .service import Form, TuningJob, TuningRow, TuningService
 
-__all__ = ["PREFERENCES", "check_job", "read_preferences", "to_row", "tokens_of"]
+__all__ = [
+    "PREFERENCES", "Preference", "check_job", "read_preferences", "to_row", "tokens_of",
+]  # fmt: skip
 
 PREFERENCES = "preferences.jsonl"
 FUNCTION_KEYS = {"functionCall", "functionResponse", "tool_calls", "tools", "tool_call_id"}
+
+_FETCHED: dict[Form, tuple[str, ...]] = {
+    "gemini": ("gs://", "https://", "http://"),
+    "openai": ("https://", "http://", "data:"),
+}
 
 Count = Callable[[Sequence[Message]], int]  # tokens, an estimate for a hosted model
 
@@ -56,10 +64,21 @@ def _openai_pair(chosen: dict[str, Json], rejected: dict[str, Json]) -> dict[str
     }
 
 
-def read_preferences(path: Path) -> tuple[TuningRow, ...]:
-    """The pairs in a file of lines `{"input", "chosen", "rejected"}`; input is text or turns.
+@dataclass(frozen=True)
+class Preference:
+    """One input with a better and a worse answer; `place` is `file:line`."""
 
-    Raises TaskError, with the line, for what cannot be used.
+    input: Input
+    chosen: Json
+    rejected: Json
+    place: str
+
+
+def read_preferences(path: Path) -> tuple[Preference, ...]:
+    """The pairs in a file of lines `{"input", "chosen", "rejected"}`.
+
+    An input is text, named fields or a list of turns, as in a task's examples. Raises TaskError,
+    with the line, for what cannot be used.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -73,17 +92,13 @@ def read_preferences(path: Path) -> tuple[TuningRow, ...]:
     )
 
 
-def _pair(line: str, place: str) -> TuningRow:
-    from ..data.chat import Malformed
-
+def _pair(line: str, place: str) -> Preference:
     try:
         row = json.loads(line)
         asked, chosen, rejected = row["input"], row["chosen"], row["rejected"]
-        if isinstance(asked, list):
-            simple = simplify(messages_from_json(asked))
-            messages = simple if isinstance(simple, tuple) else (Message("user", as_text(simple)),)
-        else:
-            messages = (Message("user", as_text(asked)),)
+        asked = simplify(messages_from_json(asked)) if isinstance(asked, list) else asked
+        if not isinstance(asked, str | dict | tuple):
+            raise Malformed("'input' is neither text nor fields nor turns")
     except (ValueError, KeyError, TypeError, Malformed) as error:
         raise TaskError(
             f"{place}: not a preference: {error}",
@@ -91,7 +106,7 @@ def _pair(line: str, place: str) -> TuningRow:
         ) from error
     if as_text(chosen) == as_text(rejected):
         raise TaskError(f"{place}: both answers are the same", hint="leave the line out")
-    return TuningRow(messages, as_text(chosen), as_text(rejected), place)
+    return Preference(asked, chosen, rejected, place)
 
 
 # --- what a service would refuse ----------------------------------------------------------------
@@ -109,6 +124,7 @@ def check_job(
         *_about_the_choices(job, limits, service.form),
         *_about_the_numbers(job, limits),
         *_about_the_rows(job, limits, service.form, count),
+        *_about_the_files(job, limits, service.form),
     ]
 
 
@@ -209,6 +225,42 @@ def _about_the_rows(
             f"it takes {limits.most_bytes:,}",
             cure=f"set examples in [steps.fine_tune] to fewer{_since(limits)}",
         )
+
+
+def _about_the_files(job: TuningJob, limits: TuningLimits, form: Form) -> Iterator[Finding]:
+    """Rows may point to images and other files, which the service then fetches itself."""
+    with_files = 0
+    for place, row in enumerate((*job.train, *job.held_out)):
+        uris = [part.uri for part in _files(row)]
+        with_files += bool(uris) and place < len(job.train)
+        if any(not uri.startswith(_FETCHED[form]) for uri in uris):
+            yield Finding(
+                "file",
+                f"an example has a file that the service of {job.base!r} cannot fetch",
+                row.place,
+                f"put it where it can, and name it by an address that begins with one of "
+                f"{', '.join(_FETCHED[form])}",
+            )
+    if with_files and job.method == "preference" and form == "gemini":
+        yield Finding(
+            "file",
+            f"{with_files} pairs have files, and {job.base!r} is tuned on pairs of text only",
+            cure="leave them out",
+        )
+    most = limits.most_multimodal_rows
+    if with_files and most is not None and len(job.train) > most:
+        yield Finding(
+            "too many rows",
+            f"{len(job.train)} rows, some with files, are too many to tune {job.base!r}: "
+            f"it takes {most:,} where there are files",
+            cure=f"set examples = {most} in [steps.fine_tune]{_since(limits)}",
+        )
+
+
+def _files(row: TuningRow) -> Iterator[Part]:
+    for message in row.messages:
+        if not isinstance(message.content, str):
+            yield from (part for part in message.content if part.kind != "text")
 
 
 def tokens_of(row: TuningRow, count: Count) -> int:

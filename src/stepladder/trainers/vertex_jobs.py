@@ -104,7 +104,7 @@ class VertexService:
             ),
         )
         with warnings.catch_warnings():
-            # the SDK warns that its tuning may change; that is what the bounds of its version are for
+            # that its tuning may change is why the SDK's version is bounded, and no user's concern
             warnings.filterwarnings("ignore", message=".*tuning implementation is experimental")
             job = _call(
                 lambda: self.client.tunings.tune(
