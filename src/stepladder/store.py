@@ -15,35 +15,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from .core import (
-    Call,
-    Example,
-    Function,
-    Json,
-    Message,
-    Model,
-    Part,
-    Request,
-    Response,
-    Task,
-    Usage,
-)
+from .answers import Answers, CachedModel
+from .core import Example, Json, Message, Task
+from .disk import disk_errors
 from .errors import StoreError
 
 __all__ = [
     "Answers", "CachedModel", "Openings", "RowFile", "RunFolder",
-    "bar_of", "hash_of", "open_run", "read_rows", "request_key", "rows_name",
+    "bar_of", "hash_of", "open_run", "read_rows", "rows_name",
 ]  # fmt: skip
 
 
@@ -69,7 +57,7 @@ class RunFolder:
     def write_json(self, name: str, value: Json) -> Path:
         """Write a file of the run whole, or not at all."""
         path = self.folder / name
-        with _told(path):
+        with disk_errors(path):
             text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
             scratch = self.folder / f".{name}-{os.getpid()}"
             scratch.write_text(text + "\n", encoding="utf-8")
@@ -109,7 +97,7 @@ def open_run(root: Path, name: str, ledger: Path | None = None) -> RunFolder:
     """
     for attempt in range(1, 100):
         folder = root / (name if attempt == 1 else f"{name}-{attempt}")
-        with _told(folder):
+        with disk_errors(folder):
             (folder / "rows").mkdir(parents=True, exist_ok=True)
             (root / "artifacts").mkdir(exist_ok=True)
             lock = FileLock(folder / ".lock")
@@ -123,112 +111,6 @@ def open_run(root: Path, name: str, ledger: Path | None = None) -> RunFolder:
     )
 
 
-# --- answers ------------------------------------------------------------------------------------
-
-
-class Answers:
-    """Finished model calls by content. Safe for several processes at once, and against kill -9."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.hits = 0
-        self.misses = 0
-        with _told(path):
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            # a power cut may lose the last calls, never damage the file; a kill loses nothing
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, response TEXT NOT NULL)"
-                " WITHOUT ROWID"
-            )
-
-    def get(self, key: str) -> Response | None:
-        with _told(self._path):
-            row = self._db.execute("SELECT response FROM answers WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        return _response(json.loads(row[0]))
-
-    def put(self, key: str, response: Response) -> None:
-        text = json.dumps(_said(response), ensure_ascii=False, separators=(",", ":"))
-        with _told(self._path):
-            self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
-
-    def close(self) -> None:
-        self._db.close()
-
-
-class CachedModel:
-    """A model whose finished answers are kept. Failed calls are not: they are tried again."""
-
-    def __init__(self, model: Model, answers: Answers) -> None:
-        self.name = model.name
-        self._model = model
-        self._answers = answers
-        self._identity = f"{model.name} {getattr(model, 'fingerprint', '')}"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        return self._model.count_tokens(messages)
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
-        wanted: dict[str, list[int]] = {}
-        for index, request in enumerate(requests):
-            key = request_key(self._identity, request)
-            if key in wanted:
-                wanted[key].append(index)
-            elif (found := self._answers.get(key)) is not None:
-                yield index, found
-            else:
-                wanted[key] = [index]
-        keys = list(wanted)
-        for place, response in self._model.generate([requests[wanted[key][0]] for key in keys]):
-            if response.error is None:
-                self._answers.put(keys[place], response)
-            for index in wanted[keys[place]]:
-                yield index, response
-
-
-def request_key(identity: str, request: Request) -> str:
-    """What a request's answer is kept under; `identity` names the model as it answers today."""
-    record = json.dumps(_said(request), ensure_ascii=False, separators=(",", ":"), default=dict)
-    return hashlib.blake2b(f"{identity}\n{record}".encode(), digest_size=20).hexdigest()
-
-
-def _said(value: Any) -> Json:
-    """A record of what differs from the defaults, all the way down.
-
-    So a new field in a later version changes no key, and loses nobody's paid answers.
-    """
-    if type(value) in _DEFAULTS:
-        given = [(name, getattr(value, name), plain) for name, plain in _DEFAULTS[type(value)]]
-        return {name: _said(one) for name, one, plain in given if one != plain}
-    if isinstance(value, tuple):
-        return [_said(one) for one in value]
-    return value
-
-
-_DEFAULTS: dict[type, list[tuple[str, Any]]] = {
-    kind: [
-        (one.name, one.default_factory() if callable(one.default_factory) else one.default)
-        for one in fields(kind)
-    ]
-    for kind in (Call, Function, Message, Part, Request, Response, Usage)
-}
-
-
-def _response(record: dict[str, Any]) -> Response:
-    usage = Usage(**record.pop("usage"))
-    record["choice_logprobs"] = tuple(record.get("choice_logprobs", ()))
-    record["calls"] = tuple(Call(**call) for call in record.get("calls", ()))
-    return Response(usage=usage, **record)
-
-
 # --- rows ---------------------------------------------------------------------------------------
 
 
@@ -237,18 +119,18 @@ class RowFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _told(path):
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("w", encoding="utf-8")
 
     def write(self, record: Mapping[str, Json]) -> None:
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=_plain)
-        with _told(self._path):
+        with disk_errors(self._path):
             self._file.write(line + "\n")
             self._file.flush()
 
     def close(self) -> None:
-        with _told(self._path):
+        with disk_errors(self._path):
             self._file.close()
 
 
@@ -298,7 +180,7 @@ class Openings:
 
     def open(self, test: str, solver: str, bar: str, run: str) -> int:
         """The number (1, 2, …) of this opening."""
-        with _told(self._path), FileLock(str(self._path) + ".lock"):
+        with disk_errors(self._path), FileLock(str(self._path) + ".lock"):
             seen = [entry for entry in self._entries() if entry["test"] == test]
             for number, entry in enumerate(seen, start=1):
                 if (entry["solver"], entry["bar"]) == (solver, bar):
@@ -340,16 +222,3 @@ def hash_of(examples: Iterable[Example]) -> str:
         for e in examples
     )
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn what the disk says into one clear message."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(
-            f"cannot use {str(path)!r}: {error}",
-            hint="free some space or make the folder writable, then run the same command again: "
-            "finished work is kept. --runs chooses another folder",
-        ) from error

@@ -17,9 +17,9 @@ from typing import Any, Literal, Self
 
 from filelock import FileLock, Timeout
 
+from ...answers import request_key
 from ...core import Request
 from ...errors import StoreError
-from ...store import request_key
 
 __all__ = ["BatchRecord", "label_of"]
 

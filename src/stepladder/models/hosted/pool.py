@@ -153,10 +153,12 @@ class Pool:
     def stop(self) -> None:
         """Begin no more calls in the runs that go on now; those under way are still yielded."""
         with self._lock:
+            under_way = sum(run.under_way for run in self._runs if not run.stopping)
             for run in self._runs:
                 run.stopping = True
                 run.ready.notify_all()
             self._room.notify_all()
+        self._tell_stopping(under_way)
 
     # --- the consumer's side --------------------------------------------------------------------
 
@@ -194,6 +196,9 @@ class Pool:
             run.stopping = True
             under_way = run.under_way
             self._room.notify_all()
+        self._tell_stopping(under_way)
+
+    def _tell_stopping(self, under_way: int) -> None:
         if under_way:
             said = (
                 f"stopping: {_counted(under_way, 'call')} under way will be waited for and kept, "
