@@ -16,7 +16,7 @@ from stepladder.cli import _interruptible, main
 
 PLUGIN = '''
 from stepladder.core import Request, Usage
-from stepladder.errors import MissingExtra, TaskError
+from stepladder.errors import MissingExtra, ModelError, TaskError
 from stepladder.testing import FakeModel
 
 
@@ -42,6 +42,8 @@ class Provider:
     def model(self, name):
         if name == "away:bug":
             raise ValueError("no such thing: https://service.example/v1?key=abcdefgh12345")
+        if name == "away:locked":
+            raise ModelError("no key for 'away' is in the environment", hint="set AWAY_KEY")
         if name == "away:extra":
             raise MissingExtra("models of away need 'away'", hint="pip install 'stepladder[away]'")
         return Away(colour, name=name)
@@ -164,6 +166,24 @@ def test_a_missing_package_of_a_provider_is_one_line_before_anything_is_done(
     assert code == 0
     assert "lengths are in characters, since models of away need 'away'" in err
     assert "pip install" in err
+
+
+def test_without_a_key_check_and_plan_work_and_a_climb_ends_before_anything_is_done(
+    run: Run, tmp_path: Path
+) -> None:
+    task = folder(tmp_path, "away:locked", more="[steps.prompt]\nsample = 8\n")
+    code, out, err = run("check", task)
+    assert code == 0
+    assert "tokens_are: estimated" in out
+    assert "could not ask 'away:locked' yet: no key for 'away'" in err
+    assert "set AWAY_KEY" in err
+    code, out, _ = run("climb", task, "--steps", "baseline,prompt", "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(out)[1]["plan"]["calls"] > 0
+    code, out, err = run("climb", task, "--steps", "baseline,prompt")
+    assert (code, out) == (2, "")
+    assert "error: no key for 'away' is in the environment\n  set AWAY_KEY\n" in err
+    assert "step 1" not in err
 
 
 def test_options_that_a_provider_does_not_know_are_refused_by_check(

@@ -136,7 +136,7 @@ def climb(  # noqa: PLR0913 (a command line's options)
     options = Options(chosen, whole_ladder, budget_dollars, budget_minutes, runs, prices, models)
     split = load_split(loaded)
     if dry_run:
-        _print_plan(loaded, run_plan(loaded, split, options, _quiet), as_json)
+        _print_plan(loaded, run_plan(loaded, split, options, _quiet), len(split.dev), as_json)
         return
     from .report.live import LiveLadder
 
@@ -246,6 +246,8 @@ def _checked(task: Any, models: Path | None = None) -> Any:
     else:
         limit = getattr(model, "context_tokens", None)
         report = check_task(task, count_tokens=model.count_tokens, context_limit=limit)
+        if why := getattr(model, "why", None):
+            _say(f"a climb could not ask {model.name!r} yet: {why.message}\n  {why.hint}".rstrip())
         if getattr(model, "hosted", False):
             facts = {**report.facts, "tokens_are": "estimated, without a call to the service"}
             report = replace(report, facts=facts)
@@ -281,11 +283,11 @@ def _print(record: Any, as_json: bool, text: str) -> None:
     typer.echo(json.dumps(plain(record), indent=1, ensure_ascii=False) if as_json else text)
 
 
-def _print_plan(task: Any, found: Any, as_json: bool) -> None:
+def _print_plan(task: Any, found: Any, dev: int, as_json: bool) -> None:
     from .report.terminal import plan_text
 
     record = [{"step": step, "plan": what} for step, what in found]
-    _print(record, as_json, plan_text(task, found))
+    _print(record, as_json, plan_text(task, found, dev=dev))
 
 
 def _print_decision(folder: Path, as_json: bool) -> None:

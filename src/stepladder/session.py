@@ -22,17 +22,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from . import __version__
 from .budget import Budget
-from .catalogue import Catalogue, load_catalogue, retirement_cautions
+from .catalogue import load_catalogue, retirement_cautions
 from .climb import Climb, climb, plan
-from .core import Decision, Estimate, Json, Model, Skipped, Split, Step, Task, Tell, Usage, Workshop
+from .core import Decision, Estimate, Json, Skipped, Split, Step, Task, Tell, Usage, Workshop
 from .cost import Prices, load_prices, price_all, stale
 from .data.findings import Finding
 from .errors import TaskError
 from .evaluate import Bench
-from .models import ProviderSettings
+from .models.opening import Models, open_model
 from .registry import look_up
 from .solvers import content_hash
-from .store import CachedModel, RunFolder, hash_of, open_run, read_rows
+from .store import hash_of, open_run, read_rows
 
 __all__ = [
     "LADDER",
@@ -98,7 +98,7 @@ def run_plan(
 ) -> list[tuple[str, Estimate | Skipped]]:
     """What each step would take; nothing is asked, trained or opened."""
     steps = make_steps(task, options.steps)
-    with open_climb(task, split, options, tell) as on:
+    with open_climb(task, split, options, tell, asking=False) as on:
         _open_hosted(task, steps, on.bench.workshop)
         return plan(steps, on)
 
@@ -133,8 +133,13 @@ def _option(step: str, key: str, value: Json, kind: Any) -> Any:
 
 
 @contextmanager
-def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterator[Climb]:
-    """The workshop, the bench and the run folder of a climb; closed whatever happens."""
+def open_climb(
+    task: Task, split: Split, options: Options, tell: Tell, *, asking: bool = True
+) -> Iterator[Climb]:
+    """The workshop, the bench and the run folder of a climb; closed whatever happens.
+
+    Not `asking`, a hosted model need not be at hand: without a key it still counts tokens.
+    """
     from .metrics import load_metric
 
     metric = load_metric(task)
@@ -150,7 +155,7 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
     ledger = task.folder / "openings.jsonl"  # with the task, wherever its runs are kept
     with open_run(root, _run_name(task, split, options), ledger) as run:
         catalogue = load_catalogue(options.models, today=date.today())
-        models = _Models(run, task, catalogue, prices, watched)
+        models = Models(run, task, catalogue, prices, watched, asking=asking)
 
         price = _Pricing(task, prices, watched)
         workshop = Workshop(models.model, run.artifacts, watched, price, models.settings)
@@ -159,21 +164,6 @@ def open_climb(task: Task, split: Split, options: Options, tell: Tell) -> Iterat
             yield Climb(bench, split, run, prices, budget, options.whole_ladder, catalogue)
         finally:
             models.close()
-
-
-def open_model(name: str, task: Task | None = None, models: Path | None = None) -> Model:
-    """A model by name for use outside a climb, as `task` sets its provider; no answer is kept.
-
-    Opening it asks for no key: that is for the first call.
-    """
-    kind = _kind(name)
-    settings = ProviderSettings(
-        kind,
-        options=task.providers.get(kind, {}) if task else {},
-        catalogue=load_catalogue(models, today=date.today()),
-    )
-    model: Model = look_up("provider", kind)(settings).model(name)
-    return model
 
 
 def retiring(task: Task, options: Options, also: Iterable[str | None] = ()) -> tuple[str, ...]:
@@ -219,56 +209,6 @@ def _with_cautions(decision: Decision, on: Climb, options: Options) -> Decision:
         *(f"dollars are unknown: {reason}" for reason in unknown),
     )
     return replace(decision, cautions=tuple(dict.fromkeys((*decision.cautions, *more))))
-
-
-def _kind(name: str) -> str:
-    kind, colon, _ = name.partition(":")
-    if not colon:
-        raise TaskError(
-            f"the model {name!r} does not say who provides it",
-            hint="write 'provider:name', for instance 'local:smollm2-135m-instruct'",
-        )
-    return kind
-
-
-class _Models:
-    """Models by name, `provider:name`, each with its answers cached; providers are made on use."""
-
-    def __init__(
-        self, run: RunFolder, task: Task, catalogue: Catalogue, prices: Prices, tell: Tell
-    ) -> None:
-        self._run = run
-        self._task = task
-        self._known = (catalogue, prices)
-        self._tell = tell
-        self._providers: dict[str, Any] = {}
-        self._models: dict[str, Model] = {}
-
-    def model(self, name: str) -> Model:
-        if name not in self._models:
-            kind = _kind(name)
-            if kind not in self._providers:
-                self._providers[kind] = look_up("provider", kind)(self.settings(kind))
-            model = self._providers[kind].model(name)
-            self._models[name] = CachedModel(model, self._run.answers)
-        return self._models[name]
-
-    def settings(self, kind: str) -> ProviderSettings:
-        """What the provider or trainer called `kind` is opened with."""
-        catalogue, prices = self._known
-        return ProviderSettings(
-            kind,
-            artifacts=self._run.artifacts,
-            jobs=self._run.root / "jobs",
-            options=self._task.providers.get(kind, {}),
-            catalogue=catalogue,
-            prices=prices,
-            tell=self._tell,
-        )
-
-    def close(self) -> None:
-        for provider in self._providers.values():
-            provider.close()
 
 
 def _run_name(task: Task, split: Split, options: Options) -> str:

@@ -85,9 +85,13 @@ def summary_table(record: Record, *, narrow: bool = False) -> Table:
 
 
 def plan_text(
-    task: Task, plan: Sequence[tuple[str, Estimate | Skipped]], *, width: int | None = None
+    task: Task,
+    plan: Sequence[tuple[str, Estimate | Skipped]],
+    *,
+    dev: int | None = None,
+    width: int | None = None,
 ) -> str:
-    """What a climb would do, step by step, before anything is spent."""
+    """What a climb would do, step by step, before anything is spent; `dev` examples measure it."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     table.add_column("step", no_wrap=True)
     for heading in ("calls", "time", "dollars"):
@@ -103,6 +107,11 @@ def plan_text(
     bar = decision_record(Decision("blocked", "", None, ()), task, {})["target"]
     head = f"Plan for {one_line(task.name)}: {target_text(bar)}."
     foot = "At most this: the climb stops at the first step that is confirmed."
+    if dev is not None:
+        foot += (
+            f" Measuring comes on top: each candidate is asked {count(dev)} dev examples, fewer "
+            "where racing stops it."
+        )
     return as_text([Text(head, style="bold"), Text(), table, Text(), Text(foot)], width)
 
 
