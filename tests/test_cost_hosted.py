@@ -119,6 +119,8 @@ def test_shipped_prices_by_hand():
     assert paid(replace(mini, tier="batch"), SHIPPED) == pytest.approx(0.15 + 0.60)
     luna = Usage("openai:gpt-6-luna", 1000, 0, 0, cache_write_tokens=1000.0)
     assert paid(luna, SHIPPED) == pytest.approx(1000 * 0.125e-6)
+    older = Usage("openai:gpt-4o-mini", 1000, 0, 0, cache_write_tokens=1000.0)
+    assert paid(older, SHIPPED) == pytest.approx(1000 * 0.15e-6)
 
 
 def test_the_two_routes_to_gemini_cost_the_same_until_somebody_says_otherwise():

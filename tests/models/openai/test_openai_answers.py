@@ -43,6 +43,13 @@ def test_usage_is_what_was_reported() -> None:
     assert (usage.input_tokens, usage.output_tokens) == (12, 5)
     assert (usage.cached_tokens, usage.thinking_tokens, usage.audio_tokens) == (4, 3, 2)
     assert usage.tier == "standard"
+    assert usage.cache_write_tokens == 0
+
+
+def test_tokens_that_a_service_wrote_into_its_cache_are_counted() -> None:
+    body = completion()
+    body["usage"]["prompt_tokens_details"]["cache_write_tokens"] = 7
+    assert answer(body).usage.cache_write_tokens == 7
 
 
 def test_what_was_not_reported_is_unknown_but_there_is_no_sound_where_none_was_sent() -> None:

@@ -80,6 +80,7 @@ def read_usage(reported: Json, name: str, request: Request, tier: Tier) -> Usage
         cached_tokens=_count(of_input.get("cached_tokens")),
         thinking_tokens=_count(of_output.get("reasoning_tokens")),
         audio_tokens=_count(of_input.get("audio_tokens")) if _has_audio(request) else 0,
+        cache_write_tokens=float(_count(of_input.get("cache_write_tokens")) or 0),
         tier=tier,
     )
 
