@@ -109,6 +109,9 @@ def one(model: str = "x:a", **more: object) -> Catalogue:
         ({"retires": date(2026, 10, 1)}, "'x:a' retired on 2026-10-01"),
         ({"retires_not_before": date(2027, 5, 1)}, "'x:a' may retire from 2027-05-01 on"),
         ({"retires": date(2026, 12, 1), "replacement": "b"}, "names b for afterwards"),
+        ({"caution": "a preview"}, "'x:a' is a preview (a page"),
+        ({"caution": "a preview", "retires": date(2028, 1, 1)}, "'x:a' is a preview"),
+        ({"caution": "a preview", "retires": date(2027, 1, 1)}, "'x:a' retires on 2027-01-01"),
     ],
 )
 def test_a_model_that_ends_within_the_horizon_is_told_with_its_source(more, said) -> None:

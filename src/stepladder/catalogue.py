@@ -71,6 +71,7 @@ class ModelFacts:
     retires: date | None = None
     retires_not_before: date | None = None
     replacement: str = ""  # what the provider names for afterwards
+    caution: str = ""  # how it may end where no day is announced, told to whoever uses it
     note: str = ""
 
     @property
@@ -130,25 +131,26 @@ def retirement_cautions(
     models: Iterable[str], catalogue: Catalogue, months: float, today: date
 ) -> tuple[str, ...]:
     """A sentence for each model that retires, or may, within `months` from `today`."""
-    horizon = today + timedelta(days=months * DAYS_PER_MONTH)
     told = []
     for model in dict.fromkeys(models):
         facts = catalogue.facts(model)
-        if facts is None or facts.may_retire is None or facts.may_retire > horizon:
+        ending = _ending(facts, months, today) if facts is not None else None
+        if facts is None or ending is None:
             continue
         tuned = "; what was tuned on it goes with it" if is_tuned(model) else ""
         after = f"; its provider names {facts.replacement} for afterwards" * bool(facts.replacement)
         told.append(
-            f"{base_of(model)!r} {_when(facts, months, today)}{tuned}{after} "
-            f"({facts.source}, read on {facts.read_on})"
+            f"{base_of(model)!r} {ending}{tuned}{after} ({facts.source}, read on {facts.read_on})"
         )
     return tuple(told)
 
 
-def _when(facts: ModelFacts, months: float, today: date) -> str:
-    if facts.retires is not None and facts.retires <= today:
-        return f"retired on {facts.retires}"
+def _ending(facts: ModelFacts, months: float, today: date) -> str | None:
+    """How the model ends within the months, None where nothing is known to end it."""
+    day = facts.may_retire
+    if day is None or day > today + timedelta(days=months * DAYS_PER_MONTH):
+        return f"is {facts.caution}" if facts.caution else None
     horizon = f"within the {months:g} months planned for"
-    if facts.retires is not None:
-        return f"retires on {facts.retires}, {horizon}"
-    return f"may retire from {facts.retires_not_before} on, {horizon}"
+    if facts.retires is None:
+        return f"may retire from {day} on, {horizon}"
+    return f"retired on {day}" if day <= today else f"retires on {day}, {horizon}"
