@@ -93,6 +93,13 @@ def test_each_model_is_there_with_its_best_trial_that_was_measured_whole() -> No
     assert [(one.name, one.against_name) for one in found] == [("plain g:pro", "shown g:flash")]
 
 
+def test_a_model_that_racing_stopped_is_compared_on_what_it_answered() -> None:
+    stopped = replace(trial("g:pro", 20, 0.9, n=32), stopped_early="slow")
+    (found,) = upgrades([trial("g:flash", 300, 0.3), stopped], "binary", TASK)
+    assert (found.model, found.gain.n) == ("g:pro", 32)
+    assert found.gain.difference < 0
+
+
 def test_tuned_and_untuned_models_are_compared_with_each_other() -> None:
     found = upgrades(
         [

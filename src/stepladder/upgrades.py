@@ -22,7 +22,8 @@ def upgrades(
     """Each model's best trial against the best cheaper one, untuned and tuned ones apart.
 
     Models are in the order of what their best trial costs per request; where that is unknown of
-    one, in the order in which the ladder tried them. Trials that racing stopped are left out.
+    one, in the order in which the ladder tried them. A trial that racing stopped stands for its
+    model only where there is no other, and is compared on the examples that it answered.
     """
     ordered = _by_cost(_best_by_model(trials))
     return tuple(
@@ -36,11 +37,14 @@ def _best_by_model(trials: Sequence[Trial]) -> list[Trial]:
     best: dict[str, Trial] = {}
     for trial in trials:
         model = _model_of(trial)
-        if not model or trial.stopped_early is not None:
-            continue
-        if model not in best or trial.evaluation.score > best[model].evaluation.score:
+        if model and (model not in best or _standing(trial) > _standing(best[model])):
             best[model] = trial
     return list(best.values())
+
+
+def _standing(trial: Trial) -> tuple[bool, int, float]:
+    """Measured whole comes first, then on more examples, then the score."""
+    return trial.stopped_early is None, trial.evaluation.n, trial.evaluation.score
 
 
 def _by_cost(best: list[Trial]) -> list[Trial]:

@@ -33,7 +33,7 @@ def call_sentences(record: Record) -> list[str]:
 
 def _upgrade(each: Record) -> str:
     gain, other = each["gain"], each["against"]
-    bounds = f"{points(gain['low'])} to {points(gain['high'])}"
+    bounds = f"{points(gain['low'])} to {points(gain['high'])}; n = {count(gain['n'])}"
     return (
         f"{_who(each)}: {points(gain['difference'])} points ({bounds}) over {_who(other)} "
         f"{_price(each['dollars_per_1000'])}: {_worth(each)}"
