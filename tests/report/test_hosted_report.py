@@ -26,8 +26,8 @@ def said_of(gain: tuple[float, float, float], **more: Any) -> str:
 def test_a_dearer_model_is_worth_it_from_a_worth_of_a_right_answer_on() -> None:
     assert said_of((0.041, 0.01, 0.072), dollars_per_1000=0.62, dollars_per_success=0.0151) == (
         f"dearer_model / plain on {PRO}: +4.1 points (+1.0 to +7.2; n = 600) over prompt / plain "
-        "on gemini-3.1-flash-lite for $0.62 more per 1,000 requests: worth it when a right answer is "
-        "worth more than $0.015"
+        "on gemini-3.1-flash-lite for $0.62 more per 1,000 requests: worth it when a right answer "
+        "is worth more than $0.015"
     )
 
 

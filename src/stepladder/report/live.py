@@ -315,7 +315,8 @@ def _result(facts: Fields) -> str:
 
 def _estimate(fields: Fields) -> str:
     calls, money = fields.get("estimate_calls"), fields.get("estimate_dollars")
-    parts = [f"about {duration(fields.get('estimate_seconds'))}"]
+    seconds = fields.get("estimate_seconds")
+    parts = ["time unknown" if seconds is None else f"about {duration(seconds)}"]
     if calls is not None:
         parts.append(f"{count(calls)} calls")
     parts.append(dollars(money) if money is not None else "dollars unknown")
