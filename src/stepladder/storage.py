@@ -1,7 +1,8 @@
 """Files in a bucket of Google Cloud Storage: put there whole, once, and unchanged.
 
-What services read, such as training rows, is put under a name that no other content has. Opening
-needs the package `google-cloud-storage`. Nothing here decides what is put, and nothing is removed.
+What services read, such as training rows, is put under a name that no other content has; what they
+write there is read. Opening needs the package `google-cloud-storage`. Nothing here decides what is
+put, and nothing is removed.
 """
 
 from __future__ import annotations
@@ -52,6 +53,16 @@ class Bucket:
                 f"{uri!r} is not what was to be put there", hint="remove it, and run again"
             )
         return uri
+
+    def read(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each file whose name begins so, by name.
+
+        Raises:
+            ModelError: the bucket cannot be read.
+        """
+        with _told(f"cannot read what is below 'gs://{self.name}/{prefix}'"):
+            for blob in self.client.list_blobs(self.name, prefix=prefix, timeout=_SECONDS):
+                yield blob.name, blob.download_as_bytes(checksum="md5", timeout=_SECONDS)
 
     def _send(self, bucket: Any, file: Path, name: str) -> Any:
         """The object as the service then describes it; an object that came first is left alone."""

@@ -15,6 +15,7 @@ import pytest
 genai = pytest.importorskip("google.genai")
 
 from stepladder.catalogue import Catalogue, ModelFacts  # noqa: E402
+from stepladder.models import ProviderSettings  # noqa: E402
 from stepladder.models.gemini.api import GeminiApi  # noqa: E402
 from stepladder.models.gemini.client import developer_client, vertex_client  # noqa: E402
 
@@ -83,7 +84,7 @@ def developer(wire: Wire, catalogue: Catalogue = KNOWN, folder: Path | None = No
         clean(patch)
         patch.setenv("GEMINI_API_KEY", KEY)
         client = developer_client(60, {"transport": HTTP.MockTransport(wire)})
-    return GeminiApi("gemini", client, catalogue, folder)
+    return GeminiApi(ProviderSettings("gemini", catalogue=catalogue, folder=folder), client)
 
 
 def vertex(wire: Wire, catalogue: Catalogue = KNOWN, location: str = "us-central1") -> GeminiApi:
@@ -96,7 +97,8 @@ def vertex(wire: Wire, catalogue: Catalogue = KNOWN, location: str = "us-central
             patch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", TOKEN)
             return vertex_client("p-1", place, 60, {"transport": HTTP.MockTransport(wire)})
 
-    return GeminiApi("vertex", connect(location), catalogue, connect=connect)
+    settings = ProviderSettings("vertex", catalogue=catalogue)
+    return GeminiApi(settings, connect(location), connect)
 
 
 def clean(patch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,8 @@ def test_a_tuned_model_is_asked_where_it_was_deployed(monkeypatch: pytest.Monkey
     def connect(location: str) -> Any:
         return vertex_client("p-1", location, 60, http(wire))
 
-    api = GeminiApi("vertex", connect("us-central1"), KNOWN, connect=connect)
+    settings = ProviderSettings("vertex", catalogue=KNOWN)
+    api = GeminiApi(settings, connect("us-central1"), connect)
     api.send("base", ASKED, None)
     api.send(f"base@{ENDPOINT}", ASKED, None)
     hosts = [request.url.host for request in wire.requests]

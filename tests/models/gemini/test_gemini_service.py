@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from stepladder.cost import load_prices
 from stepladder.errors import ModelError
 from stepladder.models import Provider, ProviderSettings
 from stepladder.models.gemini import open_gemini, open_vertex
+from stepladder.storage import open_bucket
 from stepladder.testing import check_model
 
 TODAY = date(2026, 11, 22)
@@ -164,3 +166,37 @@ def test_a_batch_answers_as_single_calls_do(service: Service, tmp_path: Path) ->
     assert len(service.requests(":batchGenerateContent")) == 1
     single.close()
     waiting.close()
+
+
+def test_a_batch_of_vertex_goes_through_a_bucket(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", service.storage_url)
+    service.settings(polls=1, fail_batch_rows=0.3)
+    with closing(open_bucket("b-1", "p-1")) as bucket:
+        bucket.client.create_bucket("b-1")
+    place = {"project": "p-1", "location": "us-central1"}
+    name = "vertex:gemini-3.1-flash-lite"
+    requests = [asked(f"lost card {number}", choices=LABELS) for number in range(8)]
+    single = open_vertex(settings("vertex", tmp_path / "a", **place))
+    waiting = open_vertex(settings("vertex", tmp_path / "b", batch=True, bucket="b-1", **place))
+    alone = answers(single, name, *requests)
+    together = answers(waiting, name, *requests)
+    failed = [one for one in together if one.error]
+    assert 0 < len(failed) < 8
+    for one, other in zip(alone, together, strict=True):
+        assert other.error or (one.text, one.usage.input_tokens) == (
+            other.text, other.usage.input_tokens,
+        )  # fmt: skip
+    assert {one.usage.tier for one in together} == {"batch"}
+    single.close()
+    waiting.close()
+
+
+def test_a_batch_of_vertex_needs_a_bucket(tmp_path: Path) -> None:
+    options = {"project": "p-1", "location": "us-central1", "batch": True}
+    provider = open_vertex(settings("vertex", tmp_path, **options))
+    with pytest.raises(ModelError, match="bucket") as caught:
+        answers(provider, "vertex:gemini-3.1-flash-lite", asked("x"))
+    assert "bucket" in caught.value.hint
+    provider.close()

@@ -6,7 +6,7 @@
     response.py ... an answer as a `Response`
     errors.py ..... what errors mean
     cache.py ...... a prefix kept at the service
-    batch.py ...... many requests as one job at half the price
+    batch.py ...... many requests as one job at half the price, with batch_files.py for Vertex
     api.py ........ all of it as an `Api`
 
 Opening needs the package `google-genai`; nothing else of stepladder loads it. Nothing of this was
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ModelError
 from ...registry import need
+from ...storage import open_bucket
 from .. import ProviderSettings
 from ..hosted.model import HostedModel
 from ..hosted.options import read_options
@@ -62,18 +63,17 @@ def open_gemini(settings: ProviderSettings) -> GeminiProvider:
     from .client import developer_client
 
     client = developer_client(read_options(settings).limits.deadline_seconds)
-    return GeminiProvider(
-        settings, GeminiApi("gemini", client, settings.catalogue, settings.folder)
-    )
+    return GeminiProvider(settings, GeminiApi(settings, client))
 
 
 def open_vertex(settings: ProviderSettings) -> GeminiProvider:
     """Vertex, with Google's default credentials, for the options' project and location.
 
-    Without those options GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION say where.
-    GOOGLE_VERTEX_BASE_URL, if set, is called instead of Google, and if it is on this machine may
-    be given a token from GOOGLE_OAUTH_ACCESS_TOKEN. Raises MissingExtra, TaskError for an option
-    that is not known, and ModelError without credentials, project or location.
+    Without those options GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION say where. The option
+    `bucket` names where batches are put. GOOGLE_VERTEX_BASE_URL, if set, is called instead of
+    Google, and if it is on this machine may be given a token from GOOGLE_OAUTH_ACCESS_TOKEN.
+    Raises MissingExtra, TaskError for an option that is not known, and ModelError without
+    credentials, project or location.
     """
     need("google.genai", extra="vertex", what="the provider 'vertex'")
     from .api import GeminiApi
@@ -87,5 +87,6 @@ def open_vertex(settings: ProviderSettings) -> GeminiProvider:
     def connect(elsewhere: str) -> Client:
         return client if elsewhere == location else vertex_client(project, elsewhere, seconds)
 
-    api = GeminiApi("vertex", client, settings.catalogue, settings.folder, connect)
-    return GeminiProvider(settings, api)
+    name = settings.options.get("bucket")
+    bucket = (lambda: open_bucket(str(name), project)) if name else None
+    return GeminiProvider(settings, GeminiApi(settings, client, connect, bucket))

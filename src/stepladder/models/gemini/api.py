@@ -10,16 +10,17 @@ descriptions and against traffic of the SDK; what comes back is as those and the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from threading import Lock
 
 from google.genai.errors import UnknownApiResponseError
 
-from ...catalogue import Catalogue
 from ...core import Message, Request, Response
 from ...errors import ModelError
+from ...storage import Bucket
+from .. import ProviderSettings
 from ..hosted.api import BatchState, Failure, PrefixCache
-from .batch import cancel_job, find_job, poll_job, submit_job
+from .batch import DeveloperJobs, Jobs
+from .batch_files import VertexJobs
 from .cache import drop_prefix, location_of, write_prefix
 from .client import Client
 from .errors import explain
@@ -33,22 +34,22 @@ __all__ = ["GeminiApi"]
 class GeminiApi:
     """The service behind `gemini:` or `vertex:`. Thread-safe, as the SDK's clients are.
 
-    `connect` makes a client for a location, since a tuned model answers where it was deployed.
-    `folder` is where the files are that messages name.
+    `connect` makes a client for a location, since a tuned model answers where it was deployed;
+    `bucket` opens where Vertex reads and writes batches.
     """
 
     def __init__(
         self,
-        provider: str,
+        settings: ProviderSettings,
         client: Client,
-        catalogue: Catalogue,
-        folder: Path | None = None,
         connect: Callable[[str], Client] | None = None,
+        bucket: Callable[[], Bucket] | None = None,
     ) -> None:
-        self._provider = provider
-        self._catalogue = catalogue
-        self._folder = folder
+        self._provider = settings.name
+        self._catalogue = settings.catalogue
+        self._folder = settings.folder
         self._connect = connect or (lambda location: client)
+        self._bucket = bucket
         self._clients: dict[str | None, Client] = {None: client}
         self._lock = Lock()
 
@@ -82,32 +83,35 @@ class GeminiApi:
 
     def find_batch(self, model: str, label: str) -> str | None:
         named, _ = self._traits(model)
-        return find_job(self._batch_client(named), named, label)
+        return self._jobs().find(named, label)
 
     def submit_batch(self, model: str, requests: Sequence[Request], label: str) -> str:
         named, traits = self._traits(model)
         asked = [to_asked(request, traits, self._folder) for request in requests]
-        return submit_job(self._batch_client(named), named, asked, label)
+        return self._jobs().submit(named, asked, label)
 
     def poll_batch(self, model: str, job: str, requests: Sequence[Request]) -> BatchState:
-        named, traits = self._traits(model)
-        return poll_job(self._batch_client(named), traits, job, requests)
+        _, traits = self._traits(model)
+        return self._jobs().poll(traits, job, requests)
 
     def cancel_batch(self, job: str) -> None:
-        cancel_job(self._client(None), job)
+        self._jobs().cancel(job)
 
     def _traits(self, model: str) -> tuple[Named, Traits]:
         named = read_name(self._provider, model)
         name = f"{self._provider}:{model}"
         return named, Traits(name, self._catalogue.facts(name), named.tuned)
 
-    def _batch_client(self, named: Named) -> Client:
-        if self._provider != "gemini":
+    def _jobs(self) -> Jobs:
+        client = self._client(None)
+        if self._provider == "gemini":
+            return DeveloperJobs(client)
+        if self._bucket is None:
             raise ModelError(
-                "batches of 'vertex' go through a bucket, which is not supported yet",
-                hint="set batch = false in [providers.vertex], or use the provider 'gemini'",
+                "batches of 'vertex' go through a bucket, and none is named",
+                hint="set bucket in [providers.vertex], or batch = false",
             )
-        return self._client(named.location)
+        return VertexJobs(client, self._bucket)
 
     def _client(self, location: str | None) -> Client:
         with self._lock:
