@@ -34,7 +34,8 @@ TRAINING = (
     TrainingPrice("x:full", 10.0, **READ, tuned_multiplier=1.5, note="they disagree"),
     TrainingPrice("x:bare", 4.0, **READ, preference=8.0),
 )
-PRICES = Prices(TODAY, (FULL, BARE, OWN), training=TRAINING)
+PLAIN = TokenPrice("x:plain", 1.0, 2.0, **READ)
+PRICES = Prices(TODAY, (FULL, BARE, OWN, PLAIN), training=TRAINING)
 SHIPPED = load_prices(today=TODAY)
 NOWHERE = Hardware()
 CALL = Usage(
@@ -145,6 +146,7 @@ def test_the_two_routes_to_gemini_cost_the_same_until_somebody_says_otherwise():
             "no price is known for keeping a cache of 'x:bare'",
         ),
         (replace(CALL, model="x:bare@b"), "no price is known for what is tuned on 'x:bare'"),
+        (replace(CALL, model="x:plain@b"), "no price is known for what is tuned on 'x:plain'"),
         (replace(CALL, model="x:none@b"), "no token price is known for 'x:none@b'"),
     ],
 )
@@ -190,6 +192,12 @@ def test_a_cache_or_a_batch_never_costs_more(usage, data):
     )
     assert paid(hit) <= paid(usage) * (1 + 1e-12)
     assert paid(replace(usage, tier="batch")) <= paid(replace(usage, tier="standard")) * (1 + 1e-12)
+
+
+def test_a_cached_token_costs_no_more_than_a_fresh_one_of_a_batch():
+    dear = Prices(TODAY, (replace(FULL, cached=0.8, batch_cached=None),))
+    fresh, hit = (Usage("x:full", 1000, 0, n, audio_tokens=0, tier="batch") for n in (0, 1000))
+    assert paid(hit, dear) == paid(fresh, dear)
 
 
 @given(st.lists(usages(), min_size=1, max_size=5))
