@@ -106,7 +106,7 @@ class HostedModel:
         if self._prefixes is None:
             yield from self._call_all(requests, {})
             return
-        with self._prefixes.keep(requests, self._tokens, self._pool.pace.limit) as kept:
+        with self._prefixes.keep(requests, self._tokens, self.seconds_per_call) as kept:
             yield from self._call_all(requests, kept)
 
     def _call_all(self, requests: Sequence[Request], kept: dict[int, Kept]) -> Answers:

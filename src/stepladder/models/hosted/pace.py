@@ -13,7 +13,8 @@ from dataclasses import dataclass
 __all__ = ["Pace", "backoff"]
 
 START = 4.0  # calls at once, before anything is known
-NEAR = 0.9  # of the limit last found: above it, more are tried ten times more slowly
+NEAR = 0.9  # of the limit last found: from here to just above it, more are tried with care
+SLOWLY = 0.05
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
 
@@ -48,7 +49,7 @@ class Pace:
         self.under_way -= 1
 
     def succeeded(self) -> None:
-        """Grow: twofold a round trip before the limit was found, by one afterwards.
+        """Grow: twofold a round trip before the limit was found, by one afterwards, less near it.
 
         Only while the limit is used: an idle line says nothing about how much it would take.
         """
@@ -57,8 +58,8 @@ class Pace:
         if self.found is None:
             step = 1.0
         else:
-            near = self.limit + 1 > self.found * NEAR
-            step = (0.1 if near else 1.0) / self.limit
+            near = self.found * NEAR < self.limit + 1 < self.found + 2
+            step = (SLOWLY if near else 1.0) / self.limit
         self.limit = min(float(self.ceiling), self.limit + step)
 
     def throttled(self, number: int) -> None:

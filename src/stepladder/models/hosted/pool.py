@@ -294,6 +294,8 @@ class Pool:
             if following is not None:
                 return _Job(*following), None
             run.exhausted = True
+            run.ready.notify_all()  # whoever waits may wait for nothing now
+            self._room.notify_all()
         return None, None if due is None else due - now
 
     def _may_begin_new(self, run: _Run[T]) -> bool:

@@ -23,7 +23,7 @@ from .tokens import TokenEstimate
 __all__ = ["Kept", "PrefixKeeper", "Shared", "saving", "shared_prefixes"]
 
 KEPT_SECONDS = 3600  # what a crash left behind is gone by then
-FIRST_GUESS_SECONDS = 2.0  # of a call, before one was made
+FIRST_GUESS_SECONDS = 1.0  # per call, before one was made
 UNSURE = 1.1  # a count of tokens is an estimate: what is kept must be longer by so much
 SPARE_SECONDS = 60.0  # before the service forgets a prefix, it is used no longer
 
@@ -107,16 +107,15 @@ class PrefixKeeper:
         self._settings = settings
         self._clock = clock
         self._cached = self._input = 0  # what answers said without a prefix kept by us
-        self._seconds, self._calls = 0.0, 0
 
     @contextmanager
     def keep(
-        self, requests: Sequence[Request], tokens: TokenEstimate, at_once: float
+        self, requests: Sequence[Request], tokens: TokenEstimate, seconds_per_call: float | None
     ) -> Iterator[dict[int, Kept]]:
         """What is kept for which request, by its place, where that pays; dropped at the end."""
         kept: list[tuple[Shared, Kept]] = []
         try:
-            for shared in self._worth_it(requests, tokens, at_once):
+            for shared in self._worth_it(requests, tokens, seconds_per_call):
                 if (one := self._write(shared)) is not None:
                     kept.append((shared, one))
             yield {place: one for shared, one in kept for place in shared.places}
@@ -125,30 +124,23 @@ class PrefixKeeper:
                 self._drop(one)
 
     def charge(self, response: Response, kept: Kept | None) -> Response:
-        """The response with its share of what was kept for it.
-
-        On the way it is seen how long calls take, and what the service keeps by itself.
-        """
-        usage = response.usage
-        if usage.seconds is not None:
-            self._seconds += usage.seconds
-            self._calls += 1
+        """The response with its share of what was kept for it; without, see what was implicit."""
         if kept is not None:
             return kept.charge(response)
+        usage = response.usage
         if usage.cached_tokens is not None and usage.input_tokens:
             self._cached += usage.cached_tokens
             self._input += usage.input_tokens
         return response
 
     def _worth_it(
-        self, requests: Sequence[Request], tokens: TokenEstimate, at_once: float
+        self, requests: Sequence[Request], tokens: TokenEstimate, seconds_per_call: float | None
     ) -> Iterator[Shared]:
         facts = self._settings.catalogue.facts(self._name)
         least = facts.cache_least_tokens if facts else None
         if least is None or not hasattr(self._api, "write_cache"):
             return
-        each = self._seconds / self._calls if self._calls else FIRST_GUESS_SECONDS
-        seconds = min(KEPT_SECONDS, len(requests) * each / at_once)
+        seconds = min(KEPT_SECONDS, len(requests) * (seconds_per_call or FIRST_GUESS_SECONDS))
         implicit = self._cached / self._input if self._input else 0.0
         for shared in shared_prefixes(requests):
             size, calls = tokens.count(shared.prefix), len(shared.places)
