@@ -240,8 +240,9 @@ def test_epochs_that_the_service_chooses_make_the_cost_unknown(
     estimate = FineTune().estimate(TASK, messages(100), workshop(tmp_path))
     assert (estimate.dollars, estimate.seconds) == (None, None)
     assert "set epochs to know the cost" in estimate.note
-    with pytest.raises(BudgetExceeded, match="no known price"):
+    with pytest.raises(BudgetExceeded, match="no known price") as told:
         Budget(dollars=100.0).afford("fine_tune", estimate)
+    assert "set epochs" in told.value.hint
 
 
 def test_a_price_that_is_not_known_stays_so(trainer: Scripted, tmp_path: Path) -> None:
@@ -305,6 +306,22 @@ def test_what_the_service_would_refuse_is_said_before_anything_is_sent(
             attempt()
         assert cure in caught.value.hint
     assert not trainer.jobs
+
+
+def test_a_trainer_that_cannot_be_opened_is_a_reason_not_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(settings: ProviderSettings) -> None:
+        raise ModelError("a bucket is needed", hint="set bucket")
+
+    monkeypatch.setattr("stepladder.steps.fine_tune_managed.look_up", lambda seam, name: refuse)
+    for attempt in (
+        lambda: FineTune().estimate(TASK, messages(60), workshop(tmp_path)),
+        lambda: list(FineTune().propose(TASK, messages(60), None, workshop(tmp_path))),
+    ):
+        with pytest.raises(NotApplicable, match="'vertex:small' cannot be tuned: a bucket") as why:
+            attempt()
+        assert why.value.hint == "set bucket"
 
 
 def test_rows_that_are_too_long_are_listed_with_their_places(

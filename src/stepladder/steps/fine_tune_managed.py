@@ -14,7 +14,7 @@ from ..catalogue import Method, TuningLimits
 from ..core import Candidate, Estimate, Example, Json, Task, Tell, Workshop
 from ..cost import Price, training_dollars
 from ..data.findings import SHOWN, Finding
-from ..errors import NotApplicable
+from ..errors import ModelError, NotApplicable
 from ..models import ProviderSettings
 from ..registry import look_up
 from ..solvers.prompt import PromptSolver, render, render_target
@@ -57,7 +57,8 @@ class ManagedRoute:
             note += f" (${per_epoch.dollars:.2f}); set epochs to know the cost before it starts"
         elif price.dollars is None:
             note += f"; the cost is unknown: {price.unknown}"
-        return Estimate(None, price.dollars, 1, note)
+        cure = "" if epochs else "set epochs in [steps.fine_tune], so that the cost is known before"
+        return Estimate(None, price.dollars, 1, note, cure)
 
     def propose(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Candidate:
         """The tuned model behind a short prompt; raises ModelError when the job fails."""
@@ -145,7 +146,13 @@ class ManagedRoute:
         return None if epochs is None else int(epochs)
 
     def _trainer(self) -> ManagedTrainer:
-        trainer: ManagedTrainer = look_up("trainer", self.settings.name)(self.settings)
+        """The trainer; NotApplicable where it lacks something: a bucket, a key, a way to tune."""
+        try:
+            trainer: ManagedTrainer = look_up("trainer", self.settings.name)(self.settings)
+        except ModelError as error:
+            raise NotApplicable(
+                f"{self.base!r} cannot be tuned: {error.message}", hint=error.hint
+            ) from error
         return replace(
             trainer,
             cancel_on_interrupt=self.step.cancel_on_interrupt,

@@ -145,6 +145,7 @@ def _damaged(path: Path, error: Exception) -> StoreError:
 
 def _unwritable(folder: Path, error: OSError) -> StoreError:
     return StoreError(
-        f"{str(folder)!r} cannot be written: {error.strerror or error}",
-        hint="make room, or choose a run folder that can be written",
+        f"cannot save the training in {str(folder)!r}: {error.strerror or error}",
+        hint="make room, or choose a run folder that can be written; then run the same command "
+        "again: nothing that was done is done twice",
     )

@@ -25,8 +25,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..core import Json, LearningPoint, Tell
 from ..errors import ModelError
 from ..registry import need
@@ -34,6 +32,7 @@ from . import TrainedModel, TrainingJob, TrainingOptions, base_fingerprint, job_
 from .batches import Encoded, encode
 from .checkpoint import Progress, load_weights, saving, write_json
 from .export import save_adapter, save_merged
+from .jobs import alone
 from .learner import Learner, has_bfloat16, logits_function, make_learner
 from .loop import fit, held_out_loss
 
@@ -62,7 +61,7 @@ class LocalTrainer:
         done = finished_model(artifacts, name)
         if done is not None:
             return done
-        with _alone(artifacts, name, tell):
+        with alone(artifacts, name, tell):
             done = finished_model(artifacts, name)
             return done if done is not None else _train(job, artifacts / name, tell)
 
@@ -82,23 +81,6 @@ def finished_model(artifacts: Path, name: str) -> TrainedModel | None:
         cautions=tuple(facts["cautions"]),
         facts=facts,
     )
-
-
-@contextmanager
-def _alone(artifacts: Path, name: str, tell: Tell) -> Iterator[None]:
-    """Hold the job's lock; wait, and say so, while another process works on the same job."""
-    with saving(artifacts):
-        artifacts.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(artifacts / f"{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            tell("training", {"waiting": f"another process is training {name!r}"})
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _train(job: TrainingJob, folder: Path, tell: Tell) -> TrainedModel:

@@ -1,0 +1,473 @@
+"""The trainers of services, through the official SDKs, against a service of this repository.
+
+What is shown: the whole life of a job over real HTTP, with faults, restarts and kill -9. What the
+real services do was never seen.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosted_service import Seen, Service, start
+
+from stepladder.catalogue import load_catalogue
+from stepladder.core import Message, Model, Request
+from stepladder.errors import ModelError
+from stepladder.models import ProviderSettings
+from stepladder.registry import look_up
+from stepladder.trainers import TrainedModel
+from stepladder.trainers.jobs import read_job
+from stepladder.trainers.managed import ManagedTrainer
+from stepladder.trainers.service import Choices, TuningJob, TuningRow
+
+pytest.importorskip("google.genai")
+pytest.importorskip("google.cloud.storage")
+pytest.importorskip("openai")
+# the emulator's own handling of requests
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+BUCKET = "rows-of-tests"
+WORDS = {"refund": "money back", "card_lost": "my card is gone", "balance": "how much is left"}
+TODAY = date(2026, 11, 22)
+
+
+@dataclass(frozen=True)
+class Route:
+    provider: str
+    base: str
+    jobs: str  # the path under which jobs are made
+    options: Mapping[str, Any]
+
+
+VERTEX = Route(
+    "vertex",
+    "vertex:gemini-3.1-flash-lite",
+    "/tuningJobs",
+    {"bucket": BUCKET, "location": "us-central1"},
+)
+OPENAI = Route("openai", "openai:gpt-4o-mini-2024-07-18", "/fine_tuning/jobs", {})
+ROUTES = pytest.mark.parametrize("route", [VERTEX, OPENAI], ids=["vertex", "openai"])
+
+
+def rows(n: int, first: int = 0) -> tuple[TuningRow, ...]:
+    labels = list(WORDS)
+    return tuple(
+        TuningRow(
+            (
+                Message("system", "Sort the message.\n\nAnswer with one label only."),
+                Message("user", f"{WORDS[labels[i % 3]]} please, number {i}"),
+            ),
+            labels[i % 3],
+            place=f"train.csv:{i + 2}",
+        )
+        for i in range(first, first + n)
+    )
+
+
+def job(route: Route, n: int = 60, **choices: Any) -> TuningJob:
+    return TuningJob(route.base, rows(n), rows(12, n), choices=Choices(**choices))
+
+
+def settings(route: Route) -> ProviderSettings:
+    catalogue = load_catalogue(today=TODAY)
+    return ProviderSettings(route.provider, options=route.options, catalogue=catalogue)
+
+
+def quiet(event: str, fields: Mapping[str, Any]) -> None:
+    """Nobody is watching."""
+
+
+def open_trainer(route: Route, **options: Any) -> ManagedTrainer:
+    """The real one, whose pauses are short."""
+    opened: ManagedTrainer = look_up("trainer", route.provider)(settings(route))
+    return replace(opened, sleep=lambda seconds: time.sleep(min(seconds, 0.02)), **options)
+
+
+def train(route: Route, folder: Path, asked: TuningJob | None = None, **more: Any) -> TrainedModel:
+    trainer = open_trainer(route, **more)
+    try:
+        return trainer.train(asked or job(route), folder, quiet)
+    finally:
+        trainer.close()
+
+
+def made(service: Service, route: Route) -> list[Seen]:
+    """The calls that made a job."""
+    return [
+        call
+        for call in service.requests(route.jobs)
+        if call.method == "POST" and call.path.endswith(route.jobs) and call.made
+    ]
+
+
+@pytest.fixture
+def away(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The service in the place of the providers, with an empty bucket."""
+    for name, value in service.environment(tmp_path / "key.json").items():
+        monkeypatch.setenv(name, value)
+    service.make_bucket(BUCKET)
+    return service
+
+
+@ROUTES
+def test_a_tuned_model_answers_what_it_has_learned(
+    route: Route, away: Service, tmp_path: Path
+) -> None:
+    trained = train(route, tmp_path / "artifacts", job(route, epochs=4))
+    base, _, tuned = trained.name.partition("@")
+    assert base == route.base
+    assert tuned
+    assert trained.tokens > 0
+    assert trained.tokens % 4 == 0  # the rows' tokens, in each of four epochs
+    assert trained.facts["billed_tokens"] == trained.tokens
+    provider = look_up("provider", route.provider)(settings(route))
+    try:
+        model: Model = provider.model(trained.name)
+        asked = [
+            Request(row.messages, thinking_tokens=0 if route is VERTEX else None)
+            for row in rows(9, 100)
+        ]
+        answers = dict(model.generate(asked))
+    finally:
+        provider.close()
+    assert [answers[n].text for n in range(9)] == [row.answer for row in rows(9, 100)]
+    assert answers[0].usage.model == trained.name
+
+
+@ROUTES
+def test_a_job_asks_for_nothing_that_was_not_chosen(
+    route: Route, away: Service, tmp_path: Path
+) -> None:
+    train(route, tmp_path)
+    (call,) = made(away, route)
+    if route is OPENAI:
+        assert call.body["method"] == {"type": "supervised", "supervised": {"hyperparameters": {}}}
+        assert call.body["suffix"] == call.body["metadata"]["stepladder"]
+    else:
+        assert "hyperParameters" not in call.body["supervisedTuningSpec"]
+        assert call.body["tunedModelDisplayName"] == call.body["labels"]["stepladder"]
+
+
+def test_what_was_chosen_reaches_the_service(away: Service, tmp_path: Path) -> None:
+    chosen = job(VERTEX, epochs=2, learning_rate_multiplier=0.5, adapter_size=8)
+    train(VERTEX, tmp_path, chosen)
+    (call,) = made(away, VERTEX)
+    assert call.body["supervisedTuningSpec"]["hyperParameters"] == {
+        "epochCount": 2,
+        "learningRateMultiplier": 0.5,
+        "adapterSize": "ADAPTER_SIZE_EIGHT",
+    }
+    chosen = job(OPENAI, epochs=2, learning_rate_multiplier=0.5, batch_size=8, seed=3)
+    train(OPENAI, tmp_path, chosen)
+    (call,) = made(away, OPENAI)
+    assert call.body["method"]["supervised"]["hyperparameters"] == {
+        "n_epochs": 2,
+        "learning_rate_multiplier": 0.5,
+        "batch_size": 8,
+    }
+    assert call.body["seed"] == 3
+
+
+def test_the_loss_that_openai_reports_is_the_learning_curve(away: Service, tmp_path: Path) -> None:
+    trained = train(OPENAI, tmp_path, job(OPENAI, epochs=4))
+    losses = [point.train_loss for point in trained.learning]
+    assert len(losses) == 4
+    assert losses == sorted(losses, reverse=True)
+    assert [point.epoch for point in trained.learning] == [1.0, 2.0, 3.0, 4.0]
+    assert all(point.held_out_loss is not None for point in trained.learning)
+    state = read_job(trained.folder)
+    assert state is not None
+    assert state.state is not None
+    assert len(state.state.checkpoints) == 3
+    assert all(point.model for point in state.state.checkpoints)
+
+
+def test_the_checkpoints_of_vertex_are_kept(away: Service, tmp_path: Path) -> None:
+    trained = train(VERTEX, tmp_path, job(VERTEX, epochs=3))
+    record = read_job(trained.folder)
+    assert record is not None
+    assert record.state is not None
+    assert [point.epoch for point in record.state.checkpoints] == [1, 2, 3]
+    assert all("/endpoints/" in (point.model or "") for point in record.state.checkpoints)
+    assert "tuning-experiment" in trained.facts["experiment"]
+
+
+def test_rows_that_vertex_leaves_out_are_a_caution(away: Service, tmp_path: Path) -> None:
+    long = TuningRow((Message("user", "word " * 200_000),), "refund")
+    one = replace(job(VERTEX, epochs=1), train=(*rows(30), long))
+    trained = train(VERTEX, tmp_path, one)
+    (caution,) = trained.cautions
+    assert "1 training rows" in caution
+    assert "Too many tokens" in caution
+
+
+def test_preferences_are_tuned_on_where_they_can_be(away: Service, tmp_path: Path) -> None:
+    pairs = tuple(replace(row, rejected="nonsense") for row in rows(40))
+    gemini = TuningJob("vertex:gemini-2.5-flash", pairs, method="preference")
+    train(VERTEX, tmp_path, gemini)
+    (call,) = made(away, VERTEX)
+    assert "preferenceOptimizationSpec" in call.body
+    openai = TuningJob(OPENAI.base, pairs, method="preference", choices=Choices(epochs=1))
+    train(OPENAI, tmp_path, openai)
+    (call,) = made(away, OPENAI)
+    assert call.body["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1}}}
+
+
+# --- never twice --------------------------------------------------------------------------------
+
+
+@ROUTES
+def test_the_same_job_again_makes_no_call(route: Route, away: Service, tmp_path: Path) -> None:
+    first = train(route, tmp_path)
+    before = len(away.requests(route.jobs))
+    assert train(route, tmp_path) == first
+    assert len(away.requests(route.jobs)) == before
+
+
+@ROUTES
+@pytest.mark.parametrize("kind", ["500", "503", "drop", "cut", "truncated", "429"])
+def test_one_job_is_made_however_its_making_fails(
+    route: Route, kind: str, away: Service, tmp_path: Path
+) -> None:
+    # the first call lists the jobs, the second makes one
+    away.faults({"kinds": [kind], "path": f"{route.jobs}$", "after": 1, "times": 1})
+    train(route, tmp_path, settle_seconds=0.1)
+    assert len(made(away, route)) == 1
+
+
+@ROUTES
+def test_faults_while_it_runs_do_not_matter(route: Route, away: Service, tmp_path: Path) -> None:
+    away.settings(polls=12)
+    away.faults({"kinds": ["500", "503", "drop", "429"], "path": f"{route.jobs}/.+", "share": 0.4})
+    train(route, tmp_path)
+    assert len(made(away, route)) == 1
+    assert any(call.fault for call in away.requests(route.jobs))
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from datetime import date
+sys.path[:0] = [{tests!r}]
+from trainers.test_tuning_services import OPENAI, VERTEX, job, open_trainer
+
+route = {{"vertex": VERTEX, "openai": OPENAI}}[sys.argv[1]]
+
+def tell(event, fields):
+    print(event, dict(fields), flush=True)
+
+try:
+    print(open_trainer(route).train(job(route), Path(sys.argv[2]), tell).name, flush=True)
+except KeyboardInterrupt as error:
+    print(*error.__notes__, flush=True)
+    sys.exit(130)
+"""
+
+
+def process(route: Route, folder: Path) -> subprocess.Popen[str]:
+    tests = str(Path(__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(tests=tests), route.provider, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": tests},
+    )
+
+
+def read_until(one: subprocess.Popen[str], word: str) -> None:
+    assert one.stdout is not None
+    seen = []
+    for line in one.stdout:
+        seen.append(line)
+        if word in line:
+            return
+    raise AssertionError("".join(seen))
+
+
+@ROUTES
+def test_after_kill_9_the_job_is_found_again_by_its_id(
+    route: Route, away: Service, tmp_path: Path
+) -> None:
+    away.settings(polls=10**6)
+    with process(route, tmp_path / "artifacts") as first:
+        read_until(first, "train_loss")
+        first.kill()
+        assert first.wait() == -signal.SIGKILL
+    away.settings(polls=1)
+    assert "@" in train(route, tmp_path / "artifacts").name
+    assert len(made(away, route)) == 1
+
+
+@ROUTES
+def test_ctrl_c_in_a_real_process_leaves_the_job(
+    route: Route, away: Service, tmp_path: Path
+) -> None:
+    away.settings(polls=10**6)
+    with process(route, tmp_path / "artifacts") as first:
+        read_until(first, "train_loss")
+        first.send_signal(signal.SIGINT)
+        assert first.stdout is not None
+        said = first.stdout.read()
+        assert first.wait() == 130
+    assert "the same command resumes it" in said
+    assert not [call for call in away.requests(route.jobs) if call.path.endswith("cancel")]
+    away.settings(polls=1)
+    train(route, tmp_path / "artifacts")
+    assert len(made(away, route)) == 1
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: Service) -> Iterator[Service]:
+    """A service of this test's own, whose jobs outlive it."""
+    own = start(tmp_path / "service")
+    for name, value in own.environment(tmp_path / "key.json").items():
+        monkeypatch.setenv(name, value)
+    own.make_bucket(BUCKET)
+    yield own
+    own.stop()
+
+
+@ROUTES
+def test_a_job_ends_well_although_the_service_was_away(
+    route: Route, kept: Service, tmp_path: Path
+) -> None:
+    kept.settings(polls=3)
+    looked = 0
+
+    def tell(event: str, fields: Mapping[str, Any]) -> None:
+        nonlocal looked
+        looked += "train_loss" in fields
+        if looked == 1 and "train_loss" in fields:
+            kept.restart()
+            kept.settings(polls=3)
+
+    trainer = open_trainer(route)
+    trained = trainer.train(job(route), tmp_path / "artifacts", tell)
+    trainer.close()
+    assert trained.tokens > 0
+    assert looked > 1
+    assert not made(kept, route)  # in its second life it was asked for none
+
+
+# --- what goes wrong ----------------------------------------------------------------------------
+
+
+@ROUTES
+def test_a_job_that_fails_says_why_and_is_not_made_again(
+    route: Route, away: Service, tmp_path: Path
+) -> None:
+    away.settings(fail_jobs="Dataset has 3 rows of the wrong form.")
+    for _ in range(2):
+        with pytest.raises(ModelError, match="3 rows of the wrong form") as caught:
+            train(route, tmp_path)
+        assert "retry_failed" in caught.value.hint
+    assert len(made(away, route)) == 1
+    away.settings(fail_jobs="")
+    assert "@" in train(route, tmp_path, retry_failed=True).name
+    assert len(made(away, route)) == 2
+
+
+@ROUTES
+def test_what_the_service_refuses_is_said(route: Route, away: Service, tmp_path: Path) -> None:
+    one = replace(job(route), base=f"{route.provider}:gemini-9")
+    with pytest.raises(ModelError, match=r"cannot start tuning .*gemini-9"):
+        train(route, tmp_path, one)
+    with pytest.raises(ModelError, match=r"gemini-9"):
+        train(route, tmp_path, one)
+
+
+@ROUTES
+def test_a_key_that_does_not_hold_is_an_error_without_the_key(
+    route: Route, away: Service, tmp_path: Path
+) -> None:
+    away.faults({"kinds": ["expired"], "path": route.jobs, "echo_key": True})
+    with pytest.raises(ModelError) as caught:
+        train(route, tmp_path)
+    assert "of-tests-openai" not in str(caught.value)
+    assert caught.value.hint
+
+
+@ROUTES
+def test_a_cancelled_job_is_told_as_such(route: Route, away: Service, tmp_path: Path) -> None:
+    away.settings(polls=10**6)
+
+    def tell(event: str, fields: Mapping[str, Any]) -> None:
+        if "train_loss" in fields:
+            raise KeyboardInterrupt
+
+    trainer = open_trainer(route, cancel_on_interrupt=True)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        trainer.train(job(route), tmp_path, tell)
+    trainer.close()
+    assert "being cancelled" in caught.value.__notes__[0]
+    with pytest.raises(ModelError, match="was cancelled"):
+        train(route, tmp_path)
+
+
+def test_a_full_queue_is_waited_for_over_real_http(away: Service, tmp_path: Path) -> None:
+    away.settings(jobs_at_once=1, polls=10**6)
+    other = open_trainer(VERTEX)  # its job is in the way
+
+    def tell(event: str, fields: Mapping[str, Any]) -> None:
+        if "train_loss" in fields:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        other.train(job(VERTEX, 30), tmp_path, tell)
+    waited = 0
+
+    def patient(event: str, fields: Mapping[str, Any]) -> None:
+        nonlocal waited
+        if "Quota" in str(fields.get("waiting")):
+            waited += 1
+            if waited == 3:
+                away.settings(jobs_at_once=2, polls=1)
+
+    trainer = replace(open_trainer(VERTEX), settle_seconds=0.1)
+    trainer.train(job(VERTEX, 40), tmp_path, patient)
+    assert waited == 3
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+def test_vertex_needs_a_bucket(away: Service) -> None:
+    with pytest.raises(ModelError, match="needs a bucket") as caught:
+        look_up("trainer", "vertex")(ProviderSettings("vertex"))
+    assert "[providers.vertex]" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["together", "fireworks"])
+def test_services_that_tune_in_their_own_way_are_refused(
+    name: str, away: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{name.upper()}_API_KEY", "a-key-of-tests")
+    with pytest.raises(ModelError, match="cannot be tuned from here") as caught:
+        look_up("trainer", name)(ProviderSettings(name))
+    assert "API of its own" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("location", "region"),
+    [
+        ("us-central1", "us-central1"),
+        ("us", "us-central1"),
+        ("eu", "europe-west4"),
+        ("global", "us-central1"),
+        ("asia-east1", "asia-east1"),  # refused by the limits of the model, not here
+    ],
+)
+def test_jobs_run_where_they_can_near_to_where_calls_go(location: str, region: str) -> None:
+    from stepladder.trainers.vertex import tuning_region
+
+    assert tuning_region(location, load_catalogue(today=TODAY)) == region
