@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,18 @@ from climbing import Ask, answers_right, climb_on, fake, number_split, number_ta
 
 from stepladder.budget import Budget
 from stepladder.climb import climb, plan
-from stepladder.core import Candidate, Economics, Estimate, Request, Skipped
+from stepladder.core import (
+    Candidate,
+    Economics,
+    Estimate,
+    Request,
+    Skipped,
+    Task,
+    Trial,
+    Workshop,
+)
 from stepladder.errors import MissingExtra, NotApplicable
+from stepladder.solvers.majority import MajoritySolver
 from stepladder.store import RunFolder, open_run, read_rows
 from stepladder.testing import FakeModel
 
@@ -92,6 +103,42 @@ def test_gains_are_against_the_step_before(run: RunFolder, tmp_path: Path) -> No
     assert second.gain.low > 0.3
 
 
+@dataclass(frozen=True)
+class Counts:
+    """A step without a model, that is right more often than any prompt."""
+
+    name: str = "baseline"
+
+    def estimate(self, task: Task, train: object, workshop: Workshop) -> Estimate:
+        return Estimate(0.0, 0.0, 0)
+
+    def propose(
+        self, task: Task, train: object, base: Trial | None, workshop: Workshop
+    ) -> Iterable[Candidate]:
+        yield Candidate(self.name, "even", MajoritySolver("even", 0.5), build_dollars=0.0)
+
+
+def test_a_step_starts_from_the_best_prompt_so_far_and_not_from_a_baseline(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    shares = {"a:1": 0.4, "b:1": 0.3, "c:1": 0.2}
+    models = {name: fake(share, name) for name, share in shares.items()}
+    steps = [Counts(), Ask(("a:1",)), Ask(("b:1",), "few_shot"), Ask(("c:1",), "dearer_model")]
+    decision = climb(steps, climb_on(run, number_task(tmp_path), number_split(), models))
+    against = [trial.gain.against if trial.gain else None for trial in decision.trials]
+    assert against == [None, "baseline: even", "prompt: a:1", "prompt: a:1"]
+
+
+def test_models_are_compared_in_pairs_by_what_they_cost(run: RunFolder, tmp_path: Path) -> None:
+    models = {name: fake(share, name) for name, share in {"a:1": 0.4, "b:1": 0.7}.items()}
+    steps = [Ask(("a:1",)), Ask(("b:1",), name="dearer_model")]
+    decision = climb(steps, climb_on(run, number_task(tmp_path), number_split(), models))
+    (upgrade,) = decision.upgrades
+    assert (upgrade.model, upgrade.against_model, upgrade.gain.n) == ("b:1", "a:1", 200)
+    assert upgrade.gain.low > 0
+    assert upgrade.dollars_per_1000 == 0.0
+
+
 def test_racing_stops_the_hopeless_and_says_why(run: RunFolder, tmp_path: Path) -> None:
     models = {name: fake(share, name) for name, share in {"a:1": 0.1, "b:1": 0.95}.items()}
     decision = climb(
@@ -163,6 +210,37 @@ def test_a_step_dearer_than_the_budget_blocks_the_climb(run: RunFolder, tmp_path
     assert decision.verdict == "blocked"
     assert "60.0 minutes" in decision.reason
     assert models["b:1"].seen == []
+
+
+def test_a_step_that_is_too_dear_is_passed_over_and_the_rest_still_tried(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    models = {"a:1": fake(0.5, "a:1"), "b:1": fake(0.97, "b:1")}
+    steps = [Ask(("a:1",), seconds=3600), Ask(("b:1",), name="fine_tune")]
+    on = climb_on(run, number_task(tmp_path), number_split(), models, budget=Budget(minutes=5))
+    decision = climb(steps, on)
+    assert decision.verdict == "met"
+    assert [(one.step, "60.0 minutes" in one.reason) for one in decision.skipped] == [
+        ("prompt", True)
+    ]
+    assert models["a:1"].seen == []
+
+
+def test_a_long_shot_is_confirmed_where_the_budget_ends_the_ladder(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    """Alpha that is not spent is worth nothing, whatever ended the ladder."""
+    lucky = answers_right(0.81), answers_right(0.95)
+    close = FakeModel(lambda request: lucky[" 5" in _asked(request)](request), name="a:1")
+    steps = [Ask(("a:1",)), Ask(("b:1",), name="fine_tune", seconds=3600)]
+    models = {"a:1": close, "b:1": fake(0.97, "b:1")}
+    on = climb_on(
+        run, number_task(tmp_path), number_split(dev=400), models, budget=Budget(minutes=5)
+    )
+    decision = climb(steps, on)
+    assert decision.verdict == "met"
+    assert decision.chosen is not None
+    assert decision.chosen.candidate.step == "prompt"
 
 
 def test_a_dollar_budget_ends_the_climb_while_it_measures(run: RunFolder, tmp_path: Path) -> None:

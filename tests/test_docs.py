@@ -22,6 +22,8 @@ from stepladder.catalogue import ModelFacts, TuningLimits, load_catalogue
 from stepladder.cost import TokenPrice, TrainingPrice, load_prices
 from stepladder.data.formats import FORMATS
 from stepladder.diagnose import KINDS
+from stepladder.models.hosted.options import HostedOptions
+from stepladder.models.hosted.pool import Limits
 from stepladder.registry import BUILT_IN, look_up
 from stepladder.report.record import decision_schema
 from stepladder.task import load_task
@@ -98,6 +100,17 @@ def test_the_defaults_of_task_toml_are_the_ones_documented(heading: str) -> None
                 rf"\b{re.escape(f'{default:g}' if isinstance(default, float) else str(default))}\b",
                 row,
             ), row
+
+
+def test_every_option_of_a_hosted_provider_is_documented_and_no_other() -> None:
+    text = section(DOCS / "reference" / "task-toml.md", "## [providers.NAME]")
+    shared = {f.name: f.default for f in (*fields(Limits), *fields(HostedOptions))}
+    shared.pop("limits")
+    assert sorted(first_cells(text)) == sorted([*shared, "project", "location", "bucket"])
+    for name, default in shared.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
+        said = json.dumps(default) if isinstance(default, bool | str) else f"{default:g}"
+        assert f"| {said} |" in row.replace("`", ""), row
 
 
 def constructor_options(kind: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,50 @@ def test_an_answer_of_two_calls_is_charged_for_both() -> None:
     evaluation, _ = run(Says(lambda index: replace(right(index), usage=both)))
     assert evaluation.input_tokens == 7
     assert evaluation.p50_seconds == 1.5
+
+
+def by_tokens(calls: Iterable[Usage]) -> float | None:
+    """A dollar a token; cached ones a tenth, writing a cache half as much again."""
+    total = 0.0
+    for one in calls:
+        if one.input_tokens is None:
+            return None
+        total += one.input_tokens - 0.9 * (one.cached_tokens or 0) + 1.5 * one.cache_write_tokens
+    return total
+
+
+@pytest.mark.parametrize(
+    ("usage", "saved"),
+    [
+        ({"input_tokens": 100, "cached_tokens": 80}, 72.0),
+        ({"input_tokens": 100, "cached_tokens": 80, "cache_write_tokens": 60.0}, -18.0),
+        ({"input_tokens": 100, "cached_tokens": 0}, 0.0),
+        ({"input_tokens": 100, "cached_tokens": None}, None),
+        ({"input_tokens": None, "cached_tokens": 80}, None),
+    ],
+)
+def test_what_a_cache_saved_is_the_price_without_it_less_the_price(
+    usage: dict[str, Any], saved: float | None
+) -> None:
+    bench = replace(make_bench(), price=by_tokens)
+    evaluation, records = run(
+        Says(lambda index: replace(right(index), usage=used(**usage))), bench=bench
+    )
+    assert records[0]["cache_saved_dollars"] == (None if saved is None else pytest.approx(saved))
+    expected = None if saved is None else pytest.approx(1000 * saved)
+    assert evaluation.cache_saved_dollars_per_1000 == expected
+
+
+def test_thinking_sound_and_batch_jobs_are_on_every_row() -> None:
+    def reply(index: int) -> Output:
+        tier: Any = "batch" if index < 4 else "standard"
+        return replace(right(index), usage=used(thinking_tokens=9, audio_tokens=32, tier=tier))
+
+    evaluation, records = run(Says(reply))
+    assert evaluation.thinking_tokens == 9
+    assert evaluation.batch_share == 0.4
+    assert [record["tier"] for record in records] == ["batch"] * 4 + ["standard"] * 6
+    assert {(record["thinking_tokens"], record["audio_tokens"]) for record in records} == {(9, 32)}
 
 
 def test_an_answer_without_calls_has_no_tokens_and_no_price() -> None:
