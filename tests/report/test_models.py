@@ -71,6 +71,13 @@ def test_the_table_fits_a_hundred_columns_and_cuts_nothing() -> None:
         assert cell in found.split()
 
 
+def test_in_less_room_columns_are_left_out_and_names_stay_whole() -> None:
+    text = models_text(chosen(SHIPPED, "vertex", False), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[0].split()[:4] == ["model", "in", "out", "training"]
+    assert line(text, "gemini-3.5-flash").split()[1:4] == ["1.5", "9", "10"]
+
+
 def made(read_on: date, **more: object) -> str:
     facts = ModelFacts("x:a", read_on, "a page", **more)  # type: ignore[arg-type]
     record = models_record(

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from itertools import groupby
+from shutil import get_terminal_size
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -32,6 +34,11 @@ KEYS = (
     "tuning_ends", "context_tokens", "output_tokens", "inputs", "retires", "retires_not_before",
     "replacement", "read_on", "stale", "sources", "notes",
 )  # fmt: skip
+COLUMNS = (
+    "model", "in", "out", "cached", "training", "tuned", "tunable", "context", "retires", "read on",
+)  # fmt: skip
+SPARED = ("cached", "context", "tuned")
+WIDE = 100
 PROVIDERS = ("local", "gemini", "vertex", "openai")  # first; others follow by name
 NOTES = (
     "Dollars per million tokens. training: per million billed tokens, the dataset's times the "
@@ -68,20 +75,22 @@ def chosen(record: Iterable[Row], provider: str | None, tunable: bool) -> list[R
 
 
 def models_text(record: Sequence[Row], *, width: int | None = None) -> str:
-    """The table, a section for each provider, with what its marks mean."""
+    """The table, a section for each provider, with what its marks mean.
+
+    Where there is no room for a hundred columns, what can be spared is left out.
+    """
     if not record:
         return "no model fits\n"
+    room = width or get_terminal_size((WIDE, 24)).columns
+    shown = [place for place, name in enumerate(COLUMNS) if room >= WIDE or name not in SPARED]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("model", overflow="fold")
-    for heading in ("in", "out", "cached", "training", "tuned"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("tunable", max_width=10, overflow="fold")
-    for heading in ("context", "retires", "read on"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for place in shown:
+        table.add_column(COLUMNS[place], **_layout(COLUMNS[place]))
     for provider, rows in groupby(record, key=lambda row: row["provider"]):
         table.add_row(Text(f"{provider}:", style="bold"))
         for row in rows:
-            table.add_row(*map(Text, _cells(row)))
+            cells = list(_cells(row))
+            table.add_row(*(Text(cells[place]) for place in shown))
     parts: list[RenderableType] = [table, Text(), *map(Text, NOTES)]
     return as_text(parts, width)
 
@@ -187,6 +196,14 @@ def _iso(day: date | None) -> str | None:
 
 
 # --- the table ----------------------------------------------------------------------------------
+
+
+def _layout(column: str) -> dict[str, Any]:
+    if column == "model":
+        return {"overflow": "fold"}
+    if column == "tunable":
+        return {"overflow": "fold", "max_width": 10}
+    return {"justify": "right", "no_wrap": True}
 
 
 def _cells(row: Row) -> Iterator[str]:
