@@ -58,7 +58,8 @@ class Budget:
                 raise BudgetExceeded(
                     f"step {step!r} has no known price, so a budget of ${self.dollars:.2f} cannot "
                     "be kept",
-                    hint="set [hardware] name or dollars_per_hour in task.toml, give a hosted "
+                    hint=estimate.cure
+                    or "set [hardware] name or dollars_per_hour in task.toml, give a hosted "
                     "model's price with --prices, or leave out --budget-dollars",
                 )
             if (estimate.dollars or 0.0) > left:

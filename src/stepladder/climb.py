@@ -79,79 +79,100 @@ def plan(steps: Sequence[Step], on: Climb) -> list[tuple[str, Estimate | Skipped
     return found
 
 
+@dataclass
+class _Seen:
+    """What the climb has met so far."""
+
+    trials: list[Trial] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    base: Trial | None = None
+    blocked_by: str | None = None
+
+
 def climb(steps: Sequence[Step], on: Climb) -> Decision:
     """Climb until a step is confirmed, or to the end; then say which, and why."""
-    trials: list[Trial] = []
-    skipped: list[Skipped] = []
-    openings = _Openings(on)
-    blocked_by: str | None = None
-    base: Trial | None = None
+    seen, openings = _Seen(), _Openings(on)
     on.budget.start()
     try:
         for place, step in enumerate(steps, start=1):
-            candidates = _propose(step, base, on, skipped, place=(place, len(steps)))
-            if not candidates:
-                continue
-            try:
-                measured = _race(candidates, on)
-            except MissingExtra as reason:  # the step could be prepared here, but not run
-                skipped.append(_skip(step, reason, on))
-                continue
-            measured = [_with_gain(trial, base, on) for trial in measured]
-            for trial in measured:
-                on.tell("trial", **_shown(trial))
-            trials += measured
-            before, base = base, _base(trials)
-            _tell_advice(None if base is before else base, on)
-            if not on.whole_ladder and openings.confirm_able(trials):
+            _climb_step(step, (place, len(steps)), seen, on)
+            if not on.whole_ladder and openings.confirm_able(seen.trials):
                 break
         else:
-            if not openings.confirm_able(trials):
-                openings.confirm_able(trials, least_chance=LAST_CHANCE)
-        openings.confirm_cheaper(trials)
+            if not openings.confirm_able(seen.trials):
+                openings.confirm_able(seen.trials, least_chance=LAST_CHANCE)
+        openings.confirm_cheaper(seen.trials)
     except BudgetExceeded as reason:
-        blocked_by = reason.message
-        done = {trial.candidate.step for trial in trials} | {one.step for one in skipped}
-        skipped += [Skipped(s.name, reason.message) for s in steps if s.name not in done]
+        seen.blocked_by = reason.message
+        done = {trial.candidate.step for trial in seen.trials}
+        done |= {one.step for one in seen.skipped}
+        seen.skipped += [Skipped(s.name, reason.message) for s in steps if s.name not in done]
     target, sealed = on.bench.task.target, openings.sealed()
-    decision = conclude(trials, openings.made, skipped, target, sealed, blocked_by)
+    decision = conclude(seen.trials, openings.made, seen.skipped, target, sealed, seen.blocked_by)
     return replace(
         decision,
-        ownership=_own(trials, openings.made, on),
-        upgrades=upgrades(trials, on.bench.metric.scale, on.bench.task, on.bench.alpha),
+        ownership=_own(seen.trials, openings.made, on),
+        upgrades=upgrades(seen.trials, on.bench.metric.scale, on.bench.task, on.bench.alpha),
     )
 
 
 # --- one step -----------------------------------------------------------------------------------
 
 
-def _propose(
-    step: Step, base: Trial | None, on: Climb, skipped: list[Skipped], *, place: tuple[int, int]
-) -> list[Candidate]:
-    """The step's candidates; none, with the reason among `skipped`, when it does not apply."""
-    task, workshop = on.bench.task, on.bench.workshop
+def _climb_step(step: Step, place: tuple[int, int], seen: _Seen, on: Climb) -> None:
+    """Measure what the step proposes; where it proposes nothing, `seen.skipped` says why."""
     try:
-        estimate = _priced(step.estimate(task, on.split.train, workshop), on)
-        on.budget.afford(step.name, estimate)
-        on.tell(
-            "step",
-            step=step.name,
-            index=place[0],
-            total=place[1],
-            estimate_seconds=estimate.seconds,
-            estimate_calls=estimate.calls,
-            estimate_dollars=estimate.dollars,
-        )
-        on.tell("building", step=step.name, note=estimate.note)
-        proposed = list(step.propose(task, on.split.train, base, workshop))
-    except (NotApplicable, MissingExtra) as reason:
-        skipped.append(_skip(step, reason, on))
-        return []
+        candidates = _propose(step, seen, on, place)
+        if not candidates:
+            return
+        measured = _race(candidates, on)
+    except (NotApplicable, MissingExtra) as reason:  # perhaps prepared here, but it cannot run
+        seen.skipped.append(_skip(step, reason, on))
+        return
+    except _TooDear as reason:  # a later step may not be; what is measured may suffice
+        seen.blocked_by = seen.blocked_by or reason.message
+        seen.skipped.append(_skip(step, reason, on))
+        return
+    measured = [_with_gain(trial, seen.base, on) for trial in measured]
+    for trial in measured:
+        on.tell("trial", **_shown(trial))
+    seen.trials += measured
+    before, seen.base = seen.base, _base(seen.trials)
+    _tell_advice(None if seen.base is before else seen.base, on)
+
+
+def _propose(step: Step, seen: _Seen, on: Climb, place: tuple[int, int]) -> list[Candidate]:
+    """The step's candidates, once its estimate was found to fit the budget."""
+    task, workshop = on.bench.task, on.bench.workshop
+    estimate = _priced(step.estimate(task, on.split.train, workshop), on)
+    _afford(step, estimate, on)
+    on.tell(
+        "step",
+        step=step.name,
+        index=place[0],
+        total=place[1],
+        estimate_seconds=estimate.seconds,
+        estimate_calls=estimate.calls,
+        estimate_dollars=estimate.dollars,
+    )
+    on.tell("building", step=step.name, note=estimate.note)
+    proposed = list(step.propose(task, on.split.train, seen.base, workshop))
     candidates = [_with_build_dollars(candidate, on) for candidate in proposed]
     # each candidate of a search carries the whole search; it was paid for once
     costs = [candidate.build_dollars for candidate in candidates]
     on.budget.spend(None if None in costs else max(filter(None, costs), default=0.0))
     return _distinct(candidates)
+
+
+class _TooDear(BudgetExceeded):
+    """A step's estimate does not fit what is left; nothing was begun."""
+
+
+def _afford(step: Step, estimate: Estimate, on: Climb) -> None:
+    try:
+        on.budget.afford(step.name, estimate)
+    except BudgetExceeded as reason:
+        raise _TooDear(reason.message, hint=reason.hint) from reason
 
 
 def _skip(step: Step, reason: Exception, on: Climb) -> Skipped:

@@ -306,6 +306,7 @@ class Estimate:
     dollars: float | None
     calls: int
     note: str = ""
+    cure: str = ""  # what to do so that what is unknown becomes known
 
 
 @dataclass(frozen=True)

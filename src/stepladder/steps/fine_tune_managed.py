@@ -49,16 +49,17 @@ class ManagedRoute:
         epochs = job.choices.epochs
         per_epoch = self._price(tokens, job.method)
         price = Price(None, "the service chooses the epochs")
+        cure = "set epochs in [steps.fine_tune], or leave out --budget-dollars"
         if epochs is not None:
             price = self._price(epochs * tokens, job.method)
+            cure = "give the price of training with --prices, or leave out --budget-dollars"
         note = f"a tuning job on {self.base}: {len(job.train)} rows, about {tokens:,} tokens"
         note += f" in each of {epochs} epochs" if epochs else " an epoch"
         if epochs is None and per_epoch.dollars is not None:
             note += f" (${per_epoch.dollars:.2f}); set epochs to know the cost before it starts"
         elif price.dollars is None:
             note += f"; the cost is unknown: {price.unknown}"
-        cure = "" if epochs else "set epochs in [steps.fine_tune], so that the cost is known before"
-        return Estimate(None, price.dollars, 1, note, cure)
+        return Estimate(None, price.dollars, 1, note, cure if price.dollars is None else "")
 
     def propose(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Candidate:
         """The tuned model behind a short prompt; raises ModelError when the job fails."""
