@@ -121,7 +121,8 @@ def test_a_model_that_ends_within_the_horizon_is_told_with_its_source(more, said
 
 
 def test_what_was_tuned_goes_with_its_base() -> None:
-    (told,) = retirement_cautions([TUNED], SHIPPED, 12, TODAY)
+    models = ["vertex:gemini-3.5-flash", TUNED, "vertex:gemini-3.5-flash@another"]
+    (told,) = retirement_cautions(models, SHIPPED, 12, TODAY)
     assert "'vertex:gemini-3.5-flash' may retire from 2027-05-19 on" in told
     assert "what was tuned on it goes with it" in told
 

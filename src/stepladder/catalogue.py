@@ -130,18 +130,21 @@ def load_catalogue(override: Path | None = None, *, today: date) -> Catalogue:
 def retirement_cautions(
     models: Iterable[str], catalogue: Catalogue, months: float, today: date
 ) -> tuple[str, ...]:
-    """A sentence for each model that retires, or may, within `months` from `today`."""
+    """A sentence for each model that retires, or may, within `months` from `today`.
+
+    A model and what was tuned on it are one: they end together.
+    """
+    named = tuple(models)
+    tuned = {base_of(model) for model in named if is_tuned(model)}
     told = []
-    for model in dict.fromkeys(models):
+    for model in dict.fromkeys(map(base_of, named)):
         facts = catalogue.facts(model)
         ending = _ending(facts, months, today) if facts is not None else None
         if facts is None or ending is None:
             continue
-        tuned = "; what was tuned on it goes with it" if is_tuned(model) else ""
+        with_it = "; what was tuned on it goes with it" * (model in tuned)
         after = f"; its provider names {facts.replacement} for afterwards" * bool(facts.replacement)
-        told.append(
-            f"{base_of(model)!r} {ending}{tuned}{after} ({facts.source}, read on {facts.read_on})"
-        )
+        told.append(f"{model!r} {ending}{with_it}{after} ({facts.source}, read on {facts.read_on})")
     return tuple(told)
 
 
