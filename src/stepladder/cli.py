@@ -53,6 +53,8 @@ def main() -> None:
     except SystemExit as done:
         if done.code == 130:  # what typer makes of Ctrl-C, without a word
             _say("stopped. Run the same command again to go on: finished work is kept.")
+            for note in _notes(done):
+                _say(note)
         raise
     except Exception:  # a bug: scripts must tell it from "not met", which Python's own 1 would be
         from .models.hosted.keys import redact
@@ -60,6 +62,14 @@ def main() -> None:
         _say(redact(traceback.format_exc()))
         _say("this is a bug of stepladder or of a plugin; finished work is kept.")
         sys.exit(BUG)
+
+
+def _notes(error: BaseException) -> Iterator[str]:
+    """What was said on the way up: of work that goes on elsewhere, for instance."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield from getattr(cause, "__notes__", ())
+        cause = cause.__cause__ or cause.__context__
 
 
 @app.callback(invoke_without_command=True)

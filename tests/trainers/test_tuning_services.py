@@ -133,10 +133,7 @@ def test_a_tuned_model_answers_what_it_has_learned(
     provider = look_up("provider", route.provider)(settings(route))
     try:
         model: Model = provider.model(trained.name)
-        asked = [
-            Request(row.messages, thinking_tokens=0 if route is VERTEX else None)
-            for row in rows(9, 100)
-        ]
+        asked = [Request(row.messages, thinking_tokens=0) for row in rows(9, 100)]
         answers = dict(model.generate(asked))
     finally:
         provider.close()

@@ -216,4 +216,5 @@ def _together(found: Sequence[Estimate], task: Task, workshop: Workshop) -> Esti
         dollars=known_dollars,
         calls=sum(one.calls for one in found),
         note="; ".join(one.note for one in found),
+        cure="; ".join(dict.fromkeys(one.cure for one in found if one.cure)),
     )
