@@ -92,9 +92,19 @@ def _http_options(
     arguments = {
         "follow_redirects": False,
         "event_hooks": {"request": [_bound_connecting]},
+        "limits": _no_limits(),
         **(http or {}),
     }
     return types.HttpOptions(base_url=address, timeout=round(seconds * 1000), client_args=arguments)
+
+
+def _no_limits() -> Any:
+    """As many connections as there are calls: how many those are is decided in the pool."""
+    try:
+        import httpx2 as http
+    except ImportError:  # before its third version the SDK was built on httpx
+        import httpx as http  # type: ignore[no-redef, unused-ignore]
+    return http.Limits(max_connections=None, max_keepalive_connections=None)
 
 
 def _bound_connecting(request: Any) -> None:
