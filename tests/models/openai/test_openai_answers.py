@@ -75,7 +75,7 @@ def test_what_was_said_past_the_choices_is_left_to_the_parser(text: str) -> None
 
 
 def test_an_answer_held_to_a_schema_is_the_json_itself() -> None:
-    request = Request(ASKED, schema={"type": "object"}, choices=("yes",))
+    request = Request(ASKED, schema={"type": "object"})
     assert answer(completion('{"label": "yes"}'), request).text == '{"label": "yes"}'
 
 

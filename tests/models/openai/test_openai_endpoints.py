@@ -12,7 +12,7 @@ from openai_wire import NOWHERE
 from stepladder import registry
 from stepladder.errors import ModelError, StepladderError, TaskError
 from stepladder.models import ProviderSettings
-from stepladder.models.openai import find_endpoint, open_provider
+from stepladder.models.openai import connect, find_endpoint, open_provider
 from stepladder.models.openai.endpoints import address, load_endpoints, user_file
 
 ENDPOINTS = load_endpoints(NOWHERE)
@@ -37,6 +37,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepladder.models.hosted.keys._from_keyring", lambda name: "")
+
+
 def test_every_shipped_endpoint_is_a_provider_and_dated() -> None:
     for name, endpoint in ENDPOINTS.items():
         assert registry.look_up("provider", name) is open_provider
@@ -49,7 +54,7 @@ def test_every_shipped_endpoint_is_a_provider_and_dated() -> None:
 def test_servers_of_ones_own_are_on_this_machine() -> None:
     for name in ("ollama", "vllm", "llamacpp"):
         assert address(ENDPOINTS[name], {}).startswith("http://127.0.0.1:")
-        assert ENDPOINTS[name].key != "required"
+        assert ENDPOINTS[name].key_optional
 
 
 def test_the_environment_says_where_an_endpoint_is() -> None:
@@ -69,20 +74,37 @@ def test_azure_without_an_address_says_what_to_set() -> None:
         address(ENDPOINTS["azure"], {})
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["http://models.example.org/v1", "http://10.0.0.7:8000/v1", "http://127.0.0.1.example.org/v1"],
-)
-def test_a_key_does_not_travel_unencrypted(url: str) -> None:
-    with pytest.raises(ModelError, match="not encrypted"):
-        address(ENDPOINTS["vllm"], {"VLLM_BASE_URL": url})
-    allowed = replace(ENDPOINTS["vllm"], plain_http=True)
-    assert address(allowed, {"VLLM_BASE_URL": url}) == url
+ELSEWHERE = ["http://models.example.org/v1", "http://10.0.0.7/v1", "http://127.0.0.1.evil.org/v1"]
 
 
-def test_without_a_key_there_is_nothing_to_protect() -> None:
-    url = "http://10.0.0.7:11434/v1"
-    assert address(ENDPOINTS["ollama"], {"OLLAMA_BASE_URL": url}) == url
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_a_key_does_not_travel_unencrypted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_BASE_URL", url)
+    monkeypatch.setenv("VLLM_API_KEY", "a-key-of-the-user")
+    with pytest.raises(ModelError, match="not encrypted") as caught:
+        connect(ENDPOINTS["vllm"])
+    assert "plain_http" in caught.value.hint
+    connect(replace(ENDPOINTS["vllm"], plain_http=True)).close()
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_without_a_key_there_is_nothing_to_protect(
+    url: str, monkeypatch: pytest.MonkeyPatch, no_keyring: None
+) -> None:
+    monkeypatch.setenv("VLLM_BASE_URL", url)
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    connect(ENDPOINTS["vllm"]).close()
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1/v1", "http://[::1]:1/v1", "https://h.org/v1"])
+def test_a_key_may_go_to_this_machine_or_encrypted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_BASE_URL", url)
+    monkeypatch.setenv("VLLM_API_KEY", "a-key-of-the-user")
+    client = connect(ENDPOINTS["vllm"])
+    assert client.api_key == "a-key-of-the-user"
+    client.close()
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "localhost:8000", "https://", "ftp://h/v1"])
@@ -154,15 +176,19 @@ def test_a_task_file_says_neither_where_nor_with_which_key(
     assert "environment only" in caught.value.hint
 
 
-def test_a_missing_key_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_said_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, no_keyring: None
+) -> None:
     monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
-    monkeypatch.setattr("stepladder.models.hosted.keys._from_keyring", lambda name: "")
     with pytest.raises(ModelError, match="TOGETHER_API_KEY"):
         open_provider(ProviderSettings("together"))
 
 
-def test_a_name_without_a_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OLLAMA_BASE_URL", raising=False)
+def test_a_name_without_a_model_is_refused(
+    monkeypatch: pytest.MonkeyPatch, no_keyring: None
+) -> None:
+    for name in ("OLLAMA_BASE_URL", "OLLAMA_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
     provider = open_provider(ProviderSettings("ollama"))
     with pytest.raises(ModelError, match="names no model"):
         provider.model("ollama:")

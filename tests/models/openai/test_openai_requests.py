@@ -114,10 +114,24 @@ def test_vllm_is_given_the_choices_themselves() -> None:
     assert wire.body["max_tokens"] == 10
 
 
-def test_a_schema_counts_for_more_than_choices() -> None:
-    sent = body(Request(ASKED, schema=CLOSED, choices=("a",)), "vllm")
-    assert sent["response_format"]["json_schema"]["schema"] == CLOSED
-    assert "structured_outputs" not in sent
+def test_a_schema_and_choices_at_once_are_refused() -> None:
+    with pytest.raises(ModelError, match="both"):
+        body(Request(ASKED, schema=CLOSED, choices=("a",)))
+
+
+def test_openrouter_is_told_to_leave_out_who_ignores_what_is_asked() -> None:
+    insisted = {"require_parameters": True}
+    for request in (
+        Request(ASKED, schema=CLOSED),
+        Request(ASKED, choices=("a", "b")),
+        Request(ASKED, functions=(Function("f"),)),
+        Request(ASKED, logprob=True),
+    ):
+        wire = Wire()
+        api_over(wire, "openrouter").send("m", request, None)
+        assert wire.body["provider"] == insisted
+        assert "seed" not in wire.body
+    assert "provider" not in body(Request(ASKED), "openrouter")
 
 
 def test_functions_are_tools() -> None:
@@ -214,6 +228,18 @@ def test_what_an_endpoint_refuses_is_refused_before_it_is_sent(
     with pytest.raises(ModelError, match=feature):
         chat_body(replace(OPENAI, refuses=(feature,)), "m", request_)
     chat_body(replace(OPENAI, refuses=()), "m", request_)
+
+
+def test_what_a_model_is_known_not_to_have_is_refused() -> None:
+    bare = replace(facts("openai:o", "none"), schema=False)
+    for request in (
+        Request(ASKED, logprob=True),
+        Request(ASKED, schema=CLOSED),
+        Request(ASKED, choices=("a",)),
+    ):
+        with pytest.raises(ModelError, match="'openai:o' has no"):
+            body(request, facts=bare)
+        body(request, facts=replace(bare, schema=True, logprobs=True))
 
 
 def test_given_answers_are_not_scored() -> None:

@@ -104,6 +104,17 @@ def test_less_thinking_is_fewer_tokens(opened: Any) -> None:
     assert some.usage.output_tokens > some.usage.thinking_tokens
 
 
+def test_what_is_meant_for_this_machine_goes_through_no_proxy(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    (_, answer), = opened("vllm:qwen3", attempts=1).generate([request()])  # fmt: skip
+    assert answer.error is None
+
+
 def test_under_faults_every_answer_comes_once(opened: Any, at_service: Service) -> None:
     kinds = ["429", "500", "503", "drop", "cut", "truncated"]
     at_service.faults({"kinds": kinds, "share": 0.3, "seed": 5, "wait_seconds": 0.01})

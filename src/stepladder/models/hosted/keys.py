@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ...errors import ModelError
 
-__all__ = ["key", "redact"]
+__all__ = ["find_key", "key", "redact"]
 
 SERVICE = "stepladder"  # what our entries in a keyring are filed under
 HIDDEN = "[key]"
@@ -50,17 +50,24 @@ def key(provider: str, env_names: Sequence[str]) -> str:
     Raises:
         ModelError: there is none, or what is there cannot be one; the hint says what to set.
     """
+    if found := find_key(provider, env_names):
+        return found
+    wanted = " or ".join(env_names)
+    raise ModelError(
+        f"no key for {provider!r} is in the environment or the keyring",
+        hint=f"set {wanted}, or keep it with: keyring set {SERVICE} {env_names[0]}",
+    )
+
+
+def find_key(provider: str, env_names: Sequence[str]) -> str | None:
+    """As `key`, for a server that may do without one: None when there is none."""
     for name in env_names:
         if found := os.environ.get(name, "").strip():
             return _checked(found, provider, f"the environment variable {name!r}")
     for name in env_names:
         if found := _from_keyring(name).strip():
             return _checked(found, provider, f"the keyring's entry {name!r}")
-    wanted = " or ".join(env_names)
-    raise ModelError(
-        f"no key for {provider!r} is in the environment or the keyring",
-        hint=f"set {wanted}, or keep it with: keyring set {SERVICE} {env_names[0]}",
-    )
+    return None
 
 
 def redact(text: str, *secrets: str) -> str:

@@ -13,15 +13,17 @@ Nothing here retries, waits or counts money.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...core import Model
 from ...errors import ModelError
 from .. import Provider, ProviderSettings
-from ..hosted.keys import key
+from ..hosted.keys import find_key, key
 from ..hosted.options import read_options
 from .api import OpenAIApi
 from .batches import BatchingApi
 from .client import READ_SECONDS, open_client
-from .endpoints import Endpoint, address, load_endpoints
+from .endpoints import Endpoint, address, check_encrypted, load_endpoints
 
 __all__ = ["OpenAIProvider", "connect", "find_endpoint", "open_provider"]
 
@@ -53,10 +55,19 @@ def find_endpoint(name: str) -> Endpoint:
     return known[name]
 
 
-def connect(endpoint: Endpoint, *, read_seconds: float = READ_SECONDS) -> object:
-    """An `openai.OpenAI` for the endpoint, with the address and key that the user has set."""
+def connect(endpoint: Endpoint, *, read_seconds: float = READ_SECONDS) -> Any:
+    """An `openai.OpenAI` for the endpoint, with the address and key that the user has set.
+
+    Raises:
+        ModelError: The address or the key is not set, or the key would travel unencrypted.
+        MissingExtra: The package `openai` is not installed.
+    """
     url = address(endpoint)
-    return open_client(endpoint, url, _key(endpoint), read_seconds=read_seconds)
+    wanted = find_key if endpoint.key_optional else key
+    found = wanted(endpoint.name, [endpoint.key_env]) if endpoint.key_env else None
+    if found is not None:
+        check_encrypted(endpoint, url)
+    return open_client(endpoint, url, found, read_seconds=read_seconds)
 
 
 class OpenAIProvider:
@@ -80,14 +91,3 @@ class OpenAIProvider:
     def close(self) -> None:
         """Close the connections."""
         self._api.close()
-
-
-def _key(endpoint: Endpoint) -> str | None:
-    if endpoint.key == "none":
-        return None
-    if endpoint.key == "required":
-        return key(endpoint.name, [endpoint.key_env])
-    try:
-        return key(endpoint.name, [endpoint.key_env])
-    except ModelError:
-        return None

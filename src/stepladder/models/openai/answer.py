@@ -121,7 +121,7 @@ def _text(content: Json) -> str:
 
 def _choice(text: str, request: Request, endpoint: Endpoint) -> str:
     """Of an answer held to choices by a schema, the plain choice; else the text as it is."""
-    if not request.choices or request.schema is not None or endpoint.choices != "schema":
+    if not request.choices or endpoint.choices != "schema":
         return text
     try:
         chosen = json.loads(text)[CHOICE]

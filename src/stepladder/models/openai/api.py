@@ -17,8 +17,11 @@ from .failures import explain_failure
 
 __all__ = ["OpenAIApi"]
 
-# what the SDK's `create` has no parameter for, and takes as it is
-EXTRA = {"structured_outputs", "chat_template_kwargs", "reasoning"}
+# OpenAI's own parameters; what a service has besides passes through the SDK's `extra_body`
+PARAMETERS = {
+    "logprobs", "max_completion_tokens", "max_tokens", "messages", "model", "reasoning_effort",
+    "response_format", "seed", "stop", "temperature", "tools",
+}  # fmt: skip
 
 Facts = Callable[[str], ModelFacts | None]
 
@@ -38,9 +41,9 @@ class OpenAIApi:
         """One call; raises what the SDK raises, and ModelError for what cannot be asked here."""
         name = f"{self._endpoint.name}:{model}"
         body = self.body(model, request)
-        extra = {key: value for key, value in body.items() if key in EXTRA}
-        plain = {key: value for key, value in body.items() if key not in EXTRA}
-        completion = self._client.chat.completions.create(**plain, extra_body=extra or None)
+        known = {key: value for key, value in body.items() if key in PARAMETERS}
+        extra = {key: value for key, value in body.items() if key not in PARAMETERS}
+        completion = self._client.chat.completions.create(**known, extra_body=extra or None)
         if not hasattr(completion, "to_dict"):  # the SDK gives what is not JSON as text
             raise NotACompletion("the answer is not JSON")
         return read_answer(completion.to_dict(), name, request, self._endpoint)

@@ -42,7 +42,7 @@ def chat_body(
     Raises:
         ModelError: The endpoint or the model cannot do what the request asks.
     """
-    _check(endpoint, request)
+    _check(endpoint, request, facts)
     body: dict[str, Json] = {
         "model": served_name(model),
         "messages": turns(request.messages, endpoint, folder),
@@ -57,19 +57,24 @@ def chat_body(
         body["tools"] = [_tool(function) for function in request.functions]
     if request.logprob:
         body["logprobs"] = 1 if endpoint.logprobs == "count" else True
+    if body.keys() & {"response_format", "tools", "logprobs"}:
+        body |= endpoint.insists
     return body
 
 
-def _check(endpoint: Endpoint, request: Request) -> None:
+def _check(endpoint: Endpoint, request: Request, facts: ModelFacts | None) -> None:
+    formed = request.schema is not None or bool(request.choices)
     if request.score_choices:
         raise ModelError(
             f"{endpoint.name!r} generates answers and cannot score given ones",
             hint="let it generate: scoring = 'none'",
         )
+    if request.schema is not None and request.choices:
+        raise ModelError("a request has both a schema and choices", hint="use one of them")
     asked = {
         "logprobs": request.logprob,
         "functions": bool(request.functions),
-        "schema": request.schema is not None or bool(request.choices),
+        "schema": formed,
         "stop": bool(request.stop),
     }
     for feature, wanted in asked.items():
@@ -77,6 +82,14 @@ def _check(endpoint: Endpoint, request: Request) -> None:
             raise ModelError(
                 f"{endpoint.name!r} has no {feature}, as far as known on {endpoint.read_on}",
                 hint="leave it out, or say otherwise in your endpoints.toml",
+            )
+    if facts is None:
+        return
+    for feature, wanted in (("logprobs", facts.logprobs), ("schema", facts.schema)):
+        if asked[feature] and not wanted:
+            raise ModelError(
+                f"{facts.model!r} has no {feature}, as far as known on {facts.read_on}",
+                hint="leave it out, or say otherwise in your models.toml",
             )
 
 

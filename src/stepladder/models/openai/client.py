@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...registry import need
-from .endpoints import Endpoint
+from .endpoints import Endpoint, is_loopback
 
 __all__ = ["READ_SECONDS", "open_client"]
 
@@ -35,6 +36,8 @@ def open_client(
         MissingExtra: The package `openai` is not installed.
     """
     openai = need("openai", extra="openai", what=f"the provider {endpoint.name!r}")
+    if http_client is None and is_loopback(urlsplit(url).hostname or ""):
+        http_client = openai.DefaultHttpxClient(trust_env=False)  # no proxy for this machine
     client = openai.OpenAI(
         api_key=key or NO_KEY,
         base_url=url,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -25,7 +25,9 @@ from pydantic import TypeAdapter, ValidationError
 from ...core import Json
 from ...errors import ModelError
 
-__all__ = ["Endpoint", "address", "load_endpoints", "user_file"]
+__all__ = [
+    "Endpoint", "address", "check_encrypted", "is_loopback", "load_endpoints", "user_file",
+]  # fmt: skip
 
 Feature = Literal["logprobs", "functions", "schema", "stop", "image", "audio", "document"]
 
@@ -41,14 +43,15 @@ class Endpoint:
     base_url_env: str = ""
     base_path: str = ""
     key_env: str = ""
-    key: Literal["required", "optional", "none"] = "required"
-    plain_http: bool = False  # a key may go to it unencrypted
+    key_optional: bool = False
+    plain_http: bool = False
     output_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     leaves_out: tuple[Literal["seed"], ...] = ()
     refuses: tuple[Feature, ...] = ()
     images: Literal["any", "content"] = "any"
     choices: Literal["schema", "structured_outputs"] = "schema"
     logprobs: Literal["flag", "count"] = "flag"
+    insists: Mapping[str, Json] = field(default_factory=dict)
     effort: bool = False
     no_thinking: Mapping[str, Json] | None = None
     batches: bool = False
@@ -84,7 +87,7 @@ def address(endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> 
     """Where the endpoint is: what the environment says, or else the data.
 
     Raises:
-        ModelError: Nothing says where, or a key would travel unencrypted.
+        ModelError: Nothing says where, or what does is no address.
     """
     told = environment.get(endpoint.base_url_env, "") if endpoint.base_url_env else ""
     url = told.rstrip("/") or endpoint.base_url
@@ -101,13 +104,18 @@ def address(endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> 
             f"{_hidden(url)!r} is no address for {endpoint.name!r}",
             hint="write https://HOST/PATH, without a user name or password",
         )
-    secret = endpoint.key != "none" and not endpoint.plain_http
-    if parts.scheme == "http" and secret and not is_loopback(parts.hostname):
-        raise ModelError(
-            f"{url!r} is not encrypted, and {endpoint.name!r} is asked with a key",
-            hint=f"use https:, or set plain_http = true for it in {str(user_file())!r}",
-        )
     return url
+
+
+def check_encrypted(endpoint: Endpoint, url: str) -> None:
+    """Raise ModelError when a key for this endpoint would travel unencrypted to another machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or endpoint.plain_http or is_loopback(parts.hostname or ""):
+        return
+    raise ModelError(
+        f"{url!r} is not encrypted, and {endpoint.name!r} would be asked with a key",
+        hint=f"use https:, or give it plain_http = true in {str(user_file())!r}",
+    )
 
 
 def is_loopback(host: str) -> bool:
