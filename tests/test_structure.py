@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import stepladder
+from stepladder.errors import MissingExtra
+from stepladder.models import ProviderSettings
 from stepladder.registry import BUILT_IN, known, look_up
 
 SOURCE = Path(stepladder.__file__).parent
@@ -106,6 +108,31 @@ def test_nothing_heavy_is_imported_before_it_is_used(statement: str) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+EXTRAS = {
+    "gemini": ("gemini:gemini-3.5-flash", "google.genai"),
+    "vertex": ("vertex:gemini-3.5-flash", "google.genai"),
+    "openai": ("openai:gpt-4o-mini", "openai"),
+    "together": ("together:some/model", "openai"),
+    "ollama": ("ollama:some-model", "openai"),
+}
+
+
+@pytest.mark.parametrize("provider", EXTRAS)
+def test_a_provider_whose_package_is_missing_says_what_to_install(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, package = EXTRAS[provider]
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    for variable in ("OPENAI_API_KEY", "TOGETHER_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.setenv(variable, "made-up-key")
+    with pytest.raises(MissingExtra) as told:
+        look_up("provider", provider)(ProviderSettings(provider)).model(name)
+    extra = provider if provider in ("gemini", "vertex") else "openai"
+    assert told.value.hint == f"pip install 'stepladder[{extra}]'"
+    assert package.partition(".")[0] in told.value.message
+    assert len(str(told.value).splitlines()) == 2
+
+
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(part) for part in command],
@@ -129,6 +156,7 @@ def test_without_extras_it_checks_and_climbs_what_needs_none(tmp_path: Path) -> 
     installed = run(environment / "bin" / "pip", "install", "--quiet", *bounds, ROOT)
     assert installed.returncode == 0, installed.stderr
     program = environment / "bin" / "stepladder"
+    keys = {"GEMINI_API_KEY": "made-up-key", "OPENAI_API_KEY": "made-up-key"}
     empty = {"STEPLADDER_CACHE": str(tmp_path / "cache"), "PYTHONPATH": ""}
     task = make_task_folder(tmp_path / "task", "local:smollm2-135m-instruct", more="")
 
@@ -145,3 +173,10 @@ def test_without_extras_it_checks_and_climbs_what_needs_none(tmp_path: Path) -> 
     assert reasons.keys() == {"prompt", "few_shot", "fine_tune"}
     assert all("pip install 'stepladder[" in reason for reason in reasons.values())
     assert not (tmp_path / "cache").exists()  # 93 MB are not fetched for nothing
+
+    for model, extra in (("gemini:gemini-3.5-flash", "gemini"), ("openai:gpt-4o-mini", "openai")):
+        hosted = make_task_folder(tmp_path / extra, model, more="")
+        refused = run(program, "climb", hosted, **empty, **keys)
+        assert refused.returncode == 2, refused.stderr
+        assert f"pip install 'stepladder[{extra}]'" in refused.stderr
+        assert "Traceback" not in refused.stderr

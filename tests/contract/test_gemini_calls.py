@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +15,9 @@ from contract.asking import FEATURES, PLAIN, SYSTEM, USER, requests
 from contract.calling import KNOWN, ask, opened
 from contract.recording import Recorded, faults_of, recording
 from contract.specs import Json
+from contract.vendors import vertex as vertex_spec
 from stepladder.core import Message, Request
+from stepladder.models import ProviderSettings
 from stepladder.models.gemini.api import GeminiApi
 from stepladder.models.gemini.client import developer_client, vertex_client
 
@@ -37,6 +42,11 @@ def answer(method: str, path: str, body: Json) -> Json:
     if path.endswith("/cachedContents"):
         name = f"{path.partition('/v1beta1/')[2] or 'cachedContents'}/7"
         return {"name": name, "usageMetadata": {"totalTokenCount": 5000}}
+    if path.endswith("/batchPredictionJobs"):
+        job = {"name": f"{path.partition('/v1beta1/')[2]}/55", "state": "JOB_STATE_PENDING"}
+        return job if method == "POST" else {}
+    if "/batchPredictionJobs/" in path and method == "GET":
+        return {"name": path.partition("/v1beta1/")[2], "state": "JOB_STATE_RUNNING"}
     if path.endswith(":batchGenerateContent"):
         return {"name": "batches/b1", "metadata": {"state": "BATCH_STATE_PENDING"}}
     if path.endswith("/batches"):
@@ -159,13 +169,30 @@ def test_a_tuned_model_is_called_where_it_was_tuned(
 # --- kept prefixes and batches ------------------------------------------------------------------
 
 
+class Shelf:
+    """A bucket that keeps what it is given."""
+
+    name = "ours"
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+
+    def put(self, file: Path, name: str) -> str:
+        self.files[name] = file.read_text("utf-8")
+        return f"gs://{self.name}/{name}"
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def developer() -> GeminiApi:
-    return GeminiApi("gemini", developer_client(30), KNOWN)
+    return GeminiApi(ProviderSettings("gemini", catalogue=KNOWN), developer_client(30))
 
 
-def vertex() -> GeminiApi:
+def vertex(bucket: Any = None) -> GeminiApi:
     client = vertex_client("demo-project", "us-central1", 30)
-    return GeminiApi("vertex", client, KNOWN, connect=lambda location: client)
+    known = ProviderSettings("vertex", catalogue=KNOWN)
+    return GeminiApi(known, client, lambda location: client, lambda: bucket)
 
 
 @pytest.mark.parametrize("opened", [developer, vertex], ids=["gemini", "vertex"])
@@ -187,20 +214,41 @@ def test_a_kept_prefix_is_written_used_and_dropped_as_google_describes_it(
     assert "systemInstruction" not in body
 
 
-def test_a_batch_is_sought_submitted_followed_and_cancelled_as_google_describes_it(
-    wire: Recorded,
-) -> None:
-    api, model = developer(), "gemini-3.5-flash"
-    asked = [replace(one, logprob=False) for one in FEATURES.values()]
+# log-probabilities are not asked of these models, and the rest has to fit into one job
+BATCHED = tuple(one for one in FEATURES.values() if not one.logprob)
+
+
+def run_batch(api: GeminiApi) -> None:
+    """Everything that is done with a job, once."""
+    model = "gemini-3.5-flash"
     assert api.find_batch(model, "label") is None
-    job = api.submit_batch(model, asked, "label")
-    assert api.poll_batch(model, job, asked).state == "running"
+    job = api.submit_batch(model, BATCHED, "label")
+    assert api.poll_batch(model, job, BATCHED).state == "running"
     api.cancel_batch(job)
     api.close()
+
+
+def test_a_batch_of_the_developer_api_is_asked_for_as_google_describes_it(wire: Recorded) -> None:
+    run_batch(developer())
     # the document wants the model in the body too, and the SDK puts it into the path only
     missing = "'model' is a required property"
     faults = [fault for one in wire.exchanges for fault in faults_of(one)]
     assert [fault for fault in faults if missing not in fault] == []
     (body,) = wire.bodies(":batchGenerateContent")
     assert body["batch"]["displayName"] == "label"
-    assert len(body["batch"]["inputConfig"]["requests"]["requests"]) == len(asked)
+    assert len(body["batch"]["inputConfig"]["requests"]["requests"]) == len(BATCHED)
+
+
+def test_a_batch_of_vertex_is_asked_for_as_google_describes_it(wire: Recorded) -> None:
+    bucket = Shelf()
+    run_batch(vertex(bucket))
+    assert [fault for one in wire.exchanges for fault in faults_of(one)] == []
+    (body,) = (body for body in wire.bodies("/batchPredictionJobs") if body)
+    ((name, content),) = bucket.files.items()
+    assert body["inputConfig"]["gcsSource"]["uris"] == [f"gs://ours/{name}"]
+    lines = [json.loads(line) for line in content.splitlines()]
+    assert len(lines) == len(BATCHED)
+    definition = "GoogleCloudAiplatformV1beta1GenerateContentRequest"
+    for line in lines:  # the SDK does not make these: we do
+        assert line.keys() == {"request"}
+        assert vertex_spec().faults(definition, line["request"], "request") == []
