@@ -21,6 +21,7 @@ from stepladder.cost import (
     stale,
 )  # fmt: skip
 from stepladder.errors import StepladderError
+from stepladder.session import LADDER
 
 TODAY = date(2026, 11, 21)
 READ = {"read_on": date(2026, 10, 1), "source": "a price list"}
@@ -146,6 +147,10 @@ def test_built_in_prices_by_hand():
     tuned = Usage("openai:ft:gpt-4o-mini-2024-07-18:team::id", 1_000_000, 0, 0)
     assert dollars(tuned, prices, NOWHERE) == pytest.approx(0.30)
     assert dollars_per_hour(Hardware("aws-m7g-large"), prices).dollars == 0.0816
+
+
+def test_every_step_of_the_ladder_has_hours_of_its_own():
+    assert set(LADDER) <= load_prices(today=TODAY).effort.keys()
 
 
 OWN = """
