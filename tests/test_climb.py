@@ -17,12 +17,14 @@ from stepladder.core import (
     Estimate,
     Request,
     Skipped,
+    Step,
     Task,
     Trial,
     Workshop,
 )
 from stepladder.errors import MissingExtra, NotApplicable
 from stepladder.solvers.majority import MajoritySolver
+from stepladder.steps.dearer_model import DearerModel
 from stepladder.store import RunFolder, open_run, read_rows
 from stepladder.testing import FakeModel
 
@@ -123,7 +125,12 @@ def test_a_step_starts_from_the_best_prompt_so_far_and_not_from_a_baseline(
 ) -> None:
     shares = {"a:1": 0.4, "b:1": 0.3, "c:1": 0.2}
     models = {name: fake(share, name) for name, share in shares.items()}
-    steps = [Counts(), Ask(("a:1",)), Ask(("b:1",), "few_shot"), Ask(("c:1",), "dearer_model")]
+    steps: list[Step] = [
+        Counts(),
+        Ask(("a:1",)),
+        Ask(("b:1",), "few_shot"),
+        Ask(("c:1",), "dearer_model"),
+    ]
     decision = climb(steps, climb_on(run, number_task(tmp_path), number_split(), models))
     against = [trial.gain.against if trial.gain else None for trial in decision.trials]
     assert against == [None, "baseline: even", "prompt: a:1", "prompt: a:1"]
@@ -137,6 +144,30 @@ def test_models_are_compared_in_pairs_by_what_they_cost(run: RunFolder, tmp_path
     assert (upgrade.model, upgrade.against_model, upgrade.gain.n) == ("b:1", "a:1", 200)
     assert upgrade.gain.low > 0
     assert upgrade.dollars_per_1000 == 0.0
+
+
+def test_a_dear_model_is_not_asked_once_a_cheaper_one_is_confirmed(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    shares = {"a:1": 0.5, "b:1": 0.97, "c:1": 0.99}
+    models = {name: fake(share, name) for name, share in shares.items()}
+    task = replace(number_task(tmp_path), models=tuple(models))
+    steps: list[Step] = [Ask(("a:1",)), DearerModel()]
+    on = climb_on(run, task, number_split(), models)
+    assert [name for name, _ in plan(steps, on)] == ["prompt", "dearer_model", "dearer_model"]
+    decision = climb(steps, on)
+    assert decision.chosen is not None
+    assert decision.chosen.candidate.name == "plain on b:1"
+    assert models["c:1"].seen == []
+
+
+def test_steps_left_by_a_budget_are_named_once(run: RunFolder, tmp_path: Path) -> None:
+    models = {name: fake(0.5, name) for name in ("a:1", "b:1", "c:1")}
+    task = replace(number_task(tmp_path), models=tuple(models))
+    on = climb_on(run, task, number_split(), models, budget=Budget(dollars=0.05))
+    decision = climb([Ask(("a:1",)), DearerModel()], on)
+    assert decision.verdict == "blocked"
+    assert [one.step for one in decision.skipped] == ["prompt", "dearer_model"]
 
 
 def test_racing_stops_the_hopeless_and_says_why(run: RunFolder, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The text encoder: only with its packages, and only what the weights say."""
 
+import sqlite3
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -68,7 +69,7 @@ def test_where_nothing_can_be_kept_the_vectors_are_there_all_the_same(
     encoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(file: Path, made: object) -> None:
-        raise embeddings.sqlite3.OperationalError("database or disk is full")
+        raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(embeddings, "_keep", full)
     assert embed_kept(["ab", "c"], tmp_path).tolist() == [[1, 1, 0], [0, 0, 1]]

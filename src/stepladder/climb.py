@@ -70,7 +70,7 @@ class Climb:
 def plan(steps: Sequence[Step], on: Climb) -> list[tuple[str, Estimate | Skipped]]:
     """What each step would take, without doing anything."""
     found: list[tuple[str, Estimate | Skipped]] = []
-    for step in steps:
+    for step in _rungs(steps, on):
         try:
             estimate = step.estimate(on.bench.task, on.split.train, on.bench.workshop)
             found.append((step.name, _priced(estimate, on)))
@@ -92,6 +92,7 @@ class _Seen:
 def climb(steps: Sequence[Step], on: Climb) -> Decision:
     """Climb until a step is confirmed, or to the end; then say which, and why."""
     seen, openings = _Seen(), _Openings(on)
+    steps = _rungs(steps, on)
     on.budget.start()
     try:
         for place, step in enumerate(steps, start=1):
@@ -106,7 +107,8 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
         seen.blocked_by = reason.message
         done = {trial.candidate.step for trial in seen.trials}
         done |= {one.step for one in seen.skipped}
-        seen.skipped += [Skipped(s.name, reason.message) for s in steps if s.name not in done]
+        left = dict.fromkeys(step.name for step in steps if step.name not in done)
+        seen.skipped += [Skipped(name, reason.message) for name in left]
     target, sealed = on.bench.task.target, openings.sealed()
     decision = conclude(seen.trials, openings.made, seen.skipped, target, sealed, seen.blocked_by)
     return replace(
@@ -117,6 +119,15 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
 
 
 # --- one step -----------------------------------------------------------------------------------
+
+
+def _rungs(steps: Sequence[Step], on: Climb) -> list[Step]:
+    """Each step, or those that it is made of: the climb may end between them."""
+    found: list[Step] = []
+    for step in steps:
+        made_of = getattr(step, "rungs", None)
+        found += (made_of(on.bench.task, on.bench.workshop) if made_of else ()) or [step]
+    return found
 
 
 def _climb_step(step: Step, place: tuple[int, int], seen: _Seen, on: Climb) -> None:

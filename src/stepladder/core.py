@@ -450,7 +450,8 @@ class Step(Protocol):
 
     Options go into the constructor. A step is given train and nothing else; of the failures on dev
     it learns the kinds, not the rows. Either method raises `NotApplicable` when it has nothing to
-    offer.
+    offer. A step may also have `rungs(task, workshop)`: the steps that it is made of, climbed one
+    after the other, so that a dear one is not paid for once a cheaper one is confirmed.
     """
 
     @property

@@ -58,7 +58,7 @@ def test_each_further_model_gets_the_plain_and_the_best_prompt_the_cheapest_firs
         "balanced-4 on pro",
     ]
     assert found[3].solver == shown("fake:pro")
-    assert found[3].changed == "'balanced-4' as it was found on fake:small, asked of fake:pro"
+    assert found[3].changed == "the prompt 'balanced-4' of fake:small, asked of fake:pro"
     assert {one.build_dollars for one in found} == {0.0}
 
 
@@ -136,6 +136,20 @@ def test_a_prompt_that_cannot_be_moved_is_left_out_aloud(tmp_path: Path) -> None
     assert "could not score the labels" in told[0][1]
 
 
+def test_each_model_is_a_rung_and_the_next_starts_from_what_the_last_one_asked(
+    tmp_path: Path,
+) -> None:
+    workshop = priced(fake_workshop(FakeModel(), tmp_path))
+    flash, pro = DearerModel().rungs(TASK, workshop)
+    assert (flash.model, pro.model, pro.name) == ("fake:flash", "fake:pro", "dearer_model")
+    *_, best = flash.propose(TASK, TRAIN, trial(shown()), workshop)
+    base = Trial(best, trial(shown()).evaluation)
+    found = list(pro.propose(TASK, TRAIN, base, workshop))
+    assert [one.name for one in found] == ["plain on pro", "balanced-4 on pro"]
+    assert found[1].solver == shown("fake:pro")
+    assert DearerModel().rungs(SORT, workshop) == []
+
+
 def test_a_task_with_one_model_has_no_dearer_one(tmp_path: Path) -> None:
     workshop = fake_workshop(FakeModel(), tmp_path)
     with pytest.raises(NotApplicable, match="one model"):
@@ -149,8 +163,11 @@ def test_the_step_keeps_its_contract_and_says_what_a_request_will_cost(tmp_path:
     check_step(DearerModel(), TASK, TRAIN, workshop)
     estimate = DearerModel().estimate(TASK, TRAIN, workshop)
     assert (estimate.calls, estimate.dollars) == (0, 0.0)
-    assert "fake:flash about $0.00" in estimate.note
+    assert "fake:flash, asked on dev alone: about $0.00" in estimate.note
     unknown = priced(workshop, {})
-    assert "fake:pro unknown dollars" in DearerModel().estimate(TASK, TRAIN, unknown).note
+    assert (
+        "fake:pro, asked on dev alone: unknown dollars"
+        in DearerModel().estimate(TASK, TRAIN, unknown).note
+    )
     local = replace(TASK, models=("fake:small", "local:other"))
     assert "by machine time" in DearerModel().estimate(local, TRAIN, workshop).note

@@ -22,7 +22,7 @@ def baseline_of(trial: Trial, decision: Decision) -> Trial | None:
     before = decision.trials[: places.get(key_of(trial), 0)]
     earlier = [each for each in before if each.candidate.step != trial.candidate.step]
     if trial.gain is not None:
-        named = [each for each in earlier if trial.gain.against in _names(each)]
+        named = [each for each in before if trial.gain.against in _names(each)]
         if named:
             return named[-1]
     whole = [each for each in earlier if each.stopped_early is None]

@@ -16,24 +16,28 @@ from .measure import Effort, can_score
 from .prompt_variants import plain_prompt
 from .speed import dollars_per_request
 
-__all__ = ["DearerModel"]
+__all__ = ["DearerModel", "OneModel"]
 
 
 @dataclass(frozen=True)
 class DearerModel:
     """Proposes the base's prompt and the plain one on every further model, the cheapest first.
 
-    A prompt whose labels were scored is moved so where the model can score them; elsewhere its
-    words and demonstrations are, and the label is written.
+    A climb takes its `rungs`, one per model, so that a dear model is not asked once a cheaper one
+    is confirmed. A prompt whose labels were scored is moved so where the model can score them;
+    elsewhere its words and demonstrations are, and the label is written.
     """
 
     name: str = field(default="dearer_model", init=False)
 
+    def rungs(self, task: Task, workshop: Workshop) -> list[OneModel]:
+        """One step per further model; none for a task with one model."""
+        return [OneModel(model) for model in _by_price(task, workshop)]
+
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """No calls: moving a prompt is free. What a request will cost is in the note."""
-        models = _by_price(task, workshop)
-        told = [f"{model} {_per_thousand(task, model, train, workshop)}" for model in models]
-        return Estimate(0.0, 0.0, 0, f"asked on dev alone, per 1,000 requests: {', '.join(told)}")
+        each = [one.estimate(task, train, workshop) for one in self._applied(task, workshop)]
+        return replace(each[0], note="; ".join(one.note for one in each))
 
     def propose(
         self,
@@ -43,13 +47,49 @@ class DearerModel:
         workshop: Workshop,
     ) -> Iterable[Candidate]:
         """For each further model the plain prompt and the base's, where that is another one."""
-        models = _by_price(task, workshop)
+        rungs = self._applied(task, workshop)
+        return [one for rung in rungs for one in rung.propose(task, train, base, workshop)]
+
+    def _applied(self, task: Task, workshop: Workshop) -> list[OneModel]:
+        rungs = self.rungs(task, workshop)
+        if not rungs:
+            raise NotApplicable(
+                "the task names one model", hint="add dearer ones to models = [...] in task.toml"
+            )
+        return rungs
+
+
+@dataclass(frozen=True)
+class OneModel:
+    """The rung of one further model."""
+
+    model: str
+    name: str = field(default="dearer_model", init=False)
+
+    def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
+        """No calls; the note says what a request to the model will cost."""
+        price = _per_thousand(task, self.model, train, workshop)
+        return Estimate(0.0, 0.0, 0, f"{self.model}, asked on dev alone: {price}")
+
+    def propose(
+        self,
+        task: Task,
+        train: Sequence[Example],
+        base: Trial | None,
+        workshop: Workshop,
+    ) -> Iterable[Candidate]:
+        """The plain prompt and the base's on this model."""
         solver = base.candidate.solver if base else None
         found = solver if isinstance(solver, PromptSolver) else None
-        whence = base.candidate.name if base else ""
-        return [
-            candidate for model in models for candidate in _on(task, model, found, whence, workshop)
-        ]
+        return list(_on(task, self.model, found, _whence(base), workshop))
+
+
+def _whence(base: Trial | None) -> str:
+    """The name of the base's prompt, without the model that a rung before this one added."""
+    if base is None:
+        return ""
+    one = base.candidate
+    return one.name.rpartition(" on ")[0] if one.step == "dearer_model" else one.name
 
 
 def _on(
@@ -79,7 +119,7 @@ def _on(
             "dearer_model",
             f"{whence} on {short}",
             moved,
-            f"{whence!r} as it was found on {found.model}, asked of {model}{how}",
+            f"the prompt {whence!r} of {found.model}, asked of {model}{how}",
             build_seconds=effort.seconds,
             build_dollars=effort.dollars,
             build_calls=effort.calls,
@@ -102,16 +142,8 @@ def _moved(found: PromptSolver, model: str, workshop: Workshop) -> tuple[PromptS
 
 
 def _by_price(task: Task, workshop: Workshop) -> list[str]:
-    """The models after the first, the cheapest first where all their prices are known.
-
-    Raises:
-        NotApplicable: the task has one model.
-    """
+    """The models after the first, the cheapest first where all their prices are known."""
     models = list(dict.fromkeys(task.models))[1:]
-    if not models:
-        raise NotApplicable(
-            "the task names one model", hint="add dearer ones to models = [...] in task.toml"
-        )
     prices = {
         model: None if model.startswith("local:") else workshop.price([_typical(model)])
         for model in models
@@ -144,4 +176,4 @@ def _per_thousand(task: Task, model: str, train: Sequence[Example], workshop: Wo
     if model.startswith("local:") or not train:
         return "by machine time"
     price = dollars_per_request(task, plain_prompt(task, model), train, workshop)
-    return "unknown dollars" if price is None else f"about ${1000 * price:.3g}"
+    return "unknown dollars" if price is None else f"about ${1000 * price:.3g} per 1,000 requests"
