@@ -7,6 +7,7 @@ process of its own that speaks the protocols of the providers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,7 @@ def _no_network(request: pytest.FixtureRequest) -> None:
         return
     from pytest_socket import disable_socket, socket_allow_hosts
 
-    if "running_service" in request.fixturenames:
+    if {"running_service", "lasting_service"} & {*request.fixturenames}:
         socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
     else:
         disable_socket(allow_unix_socket=True)
@@ -55,3 +56,13 @@ def _no_tables_of_the_user(
     """Prices and models are those shipped, whatever the person who runs the tests has of theirs."""
     nowhere = tmp_path_factory.getbasetemp() / "no-configuration"
     monkeypatch.setenv("STEPLADDER_CONFIG", str(nowhere))
+
+
+@pytest.fixture
+def lasting_service(tmp_path: Path) -> Iterator[Service]:
+    """One of the test's own whose jobs and objects are still there after `restart`."""
+    from hosted_service import start
+
+    service = start(tmp_path / "service")
+    yield service
+    service.stop()

@@ -14,6 +14,6 @@ The answers come from a small learner (word overlap, nearest examples, logistic 
 it scores says nothing of any model on sale. What is real is the traffic.
 """
 
-from .process import Seen, Service, start
+from .process import PROJECT, Seen, Service, start
 
-__all__ = ["Seen", "Service", "start"]
+__all__ = ["PROJECT", "Seen", "Service", "start"]

@@ -16,7 +16,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["Seen", "Service", "start"]
+from .credentials import write_service_account
+
+__all__ = ["PROJECT", "Seen", "Service", "start"]
+
+PROJECT = "project-of-tests"
 
 _TESTS = Path(__file__).resolve().parents[1]
 _POLL = 0.02
@@ -98,6 +102,35 @@ class Service:
         """As it was started: no log, no faults, no jobs, no files."""
         self._ask("reset", {})
 
+    def environment(self, key_file: Path, *, secret: str = "of-tests") -> dict[str, str]:
+        """What to set so that a program takes this service for the providers.
+
+        `key_file` is written: a service account of Google's. `secret` is a part of every key.
+        """
+        write_service_account(key_file, f"{self.url}/token", project=PROJECT)
+        return {
+            "GEMINI_API_KEY": f"AIzaSy-{secret}-gemini",
+            "GOOGLE_GEMINI_BASE_URL": self.url,
+            "GOOGLE_VERTEX_BASE_URL": self.url,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(key_file),
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "STORAGE_EMULATOR_HOST": self.storage_url,
+            "OPENAI_API_KEY": f"sk-{secret}-openai",
+            "OPENAI_BASE_URL": self.openai_url,
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def make_bucket(self, name: str) -> None:
+        """An empty bucket in the `gs://` of the service."""
+        data = json.dumps({"name": name}).encode()
+        request = urllib.request.Request(
+            f"{self.storage_url}/storage/v1/b?project={PROJECT}",
+            data,
+            {"content-type": "application/json"},
+        )
+        with _opener.open(request, timeout=30):
+            pass
+
     def restart(self) -> None:
         """End it and start it again at the same addresses: only what is in its folder is left."""
         self.stop()
@@ -132,14 +165,21 @@ class Service:
             self._process.wait()
             raise RuntimeError(f"the service did not start: {self._said()}")
         self._ports = json.loads(line)
-        deadline = time.monotonic() + seconds
+        try:
+            self._wait_until_ready(time.monotonic() + seconds)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            self._errors.close()
+            raise
+
+    def _wait_until_ready(self, deadline: float) -> None:
         while True:
             try:
                 self._ask("health")
                 return
             except (urllib.error.URLError, ConnectionError):
                 if time.monotonic() > deadline:
-                    self._process.kill()
                     raise
                 time.sleep(_POLL)
 
