@@ -178,6 +178,14 @@ def test_a_token_of_the_environment_stays_on_this_machine(monkeypatch: pytest.Mo
     assert tokens == ["Bearer of-the-user", "Bearer for-this-machine-only"]
 
 
+def test_a_token_for_this_machine_belongs_to_no_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_credentials(monkeypatch)
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "for-this-machine-only")
+    monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", "http://[::1]:8080")
+    with pytest.raises(ModelError, match="which Google Cloud project"):
+        vertex_place({})
+
+
 def test_without_credentials_it_says_how_to_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
     import google.auth
     import google.auth.exceptions

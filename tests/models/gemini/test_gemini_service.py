@@ -154,6 +154,16 @@ def test_a_model_that_is_not_there_ends_the_run(gemini: Provider) -> None:
     assert "stepladder models" in caught.value.hint
 
 
+def test_no_proxy_sees_a_key_that_stays_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # where nobody is
+    provider = open_gemini(settings("gemini", tmp_path, attempts=1))
+    [found] = answers(provider, MODEL, asked("I have lost my card"))
+    assert found.text == "card_lost"
+    provider.close()
+
+
 def test_a_batch_answers_as_single_calls_do(service: Service, tmp_path: Path) -> None:
     service.settings(polls=1)
     requests = [asked(f"lost card {number}") for number in range(5)]

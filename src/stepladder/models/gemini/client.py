@@ -12,6 +12,8 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +29,8 @@ from ..hosted.keys import key, redact
 __all__ = ["developer_client", "vertex_client", "vertex_place"]
 
 Client = genai.Client
+GEMINI_ADDRESS = "GOOGLE_GEMINI_BASE_URL"
+VERTEX_ADDRESS = "GOOGLE_VERTEX_BASE_URL"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.:_-]{1,61}[a-z0-9]|[0-9]{1,20}")
 _LOCATION = re.compile(r"[a-z]+(-[a-z0-9]+)*")
@@ -38,8 +42,8 @@ def developer_client(seconds: float, http: Mapping[str, Any] | None = None) -> C
 
     `http` is added to the arguments of the HTTP client. Raises ModelError when there is no key.
     """
-    address = _address("GOOGLE_GEMINI_BASE_URL")
-    found = key("gemini", ("GEMINI_API_KEY", "GOOGLE_API_KEY"))
+    address = _address(GEMINI_ADDRESS)
+    found = key("gemini", ("GOOGLE_API_KEY", "GEMINI_API_KEY"))  # of two, the one Google prefers
     return genai.Client(
         vertexai=False,  # whatever GOOGLE_GENAI_USE_VERTEXAI says
         api_key=found,
@@ -51,7 +55,7 @@ def vertex_client(
     project: str, location: str, seconds: float, http: Mapping[str, Any] | None = None
 ) -> Client:
     """A client of Vertex for one project and location; raises ModelError without credentials."""
-    address = _address("GOOGLE_VERTEX_BASE_URL")
+    address = _address(VERTEX_ADDRESS)
     check_place(project, location)
     return genai.Client(
         vertexai=True,
@@ -93,6 +97,7 @@ def _http_options(
         "follow_redirects": False,
         "event_hooks": {"request": [_bound_connecting]},
         "limits": _no_limits(),
+        "trust_env": not (address and _is_loopback(address)),  # no proxy sees what stays here
         **(http or {}),
     }
     return types.HttpOptions(base_url=address, timeout=round(seconds * 1000), client_args=arguments)
@@ -100,10 +105,7 @@ def _http_options(
 
 def _no_limits() -> Any:
     """As many connections as there are calls: how many those are is decided in the pool."""
-    try:
-        import httpx2 as http
-    except ImportError:  # before its third version the SDK was built on httpx
-        import httpx as http  # type: ignore[no-redef, unused-ignore]
+    http = import_module("httpx2" if find_spec("httpx2") else "httpx")  # either, by its version
     return http.Limits(max_connections=None, max_keepalive_connections=None)
 
 
@@ -139,15 +141,20 @@ def _is_loopback(address: str) -> bool:
 
 def _credentials(address: str | None) -> Any:
     """Google's default credentials; a server on this machine may be given any token instead."""
-    token = os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
-    if token and address and _is_loopback(address):
+    if token := _local_token(address):
         return google.oauth2.credentials.Credentials(token=token)  # type: ignore[no-untyped-call]
     return _default()[0]
 
 
+def _local_token(address: str | None) -> str | None:
+    """A token that was set for a server on this machine, and is sent nowhere else."""
+    token = os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
+    return token if token and address and _is_loopback(address) else None
+
+
 def _own_project() -> str:
     """The project that comes with the credentials."""
-    project = _default()[1]
+    project = None if _local_token(_address(VERTEX_ADDRESS)) else _default()[1]
     if not project:
         raise ModelError(
             "nothing says which Google Cloud project the calls to 'vertex' belong to",
