@@ -151,6 +151,27 @@ def test_an_answer_that_was_cut_says_so() -> None:
     assert (response.text, response.finish, response.error) == ("yes but", "length", None)
 
 
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("<think>\nIs it? It is.\n</think>\n\nyes", "yes"),
+        ("\n<think></think>yes", "yes"),
+        ("say <think>no</think>", "say <think>no</think>"),
+        ("<think>a</think><think>b</think>", "<think>b</think>"),
+    ],
+)
+def test_thoughts_that_a_server_leaves_before_the_answer_are_not_the_answer(
+    said: str, text: str
+) -> None:
+    assert answer(completion(said), name="vllm").text == text
+
+
+def test_thoughts_that_were_cut_are_no_answer() -> None:
+    response = answer(completion("<think>Is it? Let me", "length"), name="vllm")
+    assert response.error is not None
+    assert "used up by thinking" in response.error
+
+
 def test_text_in_parts_is_put_together() -> None:
     parts = [{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}]
     assert answer(with_choice(message={"role": "assistant", "content": parts})).text == "yes"

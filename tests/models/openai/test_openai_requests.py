@@ -6,23 +6,20 @@ import base64
 import json
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai_conversations import conversations, texts
 from openai_wire import KEY, NOWHERE, Wire, api_over
 
 from stepladder.catalogue import ModelFacts
-from stepladder.core import Call, Function, Message, Part, Request
-from stepladder.data.chat import CALL, RESULT, json_part
+from stepladder.core import Function, Message, Request
 from stepladder.errors import ModelError
 from stepladder.models.openai.body import chat_body, served_name
 from stepladder.models.openai.endpoints import load_endpoints
-from stepladder.models.openai.strict import allows_strict
-from stepladder.models.openai.turns import turns
 
 ENDPOINTS = load_endpoints(NOWHERE)
 OPENAI = ENDPOINTS["openai"]
@@ -251,176 +248,6 @@ def test_a_seed_is_left_out_where_there_is_none() -> None:
     assert "seed" not in chat_body(replace(OPENAI, leaves_out=("seed",)), "m", Request(ASKED))
 
 
-# --- messages -----------------------------------------------------------------------------------
-
-
-def test_calls_and_results_keep_their_ids() -> None:
-    call = Call("weather", {"city": "Köln"}, id="call_abc")
-    said = turns(
-        (
-            Message("user", "Rain?"),
-            Message("assistant", calls=(call,)),
-            Message("function", '{"rain": true}', result_of=call),
-        ),
-        OPENAI,
-        None,
-    )
-    assert said[1] == {
-        "role": "assistant",
-        "content": None,
-        "tool_calls": [
-            {
-                "id": "call_abc",
-                "type": "function",
-                "function": {"name": "weather", "arguments": '{"city": "Köln"}'},
-            }
-        ],
-    }
-    assert said[2] == {"role": "tool", "tool_call_id": "call_abc", "content": '{"rain": true}'}
-
-
-def test_calls_without_ids_are_told_apart() -> None:
-    calls = (Call("f", {"n": 1}), Call("f", {"n": 2}))
-    said = turns(
-        (
-            Message("assistant", "Both.", calls=calls),
-            Message("function", "one", result_of=calls[0]),
-            Message("function", "two", result_of=calls[1]),
-        ),
-        OPENAI,
-        None,
-    )
-    ids = [call["id"] for call in said[0]["tool_calls"]]
-    assert len(set(ids)) == 2
-    assert [turn["tool_call_id"] for turn in said[1:]] == ids
-    assert said[0]["content"] == "Both."
-
-
-def test_a_conversation_from_data_goes_out_as_calls_and_results() -> None:
-    said = turns(
-        (
-            Message("user", "Rain?"),
-            Message("assistant", (json_part(CALL, {"name": "f", "arguments": {"a": 1}}),)),
-            Message("user", (json_part(RESULT, {"name": "f", "response": {"rain": True}}),)),
-            Message("user", "So?"),
-        ),
-        OPENAI,
-        None,
-    )
-    assert [turn["role"] for turn in said] == ["user", "assistant", "tool", "user"]
-    assert said[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
-    assert said[2]["tool_call_id"] == said[1]["tool_calls"][0]["id"]
-    assert json.loads(said[2]["content"]) == {"rain": True}
-
-
-def test_a_result_without_its_call_is_refused() -> None:
-    with pytest.raises(ModelError, match="answers no call"):
-        turns((Message("function", "x", result_of=Call("f", id="c1")),), OPENAI, None)
-    with pytest.raises(ModelError, match="which call"):
-        turns((Message("function", "x"),), OPENAI, None)
-
-
-def test_an_image_in_the_task_folder_is_sent_as_content(tmp_path: Path) -> None:
-    (tmp_path / "dot.png").write_bytes(PNG)
-    parts = (Part("text", "What?"), Part("image", uri="dot.png"))
-    said = turns((Message("user", parts),), OPENAI, tmp_path)
-    assert said[0]["content"] == [
-        {"type": "text", "text": "What?"},
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
-    ]
-
-
-def test_an_image_on_the_web_is_named_where_the_service_fetches_it() -> None:
-    message = Message("user", (Part("image", uri="https://x.org/a.png"),))
-    said = turns((message,), OPENAI, None)
-    assert said[0]["content"][0]["image_url"] == {"url": "https://x.org/a.png"}
-    with pytest.raises(ModelError, match="not by address"):
-        turns((message,), ENDPOINTS["ollama"], None)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["/etc/passwd", "../../.ssh/id_rsa", "file:///etc/passwd", "http://10.0.0.1/x.png", "gs://b/x"],
-)
-@pytest.mark.parametrize("kind", ["image", "audio", "document"])
-def test_a_hostile_address_is_not_sent(uri: str, kind: Any, tmp_path: Path) -> None:
-    message = Message("user", (Part(kind, uri=uri, media_type="image/png"),))
-    with pytest.raises(ModelError):
-        turns((message,), OPENAI, tmp_path)
-
-
-def test_sound_and_documents_are_content(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(b"RIFF")
-    (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    sound = Part("audio", uri="a.wav", media_type="audio/wav")
-    paper = Part("document", uri="a.pdf", media_type="application/pdf")
-    said = turns((Message("user", (sound, paper)),), OPENAI, tmp_path)
-    assert said[0]["content"] == [
-        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
-        {
-            "type": "file",
-            "file": {
-                "filename": "document.pdf",
-                "file_data": "data:application/pdf;base64,JVBERg==",
-            },
-        },
-    ]
-
-
-@pytest.mark.parametrize(
-    ("part", "name"),
-    [
-        (Part("video", uri="data:video/mp4;base64,AAAA"), "openai"),
-        (Part("audio", uri="data:audio/flac;base64,AAAA"), "openai"),
-        (Part("audio", uri="data:audio/wav;base64,AAAA"), "ollama"),
-        (Part("document", uri="data:application/pdf;base64,AAAA"), "llamacpp"),
-    ],
-)
-def test_what_an_endpoint_does_not_take_is_refused(part: Part, name: str) -> None:
-    with pytest.raises(ModelError):
-        turns((Message("user", (part,)),), ENDPOINTS[name], None)
-
-
-# --- properties ---------------------------------------------------------------------------------
-
-texts = st.text(max_size=20)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | texts,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
-    max_leaves=6,
-)
-calls = st.builds(Call, st.sampled_from(["f", "g"]), st.dictionaries(texts, values, max_size=2))
-
-
-@st.composite
-def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
-    """Turns of a user and an assistant, in which every call gets its result."""
-    made = [Message("system", draw(texts)), Message("user", draw(texts))]
-    for _ in range(draw(st.integers(0, 3))):
-        asked = tuple(draw(st.lists(calls, max_size=3)))
-        made.append(Message("assistant", draw(texts), calls=asked))
-        made += [Message("function", draw(texts), result_of=call) for call in asked]
-        made.append(Message("user", draw(texts)))
-    return tuple(made)
-
-
-@given(conversations())
-def test_nothing_of_a_conversation_is_lost(messages: tuple[Message, ...]) -> None:
-    said = turns(messages, OPENAI, None)
-    roles = {"function": "tool"}
-    assert [turn["role"] for turn in said] == [roles.get(m.role, m.role) for m in messages]
-    assert [turn["content"] or "" for turn in said] == [m.content for m in messages]
-    ids = [call["id"] for turn in said for call in turn.get("tool_calls", ())]
-    assert len(set(ids)) == len(ids)
-    assert [turn["tool_call_id"] for turn in said if turn["role"] == "tool"] == ids
-    arguments = [
-        json.loads(call["function"]["arguments"])
-        for turn in said
-        for call in turn.get("tool_calls", ())
-    ]
-    assert arguments == [call.arguments for message in messages for call in message.calls]
-
-
 @given(conversations(), st.integers(1, 500), st.lists(texts, max_size=3, unique=True))
 def test_every_body_is_json_and_leaves_the_request_as_it_was(
     messages: tuple[Message, ...], most: int, choices: list[str]
@@ -432,78 +259,3 @@ def test_every_body_is_json_and_leaves_the_request_as_it_was(
         assert json.loads(json.dumps(sent)) == sent
         assert sent[ENDPOINTS[name].output_limit] >= most
     assert repr(request) == before
-
-
-# --- strict schemas -----------------------------------------------------------------------------
-
-leaves = st.sampled_from(
-    [{"type": "string"}, {"type": ["integer", "null"]}, {"enum": ["a", 1]}, {"const": 3}]
-)
-
-
-def closed(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": fields,
-        "required": sorted(fields),
-        "additionalProperties": False,
-    }
-
-
-strict = st.recursive(
-    leaves,
-    lambda inner: (
-        st.dictionaries(texts, inner, max_size=3).map(closed)
-        | inner.map(lambda items: {"type": "array", "items": items})
-        | st.lists(inner, min_size=1, max_size=2).map(lambda some: {"anyOf": some})
-    ),
-    max_leaves=5,
-)
-
-
-@given(st.dictionaries(texts, strict, min_size=1, max_size=3).map(closed), st.data())
-def test_a_closed_schema_is_strict_until_one_thing_is_opened(
-    schema: dict[str, Any], data: st.DataObject
-) -> None:
-    assert allows_strict(schema)
-    field = data.draw(st.sampled_from(sorted(schema["properties"])))
-    opened = data.draw(
-        st.sampled_from(
-            [
-                {**schema, "additionalProperties": True},
-                {**schema, "required": []},
-                {**schema, "allOf": []},
-                {**schema, "type": ["object", "null"]},
-                {**schema, "properties": {**schema["properties"], field: {"type": "object"}}},
-                {**schema, "properties": {**schema["properties"], field: {}}},
-                {**schema, "properties": {**schema["properties"], field: {"uniqueItems": True}}},
-                {**schema, "properties": {**schema["properties"], field: {"type": "tuple"}}},
-            ]
-        )
-    )
-    assert not allows_strict(opened)
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {},
-        {"type": "string"},
-        {"type": "array", "items": CLOSED},
-        {"type": "object", "anyOf": [CLOSED]},
-        {**CLOSED, "properties": [1]},
-        {**CLOSED, "required": "a"},
-        {**CLOSED, "$defs": {"x": {"type": "object"}}},
-        {**CLOSED, "properties": {"a": True}},
-        {**CLOSED, "required": ["a", "a"]},
-    ],
-)
-def test_other_schemas_are_not_strict(schema: Any) -> None:
-    assert not allows_strict(schema)
-
-
-def test_a_schema_that_is_too_deep_is_not_strict() -> None:
-    schema: dict[str, Any] = {"type": "string"}
-    for _ in range(12):
-        schema = closed({"a": schema})
-    assert not allows_strict(schema)

@@ -7,6 +7,7 @@ and batch files hold the same JSON.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -62,6 +63,9 @@ def read_answer(
     )
 
 
+_THOUGHTS = re.compile(
+    r"\A\s*<think>.*?(?:</think>\s*|\Z)", re.S
+)  # of a server that leaves them in
 _FINISH: dict[str, Literal["stop", "length"]] = {"length": "length", "max_tokens": "length"}
 
 
@@ -111,12 +115,12 @@ def _wrong(
 
 
 def _text(content: Json) -> str:
-    """The text of the answer; some services send it in parts."""
+    """The text of the answer; some services send it in parts, some with the thoughts before it."""
     if content is None:
         return ""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content)
+    if not isinstance(content, str):
+        content = "".join(part.get("text", "") for part in content)
+    return _THOUGHTS.sub("", content)
 
 
 def _choice(text: str, request: Request, endpoint: Endpoint) -> str:

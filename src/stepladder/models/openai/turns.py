@@ -33,58 +33,64 @@ def turns(
         ModelError: A part cannot be sent to this endpoint, or a result answers no call.
     """
     made: list[dict[str, Json]] = []
-    open_calls: list[tuple[str, str]] = []  # (function, id) without a result so far
+    open_calls: list[tuple[Call, str]] = []  # with their ids; without a result so far
     for number, message in enumerate(messages, 1):
-        for name, said_id, content in _results(message):
-            call_id = _answered(open_calls, name, said_id)
+        for call, content in _results(message):
+            call_id = _answered(open_calls, call)
             made.append({"role": "tool", "tool_call_id": call_id, "content": content})
         if message.role == "function":
             continue
         calls = _calls(message, number)
-        open_calls += [(call["function"]["name"], call["id"]) for call in calls]
-        content = _content(message, endpoint, folder)
-        if content or calls or not _is_marked(message):
-            turn: dict[str, Json] = {"role": message.role, "content": content or ""}
+        open_calls += calls
+        said = _content(message, endpoint, folder)
+        if said or calls or not _is_marked(message):
+            turn: dict[str, Json] = {"role": message.role, "content": said or ""}
             if calls:
-                turn |= {"content": content or None, "tool_calls": calls}
+                turn |= {"content": said or None, "tool_calls": [_tool_call(*c) for c in calls]}
             made.append(turn)
     return made
 
 
-def _calls(message: Message, number: int) -> list[dict[str, Any]]:
+def _calls(message: Message, number: int) -> list[tuple[Call, str]]:
+    """The calls that a turn makes, each with its id."""
     calls = [*message.calls]
     for part in _marked(message, CALL):
         read = json.loads(part.text)
         calls.append(Call(read["name"], read["arguments"]))
-    return [
-        {
-            "id": call.id or f"call_{number}_{place}",
-            "type": "function",
-            "function": {"name": call.name, "arguments": _json(call.arguments)},
-        }
-        for place, call in enumerate(calls, 1)
-    ]
+    return [(call, call.id or f"call_{number}_{place}") for place, call in enumerate(calls, 1)]
 
 
-def _results(message: Message) -> list[tuple[str, str, str]]:
-    """(function, id of its call where it is told, result as text)."""
+def _tool_call(call: Call, call_id: str) -> dict[str, Json]:
+    function = {"name": call.name, "arguments": _json(call.arguments)}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def _results(message: Message) -> list[tuple[Call, str]]:
+    """The results that a turn brings, as text, each with its call as far as it is told."""
     if message.role == "function":
-        call = message.result_of
-        if call is None:
-            raise ModelError("a function's turn does not say which call it answers: 'result_of'")
-        return [(call.name, call.id, _text_only(message))]
+        if message.result_of is None:
+            raise ModelError(
+                "a function's turn does not say which call it answers", hint="give it 'result_of'"
+            )
+        return [(message.result_of, _text_only(message))]
     read = [json.loads(part.text) for part in _marked(message, RESULT)]
-    return [(one["name"], "", _as_text(one["response"])) for one in read]
+    return [(Call(one["name"]), _as_text(one["response"])) for one in read]
 
 
-def _answered(open_calls: list[tuple[str, str]], name: str, said_id: str) -> str:
-    """The id of the call that a result answers: the one it names, or the first of its function."""
-    for call in open_calls:
-        if call[1] == said_id or (not said_id and call[0] == name):
-            open_calls.remove(call)
-            return call[1]
+def _answered(open_calls: list[tuple[Call, str]], told: Call) -> str:
+    """The id of the call that a result answers: the same call, or the first of its function."""
+    for alike in (
+        lambda call, call_id: told.id and call_id == told.id,
+        lambda call, call_id: not told.id and call == told,
+        lambda call, call_id: not told.id and call.name == told.name,
+    ):
+        for place, (call, call_id) in enumerate(open_calls):
+            if alike(call, call_id):
+                del open_calls[place]
+                return call_id
     raise ModelError(
-        f"a result of {name!r} answers no call before it", hint="put the call into the turn before"
+        f"a result of {told.name!r} answers no call before it",
+        hint="put the call into the turn before",
     )
 
 
