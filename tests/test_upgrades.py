@@ -70,6 +70,28 @@ def test_no_price_is_put_on_a_gain_that_was_not_shown() -> None:
     assert (found.dollars_per_success, found.pays) == (None, None)
 
 
+def test_a_gain_that_only_the_interval_shows_is_not_priced() -> None:
+    # 9 won and 2 lost of 130: Tango's interval is just above zero, McNemar's exact p is 0.065
+    cheap, dear = trial("g:flash", 60, 0.2, n=130), trial("g:pro", 60, 0.8, n=130)
+    won = {f"e{i:03}" for i in range(100, 109)}
+    lost = {"e000", "e001"}
+    rows = tuple(
+        replace(
+            row,
+            counts=(
+                ("", float(row.id in won or (int(row.id[1:]) < 60 and row.id not in lost)), 1.0),
+            ),
+        )
+        for row in dear.evaluation.rows
+    )
+    dear = replace(dear, evaluation=replace(dear.evaluation, rows=rows))
+    (found,) = upgrades([cheap, dear], "binary", TASK)
+    assert found.gain.low > 0
+    assert found.gain.p_value is not None
+    assert found.gain.p_value > 0.05
+    assert found.dollars_per_success is None
+
+
 def test_unknown_dollars_stay_unknown_and_leave_the_order_of_the_ladder() -> None:
     both = [trial("g:flash", 300, None), trial("g:pro", 340, 0.1)]
     (found,) = upgrades(both, "binary", TASK)

@@ -413,7 +413,7 @@ class Upgrade:
     """The best trial on a dearer model against the best on a cheaper one; None is unknown.
 
     `dollars_per_1000` is what it costs more, and `dollars_per_success` what a right answer has to
-    be worth for that to pay: None unless the gain is shown to be above zero and costs more.
+    be worth for that to pay: None unless the gain is shown, by interval and test, and costs more.
     """
 
     step: str

@@ -54,6 +54,14 @@ def test_each_outcome_has_its_words(
     assert ("worth it when" in sentence) is ("dollars_per_success" in more)
 
 
+def test_a_gain_that_the_test_does_not_show_is_not_called_better() -> None:
+    decision = fake_decision(upgrades=(upgrade(DEAR, CHEAP, (0.069, 0.0001, 0.14)),))
+    (one,) = decision.upgrades
+    unsure = replace(one, gain=replace(one.gain, p_value=0.078))
+    record = decision_record(replace(decision, upgrades=(unsure,)), fake_task(), {})
+    assert upgrade_sentences(record)[0].endswith("not shown to be better")
+
+
 def test_a_tuned_model_is_named_as_such_and_not_by_its_endpoint() -> None:
     tuned = hosted_trial("fine_tune", "supervised", TUNED, 0.84, 0.3)
     decision = fake_decision(upgrades=(upgrade(tuned, CHEAP, (0.05, 0.02, 0.08)),))

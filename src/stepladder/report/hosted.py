@@ -49,11 +49,12 @@ def _price(more: float | None) -> str:
 
 
 def _worth(each: Record) -> str:
-    """What follows; a gain whose interval holds zero is not priced."""
+    """What follows; a gain that interval and test do not both show is not priced."""
     gain, more = each["gain"], each["dollars_per_1000"]
-    if (gain["high"] or 0.0) < 0:
+    certain = gain["p_value"] is None or gain["p_value"] <= gain["alpha"]
+    if (gain["high"] or 0.0) < 0 and certain:
         return "shown to be worse"
-    if (gain["low"] or 0.0) <= 0:
+    if (gain["low"] or 0.0) <= 0 or not certain:
         return "not shown to be better"
     if each["dollars_per_success"] is None:
         if more is None:
