@@ -67,8 +67,8 @@ def look_up(seam: str, name: str) -> Any:
     if target is None:
         for point in entry_points(group=f"stepladder.{seam}", name=name):
             return point.load()
-        if seam == "provider" and name in _own_endpoints():
-            return look_up("provider", "openai")
+        if name in _own_endpoints(seam):
+            return look_up(seam, "openai")
         raise StepladderError(
             f"no {seam} is called {name!r}", hint=f"known: {', '.join(known(seam))}"
         )
@@ -79,14 +79,17 @@ def look_up(seam: str, name: str) -> Any:
 def known(seam: str) -> list[str]:
     """All names that `look_up` would find."""
     names = {*BUILT_IN[seam], *(p.name for p in entry_points(group=f"stepladder.{seam}"))}
-    return sorted(names | _own_endpoints() if seam == "provider" else names)
+    return sorted(names | _own_endpoints(seam))
 
 
-def _own_endpoints() -> set[str]:
-    """The providers in the user's own `endpoints.toml`."""
+def _own_endpoints(seam: str) -> set[str]:
+    """What is in the user's own `endpoints.toml`: providers, and trainers where they tune."""
+    if seam not in ("provider", "trainer"):
+        return set()
     from .models.openai.endpoints import load_endpoints
 
-    return set(load_endpoints())
+    endpoints = load_endpoints().items()
+    return {name for name, one in endpoints if seam == "provider" or one.tuning != "none"}
 
 
 def need(module: str, *, extra: str, what: str) -> Any:

@@ -159,7 +159,7 @@ def test_the_users_wishes_reach_the_trainer(trainer: Scripted, tmp_path: Path) -
     propose(FineTune(), tmp_path)
     propose(FineTune(cancel_on_interrupt=True, retry_failed=True), tmp_path)
     assert trainer.opened == [{"cancel": False, "retry": False}, {"cancel": True, "retry": True}]
-    assert trainer.closed == 4  # one to check, one to train, each time
+    assert trainer.closed == 2
 
 
 # --- which models -------------------------------------------------------------------------------
@@ -315,13 +315,28 @@ def test_a_trainer_that_cannot_be_opened_is_a_reason_not_an_end(
         raise ModelError("a bucket is needed", hint="set bucket")
 
     monkeypatch.setattr("stepladder.steps.fine_tune_managed.look_up", lambda seam, name: refuse)
-    for attempt in (
-        lambda: FineTune().estimate(TASK, messages(60), workshop(tmp_path)),
-        lambda: list(FineTune().propose(TASK, messages(60), None, workshop(tmp_path))),
-    ):
-        with pytest.raises(NotApplicable, match="'vertex:small' cannot be tuned: a bucket") as why:
-            attempt()
-        assert why.value.hint == "set bucket"
+    estimate = FineTune(epochs=1).estimate(TASK, messages(60), workshop(tmp_path))
+    assert estimate.dollars is not None
+    assert "cannot be started: a bucket is needed" in estimate.note
+    with pytest.raises(NotApplicable, match="a bucket is needed") as caught:
+        list(FineTune().propose(TASK, messages(60), None, workshop(tmp_path)))
+    assert caught.value.hint == "set bucket"
+
+
+def test_a_model_that_cannot_be_had_is_left_out(trainer: Scripted, tmp_path: Path) -> None:
+    def model(name: str) -> FakeModel:
+        if name == "vertex:large":
+            raise ModelError("no credentials", hint="sign in")
+        return FakeModel(name=name)
+
+    shop = replace(workshop(tmp_path), model=model)
+    both = replace(TASK, models=("vertex:small", "vertex:large"))
+    (candidate,) = FineTune().propose(both, messages(60), None, shop)
+    assert candidate.name == "tuned vertex:small"
+    assert FineTune(epochs=1).estimate(both, messages(60), shop).dollars is not None
+    only = replace(TASK, models=("vertex:large",))
+    with pytest.raises(NotApplicable, match="no credentials"):
+        FineTune().estimate(only, messages(60), shop)
 
 
 def test_rows_that_are_too_long_are_listed_with_their_places(

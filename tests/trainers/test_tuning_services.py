@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -22,9 +22,9 @@ from hosted_service import Seen, Service, start
 
 from stepladder.catalogue import load_catalogue
 from stepladder.core import Message, Model, Request
-from stepladder.errors import ModelError
+from stepladder.errors import ModelError, NotApplicable
 from stepladder.models import ProviderSettings
-from stepladder.registry import look_up
+from stepladder.registry import known, look_up
 from stepladder.trainers import TrainedModel
 from stepladder.trainers.jobs import read_job
 from stepladder.trainers.managed import ManagedTrainer
@@ -449,9 +449,36 @@ def test_services_that_tune_in_their_own_way_are_refused(
     name: str, away: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{name.upper()}_API_KEY", "a-key-of-tests")
-    with pytest.raises(ModelError, match="cannot be tuned from here") as caught:
+    with pytest.raises(NotApplicable, match="cannot be tuned from here") as caught:
         look_up("trainer", name)(ProviderSettings(name))
     assert "API of its own" in caught.value.hint
+
+
+def test_an_endpoint_of_the_users_own_tunes_where_it_says_so(
+    away: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "configuration"
+    folder.mkdir()
+    (folder / "endpoints.toml").write_text(
+        f"""
+[[endpoint]]
+name = "lab"
+base_url = "{away.openai_url}"
+key_env = "OPENAI_API_KEY"
+tuning = "openai"
+read_on = 2026-11-22
+source = "ours"
+"""
+    )
+    monkeypatch.setattr("stepladder.models.openai.endpoints.user_file", folder_file(folder))
+    own = replace(OPENAI, provider="lab", base="lab:gpt-4o-mini-2024-07-18")
+    assert train(own, tmp_path, job(own)).name.startswith("lab:gpt-4o-mini-2024-07-18@ft:")
+    assert "lab" in known("trainer")
+    assert "ollama" not in known("trainer")
+
+
+def folder_file(folder: Path) -> Callable[[], Path]:
+    return lambda: folder / "endpoints.toml"
 
 
 @pytest.mark.parametrize(

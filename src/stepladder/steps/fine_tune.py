@@ -101,6 +101,10 @@ class FineTune:
                 found.append(route.estimate(task, train, workshop))
             except (NotApplicable, MissingExtra) as reason:
                 left.append((route.base, reason))
+            except ModelError as reason:
+                if isinstance(route, LocalRoute):
+                    raise
+                left.append((route.base, reason))
         if not found:
             raise _nothing(left)
         return found[0] if len(found) == 1 else _together(found, task, workshop)

@@ -6,7 +6,8 @@ before anything starts. How a job is kept from being started twice is for `train
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -42,9 +43,16 @@ class ManagedRoute:
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """Dollars from the tokens of all rows; unknown while the service chooses the epochs.
 
-        Seconds are unknown: the job waits for its turn at the service.
+        Seconds are unknown: the job waits for its turn at the service. What is lacking to start
+        the job, a key or a bucket, is in the note.
         """
-        _, job = self._checked(task, train, workshop)
+        _, job = self._job(task, train)
+        lacking = ""
+        try:
+            with self._opened() as trainer:
+                self._check(job, trainer, workshop)
+        except ModelError as error:
+            lacking = f"; it cannot be started: {error.message}"
         tokens = self._tokens(job, workshop)
         epochs = job.choices.epochs
         per_epoch = self._price(tokens, job.method)
@@ -59,17 +67,16 @@ class ManagedRoute:
             note += f" (${per_epoch.dollars:.2f}); set epochs to know the cost before it starts"
         elif price.dollars is None:
             note += f"; the cost is unknown: {price.unknown}"
-        return Estimate(None, price.dollars, 1, note, cure if price.dollars is None else "")
+        known = price.dollars is not None
+        return Estimate(None, price.dollars, 1, note + lacking, "" if known else cure)
 
     def propose(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Candidate:
         """The tuned model behind a short prompt; raises ModelError when the job fails."""
-        lesson, job = self._checked(task, train, workshop)
+        lesson, job = self._job(task, train)
         name = f"tuned {self.base}"
-        trainer = self._trainer()
-        try:
+        with self._opened() as trainer:
+            self._check(job, trainer, workshop)
             trained = trainer.train(job, workshop.artifacts, _named(workshop.tell, name))
-        finally:
-            trainer.close()
         billed = trained.facts.get("billed_tokens")
         return Candidate(
             step=self.step.name,
@@ -84,25 +91,12 @@ class ManagedRoute:
             cautions=trained.cautions,
         )
 
-    def _checked(
-        self, task: Task, train: Sequence[Example], workshop: Workshop
-    ) -> tuple[Lesson, TuningJob]:
-        """What will be tuned; NotApplicable, with rows and cures, when the service would refuse."""
-        lesson, job = self._job(task, train)
-        trainer = self._trainer()
-        try:
-            found = check_job(
-                job,
-                self.limits,
-                trainer.service,
-                workshop.model(self.base).count_tokens,
-                self.settings.catalogue.today,
-            )
-        finally:
-            trainer.close()
-        if found:
+    def _check(self, job: TuningJob, trainer: ManagedTrainer, workshop: Workshop) -> None:
+        """Raise NotApplicable, with rows and cures, when the service would refuse the job."""
+        count = workshop.model(self.base).count_tokens
+        today = self.settings.catalogue.today
+        if found := check_job(job, self.limits, trainer.service, count, today):
             raise _refusal(found)
-        return lesson, job
 
     def _job(self, task: Task, train: Sequence[Example]) -> tuple[Lesson, TuningJob]:
         solver = short_prompt(task, self.base, self.step.instructions)
@@ -146,19 +140,18 @@ class ManagedRoute:
             )
         return None if epochs is None else int(epochs)
 
-    def _trainer(self) -> ManagedTrainer:
-        """The trainer; NotApplicable where it lacks something: a bucket, a key, a way to tune."""
+    @contextmanager
+    def _opened(self) -> Iterator[ManagedTrainer]:
+        """The trainer; raises ModelError where it lacks something: a bucket, a key."""
+        trainer: ManagedTrainer = look_up("trainer", self.settings.name)(self.settings)
         try:
-            trainer: ManagedTrainer = look_up("trainer", self.settings.name)(self.settings)
-        except ModelError as error:
-            raise NotApplicable(
-                f"{self.base!r} cannot be tuned: {error.message}", hint=error.hint
-            ) from error
-        return replace(
-            trainer,
-            cancel_on_interrupt=self.step.cancel_on_interrupt,
-            retry_failed=self.step.retry_failed,
-        )
+            yield replace(
+                trainer,
+                cancel_on_interrupt=self.step.cancel_on_interrupt,
+                retry_failed=self.step.retry_failed,
+            )
+        finally:
+            trainer.close()
 
     def _tokens(self, job: TuningJob, workshop: Workshop) -> int:
         """Tokens of one pass over the training rows, as the model's provider estimates them."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ..catalogue import Method
 from ..core import Json, LearningPoint
-from ..errors import ModelError
+from ..errors import NotApplicable
 from ..models import ProviderSettings
 from ..models.hosted.keys import redact
 from ..models.hosted.options import read_options
@@ -62,13 +62,14 @@ def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
 
     Raises:
         MissingExtra: the package `openai` is not installed.
-        ModelError: the endpoint does not tune by this protocol, or there is no key.
+        NotApplicable: the endpoint does not tune by this protocol.
+        ModelError: there is no key.
     """
     need("openai", extra="openai", what=f"tuning {settings.name!r} models")
     read_options(settings)
     endpoint = find_endpoint(settings.name)
     if endpoint.tuning != "openai":
-        raise ModelError(
+        raise NotApplicable(
             f"{settings.name!r} models cannot be tuned from here",
             hint=_OWN_WAY.get(endpoint.tuning, "the service is not known to tune models"),
         )
