@@ -18,9 +18,13 @@ def make_hosted_task(
     labels: int = 12,
     score: float = 0.85,
     models: tuple[str, ...] = MODELS,
+    calls: str = "",
     more: str = "",
 ) -> Path:
-    """The rows of every so-manieth label, so that some are hard to tell apart and some are not."""
+    """The rows of every so-manieth label, so that some are hard to tell apart and some are not.
+
+    `calls` are options of each provider, `more` is the end of the task file.
+    """
     folder.mkdir(parents=True)
     everything = json.loads((EXAMPLE / "labels.json").read_text(encoding="utf-8"))
     chosen = everything[:: max(1, len(everything) // labels)][:labels]
@@ -52,9 +56,16 @@ input = "input"
 expected = "output"
 id = "id"
 
+[providers.gemini]
+{calls}
+
+[providers.openai]
+{calls}
+
 [providers.vertex]
 bucket = "{BUCKET}"
 location = "us-central1"
+{calls}
 
 {more}""",
         encoding="utf-8",

@@ -24,7 +24,7 @@ pytest.importorskip("google.cloud.storage")
 pytest.importorskip("openai")
 
 CONCURRENCY = 8
-SHORT = f"""[steps.prompt]
+SHORT = """[steps.prompt]
 sample = 8
 keep = 2
 
@@ -33,13 +33,16 @@ k = [2]
 methods = ["bm25"]
 slice = 12
 keep = 1
-
-[providers.gemini]
-concurrency = {CONCURRENCY}
 """
+CALLS = f"concurrency = {CONCURRENCY}"
 ASKED = ":generateContent"
 STEPS = "prompt,few_shot,fine_tune"
-TROUBLE = {"kinds": ["429", "500", "503", "drop", "cut", "truncated"], "share": 0.2, "seed": 5}
+TROUBLE: dict[str, Any] = {
+    "kinds": ["429", "500", "503", "drop", "cut", "truncated"],
+    "share": 0.2,
+    "seed": 5,
+    "wait_seconds": 0.05,
+}
 
 Start = Callable[..., Command]
 
@@ -47,7 +50,7 @@ Start = Callable[..., Command]
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
     """One where a prompt is not enough, examples in it nearly are, and a tuned model is."""
-    return make_hosted_task(tmp_path / "task", labels=20, score=0.85, more=SHORT)
+    return make_hosted_task(tmp_path / "task", labels=20, score=0.85, calls=CALLS, more=SHORT)
 
 
 @pytest.fixture
@@ -253,7 +256,7 @@ def test_a_model_is_tuned_through_openais_protocol_too(
     service: Service, tmp_path: Path, start: Start
 ) -> None:
     models = ("openai:gpt-4o-mini-2024-07-18",)
-    task = make_hosted_task(tmp_path / "chat", labels=20, score=0.85, models=models, more=SHORT)
+    task = make_hosted_task(tmp_path / "chat", labels=20, models=models, calls=CALLS, more=SHORT)
     record = decided(start(task, steps="prompt,fine_tune"))
     assert record["verdict"] == "met"
     assert record["chosen"]["step"] == "fine_tune"
