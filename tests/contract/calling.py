@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from typing import TYPE_CHECKING, Any, cast
 
 from stepladder.catalogue import load_catalogue
 from stepladder.core import Request, Response
 from stepladder.models import ProviderSettings
 from stepladder.registry import look_up
+
+if TYPE_CHECKING:
+    from stepladder.models.gemini.api import GeminiApi
+    from stepladder.models.openai.batches import BatchingApi
 
 KNOWN = load_catalogue(today=date(2026, 11, 22))
 
@@ -41,3 +46,30 @@ def ask(name: str, *requests: Request, **options: object) -> Sequence[Response]:
     """The answers of a model that is opened for them alone."""
     with opened(name, **options) as asked:
         return asked(*requests)
+
+
+def gemini_api() -> GeminiApi:
+    """The Developer API below the model: what keeps prefixes and runs batches."""
+    from stepladder.models.gemini.api import GeminiApi
+    from stepladder.models.gemini.client import developer_client
+
+    return GeminiApi(ProviderSettings("gemini", catalogue=KNOWN), developer_client(30))
+
+
+def vertex_api(project: str, bucket: object = None) -> GeminiApi:
+    """The same of Vertex; batches go through `bucket`."""
+    from stepladder.models.gemini.api import GeminiApi
+    from stepladder.models.gemini.client import vertex_client
+
+    client = vertex_client(project, "us-central1", 30)
+    known = ProviderSettings("vertex", catalogue=KNOWN)
+    return GeminiApi(known, client, lambda location: client, lambda: cast(Any, bucket))
+
+
+def openai_api() -> BatchingApi:
+    """OpenAI below the model, with its batch jobs."""
+    from stepladder.models.openai import connect, find_endpoint
+    from stepladder.models.openai.batches import BatchingApi
+
+    endpoint = find_endpoint("openai")
+    return BatchingApi(endpoint, connect(endpoint), KNOWN.facts)

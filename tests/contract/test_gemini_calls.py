@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from contract.asking import FEATURES, PLAIN, SYSTEM, USER, requests
-from contract.calling import KNOWN, ask, opened
+from contract.calling import ask, gemini_api, opened, vertex_api
 from contract.recording import Recorded, faults_of, recording
 from contract.specs import Json
 from contract.vendors import vertex as vertex_spec
 from stepladder.core import Message, Request
-from stepladder.models import ProviderSettings
-from stepladder.models.gemini.api import GeminiApi
-from stepladder.models.gemini.client import developer_client, vertex_client
+from stepladder.models.hosted.api import BatchApi
 
 genai = pytest.importorskip("google.genai")
 
@@ -185,21 +182,12 @@ class Shelf:
         """Nothing is held."""
 
 
-def developer() -> GeminiApi:
-    return GeminiApi(ProviderSettings("gemini", catalogue=KNOWN), developer_client(30))
-
-
-def vertex(bucket: Any = None) -> GeminiApi:
-    client = vertex_client("demo-project", "us-central1", 30)
-    known = ProviderSettings("vertex", catalogue=KNOWN)
-    return GeminiApi(known, client, lambda location: client, lambda: bucket)
-
-
-@pytest.mark.parametrize("opened", [developer, vertex], ids=["gemini", "vertex"])
+@pytest.mark.parametrize("provider", ["gemini", "vertex"])
 def test_a_kept_prefix_is_written_used_and_dropped_as_google_describes_it(
-    opened: Callable[[], GeminiApi], wire: Recorded
+    provider: str, wire: Recorded
 ) -> None:
-    api, model = opened(), "gemini-3.5-flash"
+    api = gemini_api() if provider == "gemini" else vertex_api("demo-project")
+    model = "gemini-3.5-flash"
     shown = Message("user", "an example " * 4000)
     prefix = (SYSTEM, shown, Message("assistant", "a"))
     kept = api.write_cache(model, prefix, 600)
@@ -218,18 +206,17 @@ def test_a_kept_prefix_is_written_used_and_dropped_as_google_describes_it(
 BATCHED = tuple(one for one in FEATURES.values() if not one.logprob)
 
 
-def run_batch(api: GeminiApi) -> None:
+def run_batch(api: BatchApi) -> None:
     """Everything that is done with a job, once."""
     model = "gemini-3.5-flash"
     assert api.find_batch(model, "label") is None
     job = api.submit_batch(model, BATCHED, "label")
     assert api.poll_batch(model, job, BATCHED).state == "running"
     api.cancel_batch(job)
-    api.close()
 
 
 def test_a_batch_of_the_developer_api_is_asked_for_as_google_describes_it(wire: Recorded) -> None:
-    run_batch(developer())
+    run_batch(gemini_api())
     # the document wants the model in the body too, and the SDK puts it into the path only
     missing = "'model' is a required property"
     faults = [fault for one in wire.exchanges for fault in faults_of(one)]
@@ -241,7 +228,7 @@ def test_a_batch_of_the_developer_api_is_asked_for_as_google_describes_it(wire: 
 
 def test_a_batch_of_vertex_is_asked_for_as_google_describes_it(wire: Recorded) -> None:
     bucket = Shelf()
-    run_batch(vertex(bucket))
+    run_batch(vertex_api("demo-project", bucket))
     assert [fault for one in wire.exchanges for fault in faults_of(one)] == []
     (body,) = (body for body in wire.bodies("/batchPredictionJobs") if body)
     ((name, content),) = bucket.files.items()

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given, settings
 
 from contract.asking import FEATURES, requests
-from contract.calling import KNOWN, ask, opened
+from contract.calling import ask, openai_api, opened
 from contract.recording import Recorded, faults_of, recording
 from contract.specs import Exchange, Json
 from stepladder.core import Request
-from stepladder.models.openai import connect, find_endpoint
-from stepladder.models.openai.batches import BatchingApi
 
 pytest.importorskip("openai")
 
@@ -132,8 +130,7 @@ def test_others_are_asked_in_openai_s_words_but_for_fields_of_their_own(
 def test_a_batch_is_sought_submitted_followed_and_cancelled_as_openai_describes_it(
     wire: Recorded,
 ) -> None:
-    endpoint = find_endpoint("openai")
-    api = BatchingApi(endpoint, connect(endpoint), KNOWN.facts)
+    api = openai_api()
     asked = tuple(FEATURES.values())
     assert api.find_batch("gpt-4o-mini", "label") is None
     job = api.submit_batch("gpt-4o-mini", asked, "label")
