@@ -8,7 +8,6 @@ that is confirmed ends the climb.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -34,15 +33,14 @@ from .diagnose import advice
 from .errors import BudgetExceeded, MissingExtra, NotApplicable
 from .evaluate import Bench
 from .ownership import own
-from .race import eliminate, looks
+from .racing import race_on_dev
 from .runner import Runner
-from .solvers import content_hash
+from .solvers import content_hash, model_of
 from .store import RunFolder, bar_of, hash_of
 from .upgrades import upgrades
 
 __all__ = ["Climb", "climb", "plan"]
 
-RACE_ALPHA = 0.05  # the accepted chance that racing stops a step's best candidate
 LAST_CHANCE = 0.1  # with nothing left to climb, unspent alpha is worth nothing: confirm long shots
 
 
@@ -136,7 +134,7 @@ def _climb_step(step: Step, place: tuple[int, int], seen: _Seen, on: Climb) -> N
         candidates = _propose(step, seen, on, place)
         if not candidates:
             return
-        measured = _race(candidates, on)
+        measured = race_on_dev(candidates, on)
     except (NotApplicable, MissingExtra) as reason:  # perhaps prepared here, but it cannot run
         seen.skipped.append(_skip(step, reason, on))
         return
@@ -202,7 +200,7 @@ def _priced(estimate: Estimate, on: Climb) -> Estimate:
 
 
 def _with_build_dollars(candidate: Candidate, on: Climb) -> Candidate:
-    model = _model_of(candidate)
+    model = model_of(candidate.solver)
     hosted = model is not None and not model.startswith("local:")
     if candidate.build_dollars is not None or hosted:
         return candidate
@@ -218,69 +216,7 @@ def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
     return list(found.values())
 
 
-# --- racing on dev ------------------------------------------------------------------------------
-
-
-def _race(candidates: Sequence[Candidate], on: Climb) -> list[Trial]:
-    """The candidates measured on dev, in pairs over the same examples; the hopeless stop early."""
-    dev = on.split.dev
-    with ExitStack() as open_files:
-        runners = {}
-        for one in candidates:
-            runners[one.name] = open_files.enter_context(on.runner(one, "dev", dev))
-            on.tell("candidate", step=one.step, name=one.name, planned=len(dev))
-        stops = [*looks(len(dev)), len(dev)] if len(runners) > 1 else [len(dev)]
-        done = 0
-        for stop in stops:
-            running = {name: one for name, one in runners.items() if one.stopped is None}
-            for runner in running.values():
-                runner.answer(dev[done:stop])
-            done = stop
-            if stop < len(dev):
-                _stop_the_hopeless(running, len(stops) - 1, on)
-    return [_trial(runner) for runner in runners.values()]
-
-
-def _trial(runner: Runner) -> Trial:
-    return Trial(
-        runner.candidate,
-        runner.evaluation(),
-        runner.diagnosis(),
-        stopped_early=runner.stopped,
-    )
-
-
-def _stop_the_hopeless(running: dict[str, Runner], look_count: int, on: Climb) -> None:
-    rows = {name: runner.rows for name, runner in running.items()}
-    reasons = eliminate(
-        rows,
-        on.bench.metric.scale,
-        RACE_ALPHA,
-        looks=look_count,
-        target=on.bench.task.target.score,
-        cost=_costs(running),
-    )
-    for name, reason in reasons.items():
-        running[name].stopped = reason
-        on.tell(
-            "eliminated",
-            step=running[name].candidate.step,
-            name=name,
-            done=len(rows[name]),
-            planned=len(on.split.dev),
-            reason=reason,
-        )
-
-
-def _costs(running: dict[str, Runner]) -> dict[str, float] | None:
-    """Mean cost of an answer by candidate, in the first unit that is known of every row of all."""
-    for unit in ("dollars", "compute_seconds", "input_tokens"):
-        values = {
-            name: [getattr(row, unit) for row in runner.rows] for name, runner in running.items()
-        }
-        if all(found and None not in found for found in values.values()):
-            return {name: sum(found) / len(found) for name, found in values.items()}
-    return None
+# --- what the next step starts from, and what is told ---------------------------------------------
 
 
 def _base(trials: Sequence[Trial]) -> Trial | None:
@@ -289,13 +225,8 @@ def _base(trials: Sequence[Trial]) -> Trial | None:
     A baseline has no prompt to go on with, however well it scores.
     """
     complete = [trial for trial in trials if trial.stopped_early is None]
-    asking = [trial for trial in complete if _model_of(trial.candidate) is not None]
+    asking = [trial for trial in complete if model_of(trial.candidate.solver) is not None]
     return max(asking or complete, key=lambda trial: trial.evaluation.score, default=None)
-
-
-def _model_of(candidate: Candidate) -> str | None:
-    """The model that the candidate's solver asks, if it asks one."""
-    return getattr(candidate.solver, "model", None)
 
 
 def _with_gain(trial: Trial, base: Trial | None, on: Climb) -> Trial:

@@ -31,7 +31,7 @@ from .errors import TaskError
 from .evaluate import Bench
 from .models.opening import Models, open_model
 from .registry import look_up
-from .solvers import content_hash
+from .solvers import content_hash, model_of
 from .store import hash_of, open_run, read_rows
 
 __all__ = [
@@ -201,7 +201,7 @@ class _Pricing:
 
 def _with_cautions(decision: Decision, on: Climb, options: Options) -> Decision:
     """With what retires, and why dollars are unknown."""
-    asked = [getattr(trial.candidate.solver, "model", None) for trial in decision.trials]
+    asked = [model_of(trial.candidate.solver) for trial in decision.trials]
     price = on.bench.price
     unknown = price.unknown if isinstance(price, _Pricing) else []
     more = (
@@ -250,7 +250,7 @@ def _card(on: Climb, decision: Decision, options: Options, started: datetime) ->
     def rows(step: str, name: str, set_name: str) -> Iterator[dict[str, Json]]:
         return read_rows(on.run.row_file(step, name, identities[step, name], set_name))
 
-    asked = [getattr(trial.candidate.solver, "model", None) for trial in decision.trials]
+    asked = [model_of(trial.candidate.solver) for trial in decision.trials]
     models = tuple({*task.models, *filter(None, asked)})
     warnings = [*stale(on.prices, models, task.hardware)]
     return {

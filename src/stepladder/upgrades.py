@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from .compare import paired_gain
 from .core import Gain, Task, Trial, Upgrade
 from .dated import is_tuned
+from .solvers import model_of
 from .units import Scale
 
 __all__ = ["upgrades"]
@@ -98,7 +99,7 @@ def _is_shown(gain: Gain) -> bool:
 
 
 def _model_of(trial: Trial) -> str:
-    return str(getattr(trial.candidate.solver, "model", None) or "")
+    return model_of(trial.candidate.solver) or ""
 
 
 def _is_tuned(model: str) -> bool:

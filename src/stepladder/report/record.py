@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core import Confirmation, Decision, Gain, Json, Ownership, Task, Trial, Upgrade
 from ..errors import StoreError
+from ..solvers import model_of
 from .words import finite
 
 __all__ = ["SCHEMA", "decision_record", "decision_schema", "load_decision_record", "plain"]
@@ -176,7 +177,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
     return {
         "step": candidate.step,
         "solver": candidate.name,
-        "model": getattr(candidate.solver, "model", None),
+        "model": model_of(candidate.solver),
         "set": measured.set,
         "metric": measured.metric,
         "score": measured.score,

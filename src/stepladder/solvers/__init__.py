@@ -18,7 +18,9 @@ from ..core import Json, Solver
 from ..errors import StepladderError
 from ..registry import look_up
 
-__all__ = ["artifacts_of", "content_hash", "plain", "solver_from_record", "solver_record"]
+__all__ = [
+    "artifacts_of", "content_hash", "model_of", "plain", "solver_from_record", "solver_record",
+]  # fmt: skip
 
 
 def solver_record(solver: Solver) -> dict[str, Json]:
@@ -88,6 +90,12 @@ def artifacts_of(solver: Solver) -> tuple[str, ...]:
         elif isinstance(value, Solver):
             found.extend(artifacts_of(value))
     return tuple(dict.fromkeys(found))
+
+
+def model_of(solver: Solver) -> str | None:
+    """The name of the model that the solver asks; None for one that asks none."""
+    model = getattr(solver, "model", None)
+    return None if model is None else str(model)
 
 
 def plain(value: Any) -> Json:

@@ -7,7 +7,7 @@ train; how many is decided on a slice of train that no demonstration comes from 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -142,11 +142,14 @@ class _Trying:
 
     def candidates(self, train: Sequence[Example], methods: Sequence[str]) -> Iterator[Candidate]:
         without = self._steered_base()
+        tried = {method: self._solvers(method) for method in methods}
+        if getattr(self.workshop.model(self.base.model), "batching", False):
+            self._ask_ahead(one for solvers in tried.values() for one in solvers.values())
         chosen: list[tuple[str, Attempt, str]] = []
-        for method in methods:
-            attempts = self._attempts(method)
-            if not attempts:
+        for method, solvers in tried.items():
+            if not solvers:
                 continue
+            attempts = self._attempts(solvers)
             measured = [_measured(k, a) for k, a in attempts.items()]
             kept, why = choose_k(measured, self.task.economics.dollars_per_success)
             words = _words(method, kept.k, attempts[kept.k], without)
@@ -176,16 +179,17 @@ class _Trying:
                 return attempt
         return self._attempt(self.base)
 
-    def _attempts(self, method: str) -> dict[int, Attempt]:
-        """One attempt per k; none, with a caution, when the method cannot run here."""
-        solvers = self._solvers(method)
-        model = self.workshop.model(self.base.model)
-        if not getattr(model, "hosted", False):  # there each k keeps a prefix of its own cached
-            plain = [solver for solver in solvers.values() if solver.scoring == "none"]
-            ask_ahead(plain, [example.input for example in self.held], self.workshop)
+    def _attempts(self, solvers: Mapping[int, PromptSolver]) -> dict[int, Attempt]:
+        """One attempt per k."""
+        self._ask_ahead(solvers.values())
         return {k: self._attempt(solver) for k, solver in solvers.items()}
 
+    def _ask_ahead(self, solvers: Iterable[PromptSolver]) -> None:
+        plain = [solver for solver in solvers if solver.scoring == "none"]
+        ask_ahead(plain, [example.input for example in self.held], self.workshop)
+
     def _solvers(self, method: str) -> dict[int, PromptSolver]:
+        """One per k; none, with a caution, when the method cannot run here."""
         solvers: dict[int, PromptSolver] = {}
         for k in self.step.k:
             if k > len(self.pool):

@@ -60,6 +60,11 @@ class HostedModel:
         return None if facts is None else facts.context_tokens
 
     @property
+    def batching(self) -> bool:
+        """Whether each `generate` waits for batch jobs, so that few large ones are wanted."""
+        return self._batches is not None and self._batches.possible()
+
+    @property
     def seconds_per_call(self) -> float | None:
         """At the rate seen so far, with as many calls at once as the service takes; for estimates.
 
@@ -85,7 +90,7 @@ class HostedModel:
             else:
                 sent.append(index)
         chosen = [requests[index] for index in sent]
-        ask = self._batches.run if self._batches and self._batches.possible() else self._ask
+        ask = self._batches.run if self._batches and self.batching else self._ask
         for place, response in ask(chosen) if chosen else ():
             self._tokens.learn(chosen[place], response.usage)
             self._timed(response.usage.seconds)
