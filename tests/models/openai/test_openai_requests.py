@@ -201,9 +201,16 @@ def test_an_unknown_model_is_kept_from_thinking_in_the_servers_way(name: str, to
 def test_a_wish_that_nothing_is_known_to_fulfil_is_refused() -> None:
     with pytest.raises(ModelError, match="how to keep it from thinking"):
         body(Request(ASKED, thinking_tokens=0))
-    mute = replace(OPENAI, effort=False)
+    on_or_off = replace(ENDPOINTS["vllm"], effort=False)
     with pytest.raises(ModelError, match="how to bound its thinking"):
-        chat_body(mute, "m", Request(ASKED, thinking_tokens=100))
+        chat_body(on_or_off, "m", Request(ASKED, thinking_tokens=100))
+
+
+@pytest.mark.parametrize("wished", [0, 100])
+def test_where_no_model_thinks_any_bound_is_kept(wished: int) -> None:
+    mute = replace(OPENAI, effort=False)
+    sent = chat_body(mute, "m", Request(ASKED, thinking_tokens=wished))
+    assert sent.keys() == chat_body(mute, "m", Request(ASKED)).keys()
 
 
 # --- what an endpoint cannot do -----------------------------------------------------------------

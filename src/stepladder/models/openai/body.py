@@ -147,12 +147,13 @@ def _thinking(
 ) -> dict[str, Json]:
     """How the wish to think so much is said; a model that does not think keeps any bound."""
     wished = request.thinking_tokens
-    if wished is None or (facts is not None and facts.thinking == "none"):
+    able = endpoint.effort or endpoint.no_thinking is not None
+    if wished is None or not able or (facts is not None and facts.thinking == "none"):
         return {}
     if wished == 0 and (facts is None or facts.least_thinking is None):
-        if endpoint.no_thinking is not None:
-            return dict(endpoint.no_thinking)
-        raise _unknown_thinking(endpoint, model, "how to keep it from thinking")
+        if endpoint.no_thinking is None:
+            raise _unknown_thinking(endpoint, model, "how to keep it from thinking")
+        return dict(endpoint.no_thinking)
     if not endpoint.effort:
         raise _unknown_thinking(endpoint, model, "how to bound its thinking")
     if wished == 0 and facts is not None:
