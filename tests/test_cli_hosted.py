@@ -24,8 +24,9 @@ class Away(FakeModel):
     hosted, scores_choices = True, False
 
     def _usage(self, input_tokens, output_tokens):
+        tier = "batch" if self.name == "away:later" else "standard"
         return Usage(self.name, input_tokens, output_tokens, 0, 0.1, audio_tokens=0,
-                     thinking_tokens=0)
+                     thinking_tokens=0, tier=tier)
 
 
 def colour(request: Request) -> str:
@@ -140,6 +141,13 @@ def test_a_climb_says_why_dollars_are_unknown_and_what_retires(run: Run, tmp_pat
     assert sum("retired on 2000-01-01" in caution for caution in record["cautions"]) == 1
     assert err.count(unknown) == 1
     assert run("report", task)[1].count("dollars are unknown") == 1
+
+
+def test_prices_of_batch_jobs_are_said_to_be_such(run: Run, tmp_path: Path) -> None:
+    _, out, _ = run("climb", folder(tmp_path, "away:later"), "--steps", "prompt", "--json")
+    record = json.loads(out)
+    assert record["trials"][0]["batch_share"] == 1
+    assert any("dollars are those of batch jobs" in caution for caution in record["cautions"])
 
 
 def test_known_dollars_hold_a_budget(run: Run, tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ __all__ = [
 LADDER = ("baseline", "prompt", "few_shot", "dearer_model", "fine_tune")
 
 
+PRICED_AS_BATCH = (
+    "dollars are those of batch jobs where those answered: traffic that cannot wait costs more to "
+    "answer, and to own"
+)
+
+
 @dataclass(frozen=True)
 class Options:
     """How to climb: which steps, how far, with what budget, and where to keep it."""
@@ -200,13 +206,14 @@ class _Pricing:
 
 
 def _with_cautions(decision: Decision, on: Climb, options: Options) -> Decision:
-    """With what retires, and why dollars are unknown."""
+    """With what retires, why dollars are unknown, and when they are not those of live traffic."""
     asked = [model_of(trial.candidate.solver) for trial in decision.trials]
     price = on.bench.price
     unknown = price.unknown if isinstance(price, _Pricing) else []
     more = (
         *retiring(on.bench.task, options, asked),
         *(f"dollars are unknown: {reason}" for reason in unknown),
+        *([PRICED_AS_BATCH] if any(t.evaluation.batch_share for t in decision.trials) else []),
     )
     return replace(decision, cautions=tuple(dict.fromkeys((*decision.cautions, *more))))
 
