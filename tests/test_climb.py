@@ -301,3 +301,35 @@ def test_every_row_is_on_disk_with_the_answer(run: RunFolder, tmp_path: Path) ->
 
 def _asked(request: Request) -> str:
     return str(request.messages[-1].content)
+
+
+@dataclass(frozen=True)
+class Priced:
+    """Two prompts of a search on one model, and two models of their own."""
+
+    name: str = "fine_tune"
+
+    def estimate(self, task: Task, train: object, workshop: Workshop) -> Estimate:
+        return Estimate(1.0, 7.0, 1)
+
+    def propose(
+        self, task: Task, train: object, base: Trial | None, workshop: Workshop
+    ) -> Iterable[Candidate]:
+        asked = Ask(("a:1", "b:1", "c:1")).propose(task, train, base, workshop)
+        searched, *tuned = (one.solver for one in asked)
+        yield Candidate(self.name, "searched", searched, build_dollars=2.0)
+        again = replace(searched, instructions="Even or odd?")  # type: ignore[type-var]
+        yield Candidate(self.name, "searched too", again, build_dollars=2.0)
+        for number, solver in enumerate(tuned, start=1):
+            yield Candidate(self.name, f"tuned {number}", solver, build_dollars=2.0 + number / 2)
+
+
+def test_a_search_is_paid_for_once_and_each_tuned_model_apart(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    models = {name: fake(0.5, name) for name in ("a:1", "b:1", "c:1")}
+    budget = Budget()
+    climb([Priced()], climb_on(run, number_task(tmp_path), number_split(), models, budget=budget))
+    built = 2.0 + 2.5 + 3.0
+    assert budget.spent_dollars == pytest.approx(built, abs=1.0)  # and what asking took
+    assert budget.spent_dollars >= built

@@ -167,10 +167,23 @@ def _propose(step: Step, seen: _Seen, on: Climb, place: tuple[int, int]) -> list
     on.tell("building", step=step.name, note=estimate.note)
     proposed = list(step.propose(task, on.split.train, seen.base, workshop))
     candidates = [_with_build_dollars(candidate, on) for candidate in proposed]
-    # each candidate of a search carries the whole search; it was paid for once
-    costs = [candidate.build_dollars for candidate in candidates]
-    on.budget.spend(None if None in costs else max(filter(None, costs), default=0.0))
+    on.budget.spend(_spent(candidates))
     return _distinct(candidates)
+
+
+def _spent(candidates: Iterable[Candidate]) -> float | None:
+    """Dollars that building them took; unknown where it is of one.
+
+    Each candidate of a search on one model carries the whole search, which was paid for once; what
+    was tuned is a model of its own, and each was paid for.
+    """
+    of_model: dict[str | None, float] = {}
+    for candidate in candidates:
+        if candidate.build_dollars is None:
+            return None
+        model = model_of(candidate.solver)
+        of_model[model] = max(of_model.get(model, 0.0), candidate.build_dollars)
+    return sum(of_model.values())
 
 
 class _TooDear(BudgetExceeded):
