@@ -451,7 +451,8 @@ def test_services_that_tune_in_their_own_way_are_refused(
     monkeypatch.setenv(f"{name.upper()}_API_KEY", "a-key-of-tests")
     with pytest.raises(NotApplicable, match="cannot be tuned from here") as caught:
         look_up("trainer", name)(ProviderSettings(name))
-    assert "API of its own" in caught.value.hint
+    assert "not OpenAI's" in caught.value.message
+    assert f"'{name}:BASE@NAME'" in caught.value.hint
 
 
 def test_an_endpoint_of_the_users_own_tunes_where_it_says_so(

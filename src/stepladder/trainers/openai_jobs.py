@@ -49,11 +49,13 @@ _DOING = {
     "queued": "the job waits for its turn",
     "paused": "the job was paused at the service",
 }
-_OWN_WAY = {
-    "together": "Together tunes by an API of its own, and a tuned model answers from an endpoint "
-    "that is rented by the minute",
-    "fireworks": "Fireworks tunes by an API of its own, and a tuned model answers from a "
-    "deployment that is rented by the hour",
+_BY_HAND = (
+    "tune it there, and name what comes of it in models = [...] as '{0}:BASE@NAME'; it answers "
+    "from a machine that you rent there"
+)
+_OWN_WAY = {  # as their own SDKs show, together 3.1.1 and fireworks-ai 1.2.30
+    "together": "its jobs are '/v1/fine-tunes', not OpenAI's",
+    "fireworks": "its jobs are 'supervisedFineTuningJobs' of an account, not OpenAI's",
 }
 
 
@@ -69,9 +71,10 @@ def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
     read_options(settings)
     endpoint = find_endpoint(settings.name)
     if endpoint.tuning != "openai":
+        why = _OWN_WAY.get(endpoint.tuning, "the service is not known to tune models")
         raise NotApplicable(
-            f"{settings.name!r} models cannot be tuned from here",
-            hint=_OWN_WAY.get(endpoint.tuning, "the service is not known to tune models"),
+            f"{settings.name!r} models cannot be tuned from here: {why}",
+            hint=_BY_HAND.format(settings.name),
         )
     return ManagedTrainer(OpenAIService(endpoint, connect(endpoint, read_seconds=CALL_SECONDS)))
 
