@@ -327,6 +327,20 @@ def test_ctrl_c_cancels_the_job_where_the_user_says_so(tmp_path: Path) -> None:
     assert len(service.jobs) == 1
 
 
+def test_ctrl_c_while_a_job_is_made_says_that_it_may_be_there(tmp_path: Path) -> None:
+    def at(moment: str) -> None:
+        if moment == "after create":
+            raise KeyboardInterrupt
+
+    service = FakeService(at=at)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(service, tmp_path)
+    assert "may have been started" in caught.value.__notes__[0]
+    service.at = lambda moment: None
+    train(service, tmp_path)
+    assert len(service.jobs) == 1
+
+
 def test_when_the_minutes_are_used_up_the_job_goes_on(tmp_path: Path) -> None:
     service = FakeService(looks=5)
 

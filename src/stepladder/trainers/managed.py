@@ -31,6 +31,7 @@ __all__ = ["ManagedTrainer", "follow_pause"]
 
 Result = TypeVar("Result")
 
+SAME_COMMAND = "the same command finds it and goes on with it"
 ATTEMPTS = 5  # of a call that fails in passing
 LOST_SECONDS = 3600.0  # the service is out of reach for so long before we stop asking
 LONGEST_PAUSE = 60.0
@@ -113,6 +114,10 @@ class ManagedTrainer:
                 if failure.fatal or not failure.retry or failures == ATTEMPTS:
                     raise _as_error(f"cannot start tuning {job.base!r}", error) from error
                 self._wait(failure, failures, tell)
+            except KeyboardInterrupt as error:
+                label = record.label
+                error.add_note(f"a tuning job {label!r} may have been started; {SAME_COMMAND}")
+                raise
 
     def _find(self, record: JobRecord, tell: Tell) -> str | None:
         """The job under this label. One whose creation was cut off is given time to appear."""
