@@ -127,7 +127,7 @@ def frontier(decision: Decision, task: Task) -> Spec | None:
         x = log_number("cost", words, form, [edge, *positive])
     colour = colours("state", STATES[:3], PAINTS[:3])
     line = {"type": "line", "interpolate": "step-after", "color": "@faint", "strokeWidth": 1.5}
-    text = {"type": "text", "dy": -10, "limit": 280, "color": "@ink"}
+    text = {"type": "text", "dy": -10, "limit": 340, "color": "@ink"}
     said = {"x": x, "y": y, "text": {"field": "name"}}
     middle = math.sqrt(max(costs) * edge) if wide else max(costs) / 2
     named = _apart(best)

@@ -91,8 +91,8 @@ class Prompt:
 
             found.append(evolve(search, found[0], learn, judge, self.gepa_calls))
         cautions = tuple(search.cautions)
-        if task.labels and not fits:
-            cautions += (self._why_no_scoring(task, train, workshop),)
+        if task.labels and not fits and can_score(workshop.model(task.models[0])):
+            cautions += (self._why_no_scoring(task, train),)
         for one in sorted(found, key=lambda one: one.attempt.tokens_per_request):
             yield _candidate(one, search.effort, cautions)
 
@@ -130,9 +130,7 @@ class Prompt:
         each = sum(answer_tokens(model, label) for label in task.labels) / len(task.labels)
         return each * self._scoring_calls(task, train)
 
-    def _why_no_scoring(self, task: Task, train: Sequence[Example], workshop: Workshop) -> str:
-        if not can_score(workshop.model(task.models[0])):
-            return f"label scoring was left out: {task.models[0]} gives no scores of labels"
+    def _why_no_scoring(self, task: Task, train: Sequence[Example]) -> str:
         return (
             f"label scoring was left out: {len(task.labels)} labels would take "
             f"{self._scoring_calls(task, train):,} scored answers in the search, more than "

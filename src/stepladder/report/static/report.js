@@ -35,7 +35,7 @@
       font: getComputedStyle(document.body).fontFamily,
       view: { stroke: null },
       axis: { ...text, gridColor: colour("line"), domainColor: colour("line"), tickColor: colour("line") },
-      legend: { ...text, labelLimit: narrow ? 130 : 240, columns: narrow ? 2 : 0, symbolStrokeWidth: 2 },
+      legend: { ...text, labelLimit: narrow ? 130 : 330, columns: narrow ? 2 : 0, symbolStrokeWidth: 2 },
       range: { category: colour("series").split(",").map((each) => each.trim()) },
       text: { fontSize: 12 },
     };
