@@ -264,6 +264,14 @@ def test_a_completed_job_may_have_failed_lines_alone(api: BatchingApi, jobs: Job
     assert [answer.error for answer in state.answers.values()] == ["no"] * 3
 
 
+def test_a_line_that_failed_without_a_word_is_an_error_too(api: BatchingApi, jobs: Jobs) -> None:
+    job_id = submitted(api)
+    jobs.end("completed", line(0, said("yes")), errors=(line(1, None), line(2, "oops", 500)))
+    state = api.poll_batch(MODEL, job_id, REQUESTS)
+    assert state.answers is not None
+    assert [state.answers[n].error for n in (1, 2)] == ["the service gave no reason"] * 2
+
+
 def test_a_job_is_cancelled_by_its_id(api: BatchingApi, jobs: Jobs) -> None:
     job_id = submitted(api)
     api.cancel_batch(job_id)

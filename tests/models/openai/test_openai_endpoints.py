@@ -153,6 +153,12 @@ def test_a_users_file_that_cannot_be_used_is_named(own: Path, text: str, told: s
     assert own.name in str(caught.value)
 
 
+def test_a_users_file_that_cannot_be_read_is_named(own: Path) -> None:
+    own.write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_endpoints()
+
+
 def test_a_task_folder_adds_no_endpoint(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,6 +164,12 @@ def test_an_answer_that_is_cut_is_asked_for_again_and_may_be_billed(content: byt
     assert (told.retry, told.maybe_billed, told.fatal) == (True, True, False)
 
 
+def test_what_will_not_get_better_ends_the_run() -> None:
+    assert failure(refused(501)).fatal
+    assert failure(raising(httpx2.UnsupportedProtocol)).fatal
+    assert api_over(Wire()).explain(openai.OpenAIError("made of nothing")).fatal
+
+
 def test_a_bug_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         api_over(Wire()).explain(ZeroDivisionError())
@@ -194,7 +201,10 @@ def test_a_long_page_of_an_error_is_cut() -> None:
         ({}, "Please try again in 380ms.", 0.38),
         ({}, "Please retry after 20 seconds.", 20.0),
         ({}, "", None),
+        ({"retry-after": "Sun, 22 Nov 2026 01:00:30 -0000"}, "", 30.0),
         ({"retry-after": "soon"}, "", None),
+        ({"x-ratelimit-reset": "1.2.3s"}, "", None),
+        ({"x-ratelimit-reset": "9" * 400 + "h"}, "", None),
         ({"retry-after": "-1"}, "", None),
         ({"retry-after": "inf"}, "", None),
         ({"retry-after": "nan"}, "", None),

@@ -89,6 +89,16 @@ def test_a_result_without_its_call_is_refused() -> None:
         turns((Message("function", "x"),), OPENAI, None)
 
 
+def test_a_result_is_text() -> None:
+    call = Call("f", id="c1")
+    asked = Message("assistant", calls=(call,))
+    texts = Message("function", (Part("text", "a"), Part("text", "b")), result_of=call)
+    assert turns((asked, texts), OPENAI, None)[1]["content"] == "ab"
+    shown = Message("function", (Part("image", uri="https://x.org/a.png"),), result_of=call)
+    with pytest.raises(ModelError, match="only be text"):
+        turns((asked, shown), OPENAI, None)
+
+
 def test_an_image_in_the_task_folder_is_sent_as_content(tmp_path: Path) -> None:
     (tmp_path / "dot.png").write_bytes(PNG)
     parts = (Part("text", "What?"), Part("image", uri="dot.png"))

@@ -160,11 +160,8 @@ def _reset(value: str | None, now: datetime) -> float | None:
     number = _number(value)
     if number is None:
         return _duration(value)
-    for scale in (1.0, 1000.0):
-        if number / scale > 1e9:
-            until = number / scale if number / scale < 1e11 else number / 1000
-            return max(0.0, until - now.timestamp())
-    return number
+    moment = number / 1000 if number > 1e11 else number
+    return max(0.0, moment - now.timestamp()) if moment > 1e9 else number
 
 
 def _duration(value: str | None) -> float | None:
@@ -179,7 +176,8 @@ def _duration(value: str | None) -> float | None:
         days, hours, minutes, seconds, thousandths = (float(part or 0) for part in match.groups())
     except ValueError:
         return None
-    return days * 86400 + hours * 3600 + minutes * 60 + seconds + thousandths / 1000
+    total = days * 86400 + hours * 3600 + minutes * 60 + seconds + thousandths / 1000
+    return total if total < float("inf") else None
 
 
 def _number(value: str | None) -> float | None:
