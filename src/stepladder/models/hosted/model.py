@@ -7,10 +7,10 @@ service would see it: waits between attempts and in our own queue are not in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ...core import Message, Request, Response, Usage
+from ...core import Json, Message, Request, Response, Usage
 from ...errors import ModelError
 from .. import ProviderSettings
 from .api import Api, Failure
@@ -43,7 +43,7 @@ class HostedModel:
         self._settings = settings
         self._timing = timing or Timing()
         options = read_options(settings, also=tuple(settings.options))
-        self._pool = Pool(options.limits, self._explain, settings.tell, self._timing)
+        self._pool = Pool(options.limits, self._explain, self._tell, self._timing)
         self._tokens = open_estimate(name, settings.jobs)
         self._prefixes = (
             PrefixKeeper(name, api, settings, self._timing.clock)
@@ -152,6 +152,10 @@ class HostedModel:
             kept.gone = True
         seconds = self._timing.clock() - began
         return replace(response, usage=replace(response.usage, seconds=seconds))
+
+    def _tell(self, event: str, fields: Mapping[str, Json]) -> None:
+        """What the pool has to say, with the model it is about."""
+        self._settings.tell(event, {**fields, "text": f"{self.name}: {fields['text']}"})
 
     def _explain(self, error: Exception) -> Failure:
         failure = self._api.explain(error)

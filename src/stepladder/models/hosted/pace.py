@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 __all__ = ["Pace", "backoff"]
 
-START = 4.0  # calls at once, before anything is known
-NEAR = 0.9  # of the limit last found: from here to just above it, more are tried with care
-SLOWLY = 0.05
+START = 8.0  # calls at once, before anything is known
+CAREFUL = 40  # answers for one more call at once, near the limit that was found
+MILDLY = 0.85  # the limit after a cut that came long after the one before
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
 
@@ -29,6 +29,7 @@ class Pace:
     hold_until: float = float("-inf")
     found: float | None = None  # the limit at which the service last asked for fewer
     _begun: int = 0
+    _answered: int = 0  # since the last cut
     _cut_at: int = 0  # calls begun before this one knew nothing of the last cut
 
     def __post_init__(self) -> None:
@@ -53,22 +54,26 @@ class Pace:
 
         Only while the limit is used: an idle line says nothing about how much it would take.
         """
+        self._answered += 1
         if self.under_way < int(self.limit):
             return
-        if self.found is None:
-            step = 1.0
-        else:
-            near = self.found * NEAR < self.limit + 1 < self.found + 2
-            step = (SLOWLY if near else 1.0) / self.limit
+        step = 1.0 if self.found is None else 1.0 / self.limit
+        if self.found is not None and self.found - 1 <= self.limit < self.found + 1:
+            step = min(step, 1.0 / CAREFUL)
         self.limit = min(float(self.ceiling), self.limit + step)
 
     def throttled(self, number: int) -> None:
-        """Halve, once for all the calls that were under way together."""
+        """Halve, once for all the calls that were under way together.
+
+        Less than halve where all went well for two round trips before: the limit is near then, or
+        the service turns some calls away however few there are.
+        """
         if number <= self._cut_at:
             return
+        mild = self.found is not None and self._answered > 2 * self.limit
         self.found = self.limit
-        self.limit = max(1.0, self.limit / 2)
-        self._cut_at = self._begun
+        self.limit = max(1.0, self.limit * (MILDLY if mild else 0.5))
+        self._cut_at, self._answered = self._begun, 0
 
     def hold(self, until: float) -> None:
         """Begin nothing before `until`: the service said when to come back."""

@@ -1,0 +1,209 @@
+"""1,000 calls to a hosted model: how near to the ideal, and whether any answer is lost or doubled.
+
+The service is a process of its own on this machine that takes 20 ms (a test's figure) or 200 ms (a
+fast model's) for an answer; the ideal is calls x latency / concurrency. Four ways, in one run:
+
+    stepladder   all of our path: kept answers and claims on disk, pool, the google-genai SDK
+    sdk          the same SDK by hand: a thread pool, no retries, nothing kept
+    http         plain HTTP by hand: what this service and this machine can do at all
+    pool         our pool over calls that only sleep
+
+The SDK computes for about 2 ms a call on one core and Python runs one thread at a time, so that
+with it no program makes much more than 500 calls/s: above that `sdk` is the bound, not the ideal.
+
+Then the same with a fifth of the calls going wrong in six ways, counted at the service.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from environment import finish, parser, where
+from google import genai
+from hosted_service import Service, start
+
+from stepladder.answers import Answers, CachedModel
+from stepladder.core import Message, Request
+from stepladder.models import ProviderSettings
+from stepladder.models.gemini import open_gemini
+from stepladder.models.hosted.api import Failure
+from stepladder.models.hosted.pool import Limits, Pool
+
+CALLS, LIMIT = 1000, 1.3
+SHAPES = ((0.02, 4), (0.02, 8), (0.02, 16), (0.02, 32), (0.2, 16), (0.2, 32), (0.2, 64))
+MODEL = "gemini-3.1-flash-lite"
+FAULTS = ("429", "500", "503", "drop", "cut", "truncated")
+FAULTY_SHARE = 0.2
+SYSTEM = "Sort the message.\n\nLabels:\n- card_lost\n- refund\n\nAnswer with one label only."
+
+
+def stepladder(service: Service, concurrency: int, texts: list[str]) -> list[str]:
+    """The texts of the answers, by the whole of our path."""
+    with tempfile.TemporaryDirectory() as folder:
+        answers = Answers(Path(folder) / "answers.sqlite")
+        options = {"concurrency": concurrency}
+        settings = ProviderSettings("gemini", jobs=Path(folder) / "jobs", options=options)
+        with closing(answers), closing(open_gemini(settings)) as provider:
+            model = CachedModel(provider.model(f"gemini:{MODEL}"), answers)
+            found = dict(model.generate([_request(text) for text in texts]))
+    return [found[place].text for place in range(len(texts))]
+
+
+def sdk(service: Service, concurrency: int, texts: list[str]) -> list[str]:
+    with genai.Client(http_options={"base_url": service.url}) as client:
+
+        def call(text: str) -> str:
+            config = {"system_instruction": SYSTEM, "max_output_tokens": 10, "temperature": 0.0}
+            answer = client.models.generate_content(model=MODEL, contents=text, config=config)
+            return answer.text or ""
+
+        with ThreadPoolExecutor(concurrency) as pool:
+            return list(pool.map(call, texts))
+
+
+def plain_http(service: Service, concurrency: int, texts: list[str]) -> list[str]:
+    here = threading.local()
+    address = urlsplit(service.url)
+
+    def call(text: str) -> str:
+        if not hasattr(here, "connection"):
+            here.connection = http.client.HTTPConnection(str(address.hostname), address.port)
+        turn = {"role": "user", "parts": [{"text": text}]}
+        body = {"contents": [turn], "systemInstruction": {"parts": [{"text": SYSTEM}]}}
+        headers = {"x-goog-api-key": "of-the-benchmark", "content-type": "application/json"}
+        path = f"/v1/models/{MODEL}:generateContent"
+        here.connection.request("POST", path, json.dumps(body), headers)
+        answer = json.loads(here.connection.getresponse().read())
+        return str(answer["candidates"][0]["content"]["parts"][0]["text"])
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        return list(pool.map(call, texts))
+
+
+def pool_alone(latency: float, concurrency: int) -> None:
+    pool = Pool(Limits(concurrency=concurrency), lambda error: Failure(repr(error)))
+    for _ in pool.run((lambda: time.sleep(latency)) for _ in range(CALLS)):
+        pass
+
+
+def measure(service: Service, repeats: int) -> list[dict[str, Any]]:
+    """For each shape the median of every way, their runs taking turns."""
+    measured = []
+    for latency, concurrency in SHAPES:
+        service.settings(latency=latency)
+        ways: dict[str, Callable[[], object]] = {
+            "stepladder": lambda c=concurrency: stepladder(service, c, _texts()),
+            "sdk": lambda c=concurrency: sdk(service, c, _texts()),
+            "http": lambda c=concurrency: plain_http(service, c, _texts()),
+            "pool": lambda s=latency, c=concurrency: pool_alone(s, c),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        cpu: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(repeats):
+            for name, way in ways.items():
+                began, before = time.perf_counter(), time.process_time()
+                way()
+                seconds[name].append(time.perf_counter() - began)
+                cpu[name].append((time.process_time() - before) / CALLS)
+        ideal = CALLS * latency / concurrency
+        measured.append(
+            {
+                "latency_seconds": latency,
+                "concurrency": concurrency,
+                "ideal_seconds": ideal,
+                "times_ideal": {
+                    name: round(statistics.median(took) / ideal, 3)
+                    for name, took in seconds.items()
+                },
+                "seconds": {
+                    name: [round(one, 3) for one in took] for name, took in seconds.items()
+                },
+                "cpu_milliseconds_per_call": {
+                    name: round(1000 * statistics.median(busy), 2) for name, busy in cpu.items()
+                },
+            }
+        )
+        print(latency, concurrency, measured[-1]["times_ideal"], flush=True)
+    return measured
+
+
+def under_faults(service: Service) -> dict[str, Any]:
+    """What the service answered and what we kept, when a fifth of the calls go wrong."""
+    service.reset()
+    service.settings(latency=0.02)
+    rule = {"kinds": FAULTS, "share": FAULTY_SHARE, "seed": 3, "wait_seconds": 0.05}
+    service.faults(rule)
+    began = time.perf_counter()
+    kept = stepladder(service, 16, _texts())
+    seconds = time.perf_counter() - began
+    seen = [call for call in service.requests(bodies=False) if ":generateContent" in call.path]
+    whole = Counter(call.content for call in seen if call.answered)
+    return {
+        "calls": CALLS,
+        "concurrency": 16,
+        "share_going_wrong": FAULTY_SHARE,
+        "seconds": round(seconds, 2),
+        "sent": len(seen),
+        "went_wrong": dict(Counter(call.fault for call in seen if call.fault)),
+        "answered_whole": sum(whole.values()),
+        "kept": sum(text != "" for text in kept),
+        "lost": CALLS - sum(text != "" for text in kept),
+        "answered_more_than_once": sum(times > 1 for times in whole.values()),
+        "work_done_again_because_its_answer_broke": sum(c.made and not c.answered for c in seen),
+    }
+
+
+def _texts() -> list[str]:
+    return [f"I lost my card {number}" for number in range(CALLS)]
+
+
+def _request(text: str) -> Request:
+    turns = (Message("system", SYSTEM), Message("user", text))
+    return Request(turns, max_output_tokens=10)
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--repeats", type=int, default=3, help="of each measurement")
+    chosen = options.parse_args()
+    place = where()
+    os.environ["GEMINI_API_KEY"] = "of-the-benchmark"
+    service = start()
+    os.environ["GOOGLE_GEMINI_BASE_URL"] = service.url
+    try:
+        stepladder(service, 4, _texts()[:50])  # warm up
+        measured = measure(service, chosen.repeats)
+        faults = under_faults(service)
+    finally:
+        service.stop()
+    slow = [one["concurrency"] for one in measured if one["times_ideal"]["stepladder"] > LIMIT]
+    result = {
+        **place,
+        "calls": CALLS,
+        "limit_times_ideal": LIMIT,
+        "measured": measured,
+        "above_the_limit_at": slow,
+        "faults": faults,
+        "kept": faults["lost"] == faults["answered_more_than_once"] == 0,
+    }
+    finish("hosted", result, write=chosen.write)
+
+
+if __name__ == "__main__":
+    main()
