@@ -139,6 +139,14 @@ def test_what_every_call_would_meet_ends_the_run_with_a_hint(
     assert len(service.requests()) < 50
 
 
+def test_no_error_holds_the_token_of_vertex(service: Service, vertex: Provider) -> None:
+    service.faults({"kinds": ["expired"], "echo_key": True})
+    with pytest.raises(ModelError) as caught:
+        answers(vertex, "vertex:gemini-3.5-flash", asked("lost"))
+    assert "token-of-vertex" not in str(caught.value)
+    assert "gcloud auth" in caught.value.hint
+
+
 @pytest.mark.parametrize("kind", ["blocked", "empty"])
 def test_an_answer_that_was_withheld_is_a_failure_of_its_row(
     kind: str, service: Service, gemini: Provider

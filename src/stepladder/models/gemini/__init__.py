@@ -2,7 +2,7 @@
 
     client.py ..... clients: keys, credentials, addresses
     names.py ...... a model's name, checked
-    request.py .... a request as the SDK wants it, with contents.py and thinking.py
+    request.py .... a request as the SDK wants it, with contents.py, thinking.py, quick.py
     response.py ... an answer as a `Response`
     errors.py ..... what errors mean
     cache.py ...... a prefix kept at the service

@@ -24,7 +24,7 @@ from google import genai
 from google.genai import types
 
 from ...errors import ModelError
-from ..hosted.keys import key, redact
+from ..hosted.keys import find_key, key, redact
 
 __all__ = ["developer_client", "vertex_client", "vertex_place"]
 
@@ -148,8 +148,9 @@ def _credentials(address: str | None) -> Any:
 
 def _local_token(address: str | None) -> str | None:
     """A token that was set for a server on this machine, and is sent nowhere else."""
-    token = os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
-    return token if token and address and _is_loopback(address) else None
+    if not address or not _is_loopback(address):
+        return None
+    return find_key("vertex", ["GOOGLE_OAUTH_ACCESS_TOKEN"])
 
 
 def _own_project() -> str:

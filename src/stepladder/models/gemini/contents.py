@@ -20,6 +20,7 @@ from ...core import Call, Json, Message, Part
 from ...data.chat import CALL, RESULT
 from ...errors import ModelError
 from ..hosted.media import Inline, open_media
+from . import quick
 
 __all__ = ["signature_of", "to_contents"]
 
@@ -39,13 +40,13 @@ def to_contents(
         _check(message)
     system = [p for m in messages if m.role == "system" for p in _parts(m, folder)]
     turns = [message for message in messages if message.role != "system"]
-    contents = []
+    contents: list[types.Content] = []
     for is_result, group in groupby(turns, key=lambda message: message.role == "function"):
         if is_result:
-            contents.append(types.Content(role="user", parts=[_result(m) for m in group]))
+            contents.append(quick.Content(role="user", parts=[_result(m) for m in group]))
         else:
             contents += [_turn(message, folder, signed_calls) for message in group]
-    return types.Content(role="user", parts=system) if system else None, contents
+    return quick.Content(role="user", parts=system) if system else None, contents
 
 
 def signature_of(part: types.Part) -> str:
@@ -71,15 +72,14 @@ def _turn(message: Message, folder: Path | None, signed_calls: bool) -> types.Co
     parts += [_call(call) for call in message.calls]
     calls = [part for part in parts if part.function_call]
     if signed_calls and calls and calls[0].thought_signature is None:
-        calls[0].thought_signature = _bytes(
-            _UNSIGNED
-        )  # the first call of a turn is what is checked
-    return types.Content(role="model" if message.role == "assistant" else "user", parts=parts)
+        # the service looks at the first call of a turn only
+        calls[0].thought_signature = _bytes(_UNSIGNED)
+    return quick.Content(role="model" if message.role == "assistant" else "user", parts=parts)
 
 
 def _parts(message: Message, folder: Path | None) -> list[types.Part]:
     if isinstance(message.content, str):
-        return [types.Part(text=message.content)]
+        return [quick.Part(text=message.content)]
     return [_part(part, folder) for part in message.content]
 
 
@@ -91,7 +91,7 @@ def _part(part: Part, folder: Path | None) -> types.Part:
         result = json.loads(part.text)
         return _response(Call(result["name"]), result["response"])
     if part.kind == "text":
-        return types.Part(text=part.text)
+        return quick.Part(text=part.text)
     if part.text:
         raise ModelError(
             f"a part of kind {part.kind!r} has text as well: {part.text[:80]!r}",
@@ -99,12 +99,12 @@ def _part(part: Part, folder: Path | None) -> types.Part:
         )
     media = open_media(part, folder)
     if isinstance(media, Inline):
-        return types.Part(inline_data=types.Blob(data=media.data, mime_type=media.media_type))
-    return types.Part(file_data=types.FileData(file_uri=media.uri, mime_type=media.media_type))
+        return quick.Part(inline_data=types.Blob(data=media.data, mime_type=media.media_type))
+    return quick.Part(file_data=types.FileData(file_uri=media.uri, mime_type=media.media_type))
 
 
 def _call(call: Call) -> types.Part:
-    return types.Part(
+    return quick.Part(
         function_call=types.FunctionCall(
             id=call.id or None, name=call.name, args=dict(call.arguments)
         ),
@@ -133,7 +133,7 @@ def _result(message: Message) -> types.Part:
 
 def _response(call: Call, value: Json) -> types.Part:
     response = value if isinstance(value, Mapping) else {"result": value}
-    return types.Part(
+    return quick.Part(
         function_response=types.FunctionResponse(
             id=call.id or None, name=call.name, response=dict(response)
         )

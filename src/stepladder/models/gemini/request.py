@@ -13,6 +13,7 @@ from ...core import Function, Message, Request
 from ...errors import ModelError
 from ..hosted.api import PrefixCache
 from .contents import to_contents
+from .quick import Config
 from .thinking import thinking_config, tokens_for_thoughts
 
 __all__ = ["Asked", "Traits", "to_asked", "to_cached"]
@@ -56,7 +57,7 @@ def to_asked(
     thinking = request.thinking_tokens
     if thinking is None and traits.tuned:
         thinking = 0
-    config = types.GenerateContentConfig(
+    config = Config(
         system_instruction=system,
         temperature=request.temperature,
         max_output_tokens=_output_tokens(request, traits.facts, thinking),
