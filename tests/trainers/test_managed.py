@@ -135,7 +135,7 @@ class Fates:
             raise managed.ServiceFailed(LOST)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fates=st.lists(st.sampled_from(["on", "on", "on", "killed", "lost"]), max_size=60),
     delay=st.sampled_from([0.0, 5.0, 55.0]),
@@ -238,7 +238,7 @@ def test_a_refusal_is_an_error_and_leaves_nothing_to_look_for(tmp_path: Path) ->
     with pytest.raises(ModelError, match="no such model") as caught:
         train(service, tmp_path)
     assert caught.value.hint == "name another"
-    assert record_in(tmp_path).stage == "uploaded"
+    assert record_in(tmp_path).stage == "prepared"
     began = service.clock()
     train(service, tmp_path)
     assert service.clock() - began < managed.LONGEST_PAUSE
@@ -274,6 +274,41 @@ def test_a_job_out_of_sight_is_given_an_hour_and_found_again(tmp_path: Path) -> 
     service.at = lambda moment: None
     train(service, tmp_path)
     assert len(service.jobs) == 1
+
+
+GONE = Failure("404: no such job", fatal=True)
+
+
+def test_a_job_that_is_too_new_to_be_known_is_looked_for_again(tmp_path: Path) -> None:
+    service = FakeService(at=failing(times=5, moment="before state", failure=GONE))
+    assert train(service, tmp_path).name == "fake:base-1@endpoints/1"
+
+
+def test_a_job_that_is_gone_says_how_to_start_anew(tmp_path: Path) -> None:
+    service = FakeService(looks=50)
+    interrupted_at(service, 20)
+    with pytest.raises(KeyboardInterrupt):
+        train(service, tmp_path)
+    service.clock.sleep(1000)
+    service.at = failing(times=1, moment="before state", failure=GONE)
+    with pytest.raises(ModelError, match=r"lost sight .* no such job") as caught:
+        train(service, tmp_path)
+    (folder,) = tmp_path.glob("*/")
+    assert f"delete {str(folder)!r}" in caught.value.hint
+
+
+def test_a_clock_that_was_set_back_does_not_make_it_wait_for_ever(tmp_path: Path) -> None:
+    service = FakeService(at=failing(times=1, moment="before create", failure=LOST))
+    with pytest.raises(KeyboardInterrupt):
+        replace(trainer(service), sleep=interrupt).train(job(), tmp_path, quiet)
+    service.clock.now -= 10**6
+    before = service.clock()
+    train(service, tmp_path)
+    assert service.clock() - before < 100
+
+
+def interrupt(seconds: float) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("ends", ["failed", "cancelled", "expired"])

@@ -107,9 +107,9 @@ class ManagedTrainer:
                 return self._submitted(record, self.service.create(order), folder)
             except ServiceFailed as error:
                 failure = error.failure
-                if not _unsure(failure):  # it was refused, so there is no job to look for
-                    record = replace(record, stage="uploaded", intended_at=None)
-                    write_job(folder, record)
+                if not _unsure(failure):
+                    # refused: there is no job to look for, and it may be the files that are gone
+                    write_job(folder, replace(record, stage="prepared", intended_at=None))
                 failures += not failure.throttled  # a full queue is waited for
                 if failure.fatal or not failure.retry or failures == ATTEMPTS:
                     raise _as_error(f"cannot start tuning {job.base!r}", error) from error
@@ -126,7 +126,7 @@ class ManagedTrainer:
             found = self._persist(what, lambda: self.service.find(record.label), tell)
             if found is not None or record.intended_at is None:
                 return found
-            left = record.intended_at + self.settle_seconds - self.clock()
+            left = self.settle_seconds - abs(self.clock() - record.intended_at)
             if left <= 0:
                 return None
             tell("training", {"waiting": f"to see whether {record.label!r} was started"})
@@ -157,7 +157,7 @@ class ManagedTrainer:
         assert record.job is not None
         try:
             tell("note", {"text": f"tuning job {record.job!r}: {self._how_to_leave()}"})
-            state = self._watch(record.job, tell)
+            state = self._watch(record, folder, tell)
         except KeyboardInterrupt as error:
             if self.cancel_on_interrupt:
                 with _told(f"cannot cancel the tuning job {record.job!r}"):
@@ -173,24 +173,30 @@ class ManagedTrainer:
             ) from error
         return write_job(folder, replace(record, stage="finished", state=state))
 
-    def _watch(self, job: str, tell: Tell) -> TuningState:
+    def _watch(self, record: JobRecord, folder: Path, tell: Tell) -> TuningState:
+        job = record.job
+        assert job is not None
         began = last_seen = self.clock()
         while True:
             try:
                 state = self.service.state(job)
             except ServiceFailed as error:
-                failure = error.failure
                 unseen = self.clock() - last_seen
-                if failure.fatal or not failure.retry or unseen > LOST_SECONDS:
-                    raise _as_error(f"lost sight of the tuning job {job!r}", error) from error
-                tell("training", {"waiting": f"the service: {failure.message}"})
-                self.sleep(failure.wait_seconds or follow_pause(unseen))
+                if not self._may_be_seen(error.failure, record, unseen):
+                    raise _lost(job, folder, error.failure) from error
+                tell("training", {"waiting": f"the service: {error.failure.message}"})
+                self.sleep(error.failure.wait_seconds or follow_pause(unseen))
                 continue
             last_seen = self.clock()
             tell("training", _shown(state))
             if state.ended:
                 return state
             self.sleep(follow_pause(last_seen - began))
+
+    def _may_be_seen(self, failure: Failure, record: JobRecord, unseen: float) -> bool:
+        """Whether to look again: after what passes, or where the job is too new to be known."""
+        new = abs(self.clock() - (record.submitted_at or 0.0)) < self.settle_seconds
+        return new or (failure.retry and not failure.fatal and unseen <= LOST_SECONDS)
 
     def _how_to_leave(self) -> str:
         if self.cancel_on_interrupt:
@@ -301,6 +307,14 @@ def _unsure(failure: Failure) -> bool:
     All that a service says is that a call may be made again; a job costs more than a minute's wait.
     """
     return failure.maybe_billed or failure.retry
+
+
+def _lost(job: str, folder: Path, failure: Failure) -> ModelError:
+    return ModelError(
+        f"lost sight of the tuning job {job!r}: {failure.message}",
+        hint=f"{failure.hint or 'the same command looks for it again'}; if the job is gone from "
+        f"the service, delete {str(folder)!r} to start anew",
+    )
 
 
 def _as_error(what: str, error: ServiceFailed) -> ModelError:
