@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,11 @@ class Shared(BatchingApi):
         self.jobs[job] = ("", list(requests))
         return super().poll_batch(model, job, requests)
 
-settings = settings_of(Path(sys.argv[1]), batch=True)
+def tell(event, fields):
+    if "another process" in fields["text"]:
+        print("waits", flush=True)
+
+settings = settings_of(Path(sys.argv[1]), tell, batch=True)
 model = HostedModel(NAME, Shared(polls=0), settings)
 answers = model.generate([ask(f"input {n}") for n in range(5)])
 first = next(answers)
@@ -244,31 +249,48 @@ print(len([first, *answers]), flush=True)
 """
 
 
-def test_two_processes_with_the_same_requests_submit_one_job(tmp_path: Path) -> None:
-    submitted = tmp_path / "submitted"
-    arguments = [sys.executable, "-c", OTHER, tmp_path / "jobs", Path(__file__).parent, submitted]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    first, second = (
-        subprocess.Popen([str(part) for part in arguments], **pipes)  # type: ignore[call-overload]
-        for _ in range(2)
-    )
-    for process in (first, second):
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    outputs = [process.communicate(timeout=60)[0].split() for process in (first, second)]
-    assert outputs == [["taken", "5"], ["taken", "5"]]
-    assert len(submitted.read_text().splitlines()) == 1
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Starts a process that takes one answer, and the rest when it is told to go on."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        here, bill = Path(__file__).parent, tmp_path / "submitted"
+        words = [sys.executable, "-c", OTHER, tmp_path / "jobs", here, bill]
+        one = subprocess.Popen(
+            [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.kill()
+        one.communicate()
 
 
-def test_a_killed_process_lets_go_of_its_job(tmp_path: Path) -> None:
-    submitted = tmp_path / "submitted"
-    arguments = [sys.executable, "-c", OTHER, tmp_path / "jobs", Path(__file__).parent, submitted]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    command = [str(part) for part in arguments]
-    first = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
-    assert first.stdout.readline() == "taken\n"
-    first.send_signal(signal.SIGKILL)
-    first.communicate(timeout=60)
-    second = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
+Start = Callable[[], subprocess.Popen[str]]
+
+
+def says(one: subprocess.Popen[str]) -> str:
+    assert one.stdout is not None
+    return one.stdout.readline().strip()
+
+
+def test_two_processes_with_the_same_requests_submit_one_job(start: Start, tmp_path: Path) -> None:
+    first = start()
+    assert says(first) == "taken"
+    second = start()
+    assert says(second) == "waits"
+    assert first.communicate("go\n", timeout=60)[0].split() == ["5"]
     assert second.communicate("go\n", timeout=60)[0].split() == ["taken", "5"]
-    assert len(submitted.read_text().splitlines()) == 1
+    assert len((tmp_path / "submitted").read_text().splitlines()) == 1
+
+
+def test_a_killed_process_lets_go_of_its_job(start: Start, tmp_path: Path) -> None:
+    first = start()
+    assert says(first) == "taken"
+    first.send_signal(signal.SIGKILL)
+    first.wait(60)
+    assert start().communicate("go\n", timeout=60)[0].split() == ["taken", "5"]
+    assert len((tmp_path / "submitted").read_text().splitlines()) == 1
