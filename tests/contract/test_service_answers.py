@@ -39,7 +39,7 @@ KEPT_FROM = 4096  # tokens: below, Gemini keeps no prefix
 
 # where both sides depart from the documents on purpose, and why
 BEYOND = {
-    r"^POST /v1/models/\S+:batchGenerateContent: .*'model' is a required property": (
+    r"^POST /v1(beta)?/models/\S+:batchGenerateContent: .*'model' is a required property": (
         "the SDK names a batch's model in the path only"
     ),
     r"answer .*'logProbabilitySum' was unexpected": "the SDK reads it from Vertex as well",

@@ -1,0 +1,57 @@
+"""The oldest versions of the SDKs that are promised send what the newest do: slow, and needs pip.
+
+They are laid over the environment, not installed into it: a folder before all others on the path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SDKS = {"gemini": "google-genai", "openai": "openai"}  # the extra, and its package
+WHAT_THEY_SPEAK_HTTP_WITH = ("httpx>=0.28,<1", "httpcore>=1,<2")
+
+
+def oldest(extra: str) -> str:
+    """The lower bound in pyproject.toml as the requirement of that very release series."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (requirement,) = project["optional-dependencies"][extra]
+    package, bound = requirement.split(",")[0].split(">=")
+    parts = [*bound.split("."), "0", "0"][:3]
+    return f"{package}~={'.'.join(parts)}"
+
+
+def run(*command: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_oldest_sdks_conform_as_the_newest_do(tmp_path: Path) -> None:
+    wanted = [oldest(extra) for extra in SDKS]
+    folder = str(tmp_path / "oldest")
+    install = ("pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    run(*install, "--target", folder, *wanted, *WHAT_THEY_SPEAK_HTTP_WITH)
+    for package, requirement in zip(SDKS.values(), wanted, strict=True):
+        name = re.sub("-", "_", package)
+        series = requirement.partition("~=")[2].rpartition(".")[0]
+        assert [*Path(folder).glob(f"{name}-{series}.*.dist-info")], requirement
+    tests = ("pytest", "-q", "-p", "no:cacheprovider", "tests/contract", "tests/models/gemini")
+    assert " passed" in run(*tests, PYTHONPATH=folder)
