@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-import platformdirs
 from pydantic import TypeAdapter, ValidationError
 
 from ...core import Json
+from ...dated import config_folder
 from ...errors import ModelError
 
 __all__ = [
@@ -61,7 +61,7 @@ class Endpoint:
 
 def user_file() -> Path:
     """The user's own endpoints; it need not be there."""
-    return Path(platformdirs.user_config_dir("stepladder")) / "endpoints.toml"
+    return config_folder() / "endpoints.toml"
 
 
 def load_endpoints(user: Path | None = None) -> dict[str, Endpoint]:
