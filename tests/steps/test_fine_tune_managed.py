@@ -211,6 +211,7 @@ def test_the_cost_is_known_before_anything_starts(trainer: Scripted, tmp_path: P
     assert one.dollars is not None
     assert one.dollars > 0
     assert three.dollars == pytest.approx(3 * one.dollars)
+    assert f"${three.dollars:.2f}" in three.note
     assert not trainer.jobs
     rows = FineTune(epochs=1, held_out=0).estimate(TASK, messages(100), shop)
     counted = sum(

@@ -162,6 +162,12 @@ def test_the_share_of_held_out_rows_counts_only_above_what_is_free() -> None:
     assert found(job(), limits) == []
 
 
+def test_the_bytes_of_held_out_rows_are_another_files() -> None:
+    size = sum(len(json.dumps(to_row(row, "gemini", "supervised"))) + 1 for row in job().train)
+    assert found(job(), replace(LIMITS, most_bytes=size)) == []
+    assert found(job(), replace(LIMITS, most_bytes=size - 1))
+
+
 def test_a_long_row_is_named_by_its_place() -> None:
     long = TuningRow((Message("user", "word " * 300),), "refund", place="train.csv:7")
     one = replace(job(), train=(*rows(3), long))

@@ -67,6 +67,8 @@ class ManagedRoute:
             note += f" (${per_epoch.dollars:.2f}); set epochs to know the cost before it starts"
         elif price.dollars is None:
             note += f"; the cost is unknown: {price.unknown}"
+        else:
+            note += f" (${price.dollars:.2f})"
         known = price.dollars is not None
         return Estimate(None, price.dollars, 1, note + lacking, "" if known else cure)
 
