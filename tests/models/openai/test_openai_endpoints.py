@@ -30,8 +30,7 @@ source = "our own server"
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration folder of the user's own, empty so far."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("STEPLADDER_CONFIG", str(tmp_path / "configuration"))
     path = user_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
