@@ -179,6 +179,19 @@ def test_each_model_that_can_be_tuned_is_a_candidate_in_the_tasks_order(
     assert names == ["tuned vertex:small", "tuned vertex:large"]
 
 
+def test_a_climb_tunes_one_model_after_another(trainer: Scripted, tmp_path: Path) -> None:
+    models = ("vertex:small", "gemini:small", "local:x", "vertex:large", "local:y")
+    rungs = FineTune(epochs=2).rungs(replace(TASK, models=models), workshop(tmp_path))
+    assert rungs == [
+        FineTune(epochs=2, model=model) for model in ("vertex:small", "local:x", "vertex:large")
+    ]
+    (candidate,) = rungs[0].propose(TASK, messages(60), None, workshop(tmp_path))
+    assert candidate.name == "tuned vertex:small"
+    assert FineTune().rungs(replace(TASK, models=("gemini:small",)), workshop(tmp_path)) == []
+    (named,) = FineTune(model="vertex:large").rungs(TASK, workshop(tmp_path))
+    assert named.model == "vertex:large"
+
+
 def test_a_named_model_is_the_only_one(trainer: Scripted, tmp_path: Path) -> None:
     models = ("vertex:small", "vertex:large")
     propose(FineTune(model="vertex:large"), tmp_path, models=models)

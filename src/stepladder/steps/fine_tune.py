@@ -92,9 +92,18 @@ class FineTune:
         """How much of train is used."""
         return Bounds(self.held_out, self.least, self.examples)
 
+    def rungs(self, task: Task, workshop: Workshop) -> list[FineTune]:
+        """One step for each model that can be tuned, in the task's order: the cheapest first.
+
+        A climb takes these, so that a dear job is not paid for once a cheaper model is confirmed,
+        and each is held to the budget by itself. Where there is none, this step says why.
+        """
+        routes, _ = self._routes(task, workshop)
+        return [replace(self, model=route.base) for route in routes]
+
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """What tuning all the models will take; unknown where it is of one of them."""
-        routes, left = self._routes(task, train, workshop)
+        routes, left = self._enough(task, train, workshop)
         found = []
         for route in routes:
             try:
@@ -117,7 +126,7 @@ class FineTune:
         workshop: Workshop,
     ) -> Iterable[Candidate]:
         """One candidate for each model: the tuned one behind a short prompt."""
-        routes, left = self._routes(task, train, workshop)
+        routes, left = self._enough(task, train, workshop)
         found: list[Candidate] = []
         lost: Left = []  # not for what they are, but for what happened
         for route in routes:
@@ -136,9 +145,17 @@ class FineTune:
         cautions = tuple(f"{model} was not tuned: {why.message}" for model, why in lost)
         return [replace(one, cautions=(*one.cautions, *cautions)) for one in found]
 
-    def _routes(
+    def _enough(
         self, task: Task, train: Sequence[Example], workshop: Workshop
     ) -> tuple[list[Route], Left]:
+        """`_routes`; NotApplicable where there are none, or too few examples."""
+        routes, left = self._routes(task, workshop)
+        if not routes:
+            raise _nothing(left)
+        check_enough(train, self.bounds)
+        return routes, left
+
+    def _routes(self, task: Task, workshop: Workshop) -> tuple[list[Route], Left]:
         """How each model will be tuned, in the task's order, and those that will not be."""
         local = next((model for model in task.models if _is_local(model)), None)
         asked = (
@@ -153,9 +170,6 @@ class FineTune:
                 routes.append(self._route(model, workshop))
             except NotApplicable as reason:
                 left.append((model, reason))
-        if not routes:
-            raise _nothing(left)
-        check_enough(train, self.bounds)
         return routes, left
 
     def _route(self, model: str, workshop: Workshop) -> Route:
