@@ -66,17 +66,29 @@ def test_what_is_more_than_a_batch_takes_is_refused_before_it_is_sent() -> None:
     assert not wire.requests
 
 
-def test_a_batch_is_found_by_its_label_and_model() -> None:
-    def found(*operations: Any) -> str | None:
-        return developer(Wire(lambda _: {"operations": operations})).find_batch("plain", LABEL)
+def found(*operations: Any, later: Any = None) -> str | None:
+    """What is found among these, when the job itself is then as it is `later`."""
 
+    def answers(request: Any) -> Any:
+        return later if request.url.path.endswith("b1") else {"operations": operations}
+
+    return developer(Wire(answers)).find_batch("plain", LABEL)
+
+
+def test_a_batch_is_found_by_its_label_and_model() -> None:
     assert found(operation("RUNNING")) == "batches/b1"
-    assert found(operation("SUCCEEDED", [])) == "batches/b1"
     assert found(operation("RUNNING", displayName="another")) is None
     assert found(operation("RUNNING", model="models/another")) is None
     for state in ("FAILED", "CANCELLED", "EXPIRED"):  # nothing will come of it
         assert found(operation(state)) is None
     assert found() is None
+
+
+def test_a_batch_whose_answers_are_gone_is_not_found() -> None:
+    """A list need not hold the answers, so the job itself is asked."""
+    done = operation("SUCCEEDED")
+    assert found(done, later=operation("SUCCEEDED", [answer("x")])) == "batches/b1"
+    assert found(done, later=done) is None
 
 
 def test_a_batch_is_looked_for_on_every_page() -> None:

@@ -178,10 +178,16 @@ def test_a_job_that_failed_or_goes_on_says_so(job: SimpleNamespace) -> None:
 
 
 def test_a_job_is_looked_for_by_its_label(job: SimpleNamespace) -> None:
-    job.wire.answer = lambda _: {"batchPredictionJobs": [job.record]}
+    def answers(request: Any) -> Any:
+        alone = request.url.path.endswith("/5")
+        return job.record if alone else {"batchPredictionJobs": [job.record]}
+
+    job.wire.answer = answers
     assert job.api.find_batch("base", LABEL) == job.record["name"]
-    assert job.wire.requests[-1].url.params["filter"] == f'display_name="{LABEL}"'
+    assert job.wire.requests[0].url.params["filter"] == f'display_name="{LABEL}"'
     assert job.api.find_batch("base", "another") is None
+    del job.record["outputInfo"]  # its answers are gone
+    assert job.api.find_batch("base", LABEL) is None
 
 
 def test_fields_newer_than_the_sdk_are_passed_over_in_a_file_too() -> None:

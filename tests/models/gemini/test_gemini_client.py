@@ -227,6 +227,26 @@ def test_a_tuned_model_of_vertex_is_named_in_full(monkeypatch: pytest.MonkeyPatc
     provider.close()
 
 
+@pytest.mark.parametrize(("deadline", "seconds"), [(20, "20"), (600, "300"), (5000, "300")])
+def test_one_try_leaves_time_for_another(
+    deadline: int, seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that fell silent would otherwise take the whole of an answer's time."""
+    from stepladder.models.gemini import client
+
+    wire = Wire()
+    with_credentials(monkeypatch)
+    monkeypatch.setenv("GEMINI_API_KEY", "the-key-1234567890")
+    options = client._http_options
+    monkeypatch.setattr(client, "_http_options", lambda a, s, h: options(a, s, http(wire)))
+    asked_of = {"gemini": open_gemini, "vertex": open_vertex}
+    for name, opened in asked_of.items():
+        provider = opened(ProviderSettings(name, options={"deadline_seconds": deadline}))
+        assert dict(provider.model(f"{name}:m").generate([ASKED]))[0].text == "ok"
+        provider.close()
+    assert {request.headers["x-server-timeout"] for request in wire.requests} == {seconds}
+
+
 @pytest.mark.parametrize("option", ["api_key", "base_url", "project"])
 def test_neither_key_nor_address_come_from_the_task(
     option: str, monkeypatch: pytest.MonkeyPatch

@@ -135,6 +135,12 @@ def test_an_answer_that_cannot_be_read_may_be_billed(content: bytes) -> None:
     assert (found.retry, found.maybe_billed) == (True, True)
 
 
+def test_an_answer_damaged_on_its_way_may_be_billed() -> None:
+    headers = {"Content-Encoding": "gzip"}
+    found = failure(lambda _: HTTP.Response(200, content=b"not zipped", headers=headers))
+    assert (found.retry, found.maybe_billed) == (True, True)
+
+
 def test_a_success_of_another_kind_is_not_asked_for_twice() -> None:
     """The SDK takes 200 only; what came with 201 may be an answer that was paid for."""
     found = failure(lambda _: HTTP.Response(201, json={"candidates": []}))
@@ -245,6 +251,17 @@ def test_a_message_is_one_line_of_readable_length() -> None:
     found = failure(status(400, message="a\n" * 5000))
     assert "\n" not in found.message
     assert len(found.message) < 500
+
+
+def test_a_call_that_the_sdk_refuses_is_not_made_again() -> None:
+    found = explain(ValueError("invalid model parameter."))
+    assert (found.retry, found.fatal, found.maybe_billed) == (False, False, False)
+
+
+def test_an_address_that_cannot_be_called_ends_the_run() -> None:
+    found = failure(raising("UnsupportedProtocol"))
+    assert found.fatal
+    assert "GOOGLE_GEMINI_BASE_URL" in found.hint
 
 
 def test_our_own_errors_keep_their_hint_and_bugs_stay_bugs() -> None:

@@ -50,6 +50,11 @@ def test_every_setting_arrives(tokens: int, heat: float, seed: int, stop: list[s
     assert config == {"maxOutputTokens": tokens, "temperature": heat, "seed": seed}
 
 
+def test_a_seed_of_any_size_is_one_the_service_takes() -> None:
+    seeds = [sent(replace(ASKED, seed=s))["generationConfig"]["seed"] for s in (2**40 + 5, -1)]
+    assert seeds == [5, 2**31 - 1]
+
+
 def test_a_schema_arrives_as_it_is() -> None:
     config = sent(replace(ASKED, schema=SCHEMA))["generationConfig"]
     assert config["responseMimeType"] == "application/json"

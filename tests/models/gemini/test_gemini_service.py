@@ -162,6 +162,28 @@ def test_a_model_that_is_not_there_ends_the_run(gemini: Provider) -> None:
     assert "stepladder models" in caught.value.hint
 
 
+@pytest.mark.parametrize("kind", ["gemini", "vertex"])
+def test_a_long_prefix_is_kept_while_it_pays_and_dropped(
+    kind: str, service: Service, tmp_path: Path
+) -> None:
+    place = {"project": "p-1", "location": "us-central1"} if kind == "vertex" else {}
+    open_provider = open_vertex if kind == "vertex" else open_gemini
+    provider = open_provider(settings(kind, tmp_path, **place))
+    long = Message("system", f"{SYSTEM.content}\n\n" + "Mind what the customer wants. " * 4000)
+    requests = [Request((long, Message("user", f"lost card {n}"))) for n in range(60)]
+    found = answers(provider, f"{kind}:gemini-3.1-flash-lite", *requests)
+    provider.close()
+    assert [one.error for one in found] == [None] * 60
+    calls = service.requests()
+    verbs = [(call.method, "cachedContents" in call.path) for call in calls]
+    assert (verbs[0], verbs[-1]) == (("POST", True), ("DELETE", True))
+    asked_of = [call for call in calls if call.path.endswith(":generateContent")]
+    assert all("cachedContent" in call.body for call in asked_of)
+    assert all((one.usage.cached_tokens or 0) > 4096 for one in found)
+    written = sum(one.usage.cache_write_tokens for one in found)
+    assert written == pytest.approx(found[0].usage.cached_tokens)
+
+
 def test_no_proxy_sees_a_key_that_stays_on_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

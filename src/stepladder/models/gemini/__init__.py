@@ -60,9 +60,10 @@ def open_gemini(settings: ProviderSettings) -> GeminiProvider:
     """
     need("google.genai", extra="gemini", what="the provider 'gemini'")
     from .api import GeminiApi
-    from .client import developer_client
+    from .client import ANSWER_SECONDS, developer_client
 
-    client = developer_client(read_options(settings).limits.deadline_seconds)
+    limits = read_options(settings).limits
+    client = developer_client(min(ANSWER_SECONDS, limits.deadline_seconds))
     return GeminiProvider(settings, GeminiApi(settings, client))
 
 
@@ -77,11 +78,11 @@ def open_vertex(settings: ProviderSettings) -> GeminiProvider:
     """
     need("google.genai", extra="vertex", what="the provider 'vertex'")
     from .api import GeminiApi
-    from .client import vertex_client, vertex_place
+    from .client import ANSWER_SECONDS, vertex_client, vertex_place
 
-    options = read_options(settings, also=("project", "location", "bucket"))
+    limits = read_options(settings, also=("project", "location", "bucket")).limits
     project, location = vertex_place(settings.options)
-    seconds = options.limits.deadline_seconds
+    seconds = min(ANSWER_SECONDS, limits.deadline_seconds)
     client = vertex_client(project, location, seconds)
 
     def connect(elsewhere: str) -> Client:

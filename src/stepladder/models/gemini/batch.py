@@ -93,12 +93,21 @@ class DeveloperJobs:
 def find_job(
     client: Client, named: Named, label: str, listing: types.ListBatchJobsConfig
 ) -> str | None:
-    """The newest job under this label for this model that something may still come of."""
+    """The newest job under this label for this model that answers may still come of."""
     for job in client.batches.list(config=listing):
         same_model = (job.model or "").rpartition("/")[2] == named.path.rpartition("/")[2]
-        if job.display_name == label and same_model and _state(job) not in _DEAD:
+        if job.display_name == label and same_model and _is_of_use(client, job):
             return job.name
     return None
+
+
+def _is_of_use(client: Client, job: types.BatchJob) -> bool:
+    """Whether it goes on, or its answers are still there; a list may leave those out."""
+    if _state(job) not in _DONE:
+        return _state(job) not in _DEAD
+    found = client.batches.get(name=str(job.name))
+    inline = found.dest.inlined_responses if found.dest else None
+    return bool(inline or (found.output_info and found.output_info.gcs_output_directory))
 
 
 def name_of(job: types.BatchJob) -> str:

@@ -26,7 +26,7 @@ from google.genai import types
 from ...errors import ModelError
 from ..hosted.keys import find_key, key, redact
 
-__all__ = ["developer_client", "vertex_client", "vertex_place"]
+__all__ = ["ANSWER_SECONDS", "developer_client", "vertex_client", "vertex_place"]
 
 Client = genai.Client
 GEMINI_ADDRESS = "GOOGLE_GEMINI_BASE_URL"
@@ -35,6 +35,7 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.:_-]{1,61}[a-z0-9]|[0-9]{1,20}")
 _LOCATION = re.compile(r"[a-z]+(-[a-z0-9]+)*")
 _CONNECT_SECONDS = 15.0
+ANSWER_SECONDS = 300.0  # for one try; what is not answered then is asked again
 
 
 def developer_client(seconds: float, http: Mapping[str, Any] | None = None) -> Client:

@@ -61,7 +61,7 @@ def to_asked(
         system_instruction=system,
         temperature=request.temperature,
         max_output_tokens=_output_tokens(request, traits.facts, thinking),
-        seed=request.seed,
+        seed=request.seed % 2**31,  # all that the service takes
         stop_sequences=list(request.stop) or None,
         response_logprobs=request.logprob or None,
         thinking_config=thinking_config(traits.model, traits.facts, thinking),
