@@ -214,6 +214,13 @@ def test_a_bug_exits_with_3_and_its_traceback_without_keys(run: Run, tmp_path: P
 # --- Ctrl-C --------------------------------------------------------------------------------------
 
 
+def interrupt() -> None:
+    """What Ctrl-C does, without the signal: some native libraries do not survive it once used."""
+    handler = signal.getsignal(signal.SIGINT)
+    assert callable(handler)
+    handler(signal.SIGINT, None)
+
+
 def test_after_ctrl_c_answers_under_way_are_taken_and_nothing_else_is_begun() -> None:
     seen: list[str] = []
 
@@ -222,20 +229,20 @@ def test_after_ctrl_c_answers_under_way_are_taken_and_nothing_else_is_begun() ->
 
     with _interruptible(note) as tell:
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            interrupt()
         tell("stopping", {"text": "3 calls under way"})  # a pool took the interrupt
         tell("rows", {})
         with pytest.raises(KeyboardInterrupt):
             tell("candidate", {})
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            interrupt()
     assert seen == ["stopping", "rows"]
 
 
 def test_an_interrupt_that_a_library_swallowed_ends_at_the_next_event() -> None:
     with _interruptible(lambda event, fields: None) as tell:
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            interrupt()
         tell("note", {})
         with pytest.raises(KeyboardInterrupt):
             tell("rows", {})
