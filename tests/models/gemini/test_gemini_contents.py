@@ -212,6 +212,9 @@ def refused() -> Iterator[tuple[str, Message]]:
     yield "has text as well", Message("user", (Part("image", "look", "gs://b/a.png", "image/png"),))
     yield "holds image", Message("function", (Part("image", uri="gs://b/a"),), result_of=call)
     yield "signature", Message("assistant", calls=(Call("f", signature="ä"),))
+    for text in ("{", "[]", '{"name": "f"}', '{"name": 1, "arguments": {}}', '"x"'):
+        yield "function-call", Message("user", (Part("text", text, media_type=CALL),))
+    yield "function-response", Message("user", (Part("text", "{}", media_type=RESULT),))
     yield "'file:' addresses", Message("user", (Part("image", uri="file:///etc/passwd"),))
     yield "no task folder", Message("user", (Part("image", uri="/etc/passwd"),))
 

@@ -188,6 +188,7 @@ def test_what_every_call_would_meet_ends_the_run(answer: Any, hint: str) -> None
         status(400, "INVALID_ARGUMENT", "the input token count exceeds the maximum"),
         status(403, "PERMISSION_DENIED", "You do not have permission to access the File abc"),
         status(404, "NOT_FOUND", "CachedContent not found"),
+        status(400, "FAILED_PRECONDITION", "The File abc is not in an ACTIVE state"),
         status(413),
     ],
 )
@@ -245,6 +246,12 @@ def test_no_message_holds_the_key() -> None:
     found = failure(status(403, "PERMISSION_DENIED", f"the key {KEY} may not do this"))
     assert KEY not in found.message + found.hint
     assert KEY not in failure(raising("ReadError", f"at ?key={KEY}")).message
+
+
+@given(st.integers(300, 420))
+def test_no_part_of_a_key_is_left_where_a_message_is_cut(before: int) -> None:
+    found = failure(status(403, "PERMISSION_DENIED", "x" * before + f" {KEY} is not allowed"))
+    assert KEY[:8] not in found.message
 
 
 def test_a_message_is_one_line_of_readable_length() -> None:

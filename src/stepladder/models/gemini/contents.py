@@ -85,11 +85,11 @@ def _parts(message: Message, folder: Path | None) -> list[types.Part]:
 
 def _part(part: Part, folder: Path | None) -> types.Part:
     if part.media_type == CALL:
-        call = json.loads(part.text)
-        return _call(Call(call["name"], call["arguments"]))
+        name, arguments = _carried(part, "arguments")
+        return _call(Call(name, arguments))
     if part.media_type == RESULT:
-        result = json.loads(part.text)
-        return _response(Call(result["name"]), result["response"])
+        name, response = _carried(part, "response")
+        return _response(Call(name), response)
     if part.kind == "text":
         return quick.Part(text=part.text)
     if part.text:
@@ -101,6 +101,21 @@ def _part(part: Part, folder: Path | None) -> types.Part:
     if isinstance(media, Inline):
         return quick.Part(inline_data=types.Blob(data=media.data, mime_type=media.media_type))
     return quick.Part(file_data=types.FileData(file_uri=media.uri, mime_type=media.media_type))
+
+
+def _carried(part: Part, what: str) -> tuple[str, Json]:
+    """The function's name, and what a text part that stands for its call or result carries."""
+    try:
+        carried = json.loads(part.text)
+        name, value = carried["name"], carried[what]
+        if not isinstance(name, str) or (what == "arguments" and not isinstance(value, dict)):
+            raise TypeError("of another form")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"a part of type {part.media_type!r} holds {part.text[:80]!r}",
+            hint=f"it has to be JSON with 'name' and {what!r}",
+        ) from error
+    return name, value
 
 
 def _call(call: Call) -> types.Part:

@@ -81,7 +81,7 @@ def _answered(error: errors.APIError, provider: str, now: Callable[[], datetime]
     """The service answered with a status that is not success."""
     details = list(_details(error))
     reason = next((d["reason"] for d in details if isinstance(d.get("reason"), str)), "")
-    message = redact(_short(f"{error.code} {error.status or ''}: {_message(error)}"))
+    message = _short(f"{error.code} {error.status or ''}: {_message(error)}")
     if reason in _BAD_CREDENTIALS or error.code == 401:
         return Failure(message, fatal=True, hint=_CREDENTIALS.get(provider, ""))
     if reason in _REASONS:
@@ -104,7 +104,7 @@ def _refused(message: str, error: errors.APIError, provider: str) -> Failure:
         return Failure(message, fatal=True, hint=hint)
     if error.code == 403 and not of_one_request:
         return Failure(message, fatal=True, hint=_CREDENTIALS.get(provider, ""))
-    if error.status == "FAILED_PRECONDITION":
+    if error.status == "FAILED_PRECONDITION" and not of_one_request:
         hint = "the project cannot use this model as it is: region, billing or an agreement"
         return Failure(message, fatal=True, hint=hint)
     if 300 <= (error.code or 0) < 400:
@@ -200,9 +200,10 @@ def _message(error: errors.APIError) -> str:
 
 
 def _told(error: Exception) -> str:
-    return redact(_short(str(error) or type(error).__name__))
+    return _short(str(error) or type(error).__name__)
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    """One line without secrets; of a key that is cut off in its middle none is recognised."""
+    text = " ".join(redact(text).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
