@@ -178,6 +178,51 @@ def compare(
     _print(found, as_json, compare_text(found))
 
 
+@app.command(epilog="Example: stepladder deploy examples/customer-intents")
+def deploy(
+    where: Annotated[
+        Path, typer.Argument(help="a task folder or one of its runs", metavar="TASK_OR_RUN")
+    ],
+    to: Annotated[Path | None, typer.Option(help="where bundles are kept [TASK/bundles]")] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="another that was measured, as STEP/NAME")
+    ] = None,
+    unconfirmed: Annotated[
+        bool, typer.Option("--unconfirmed", help="although the sealed test did not confirm it")
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="show the bundles there are, and do nothing")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bundle of the latest decision, and make it current. `rollback` goes back."""
+    from .bundles import deploy, list_bundles
+    from .report.bundles import bundles_text, deployed_text
+
+    folder = where.parent if where.is_file() else where  # task.toml or decision.json
+    if listed:
+        found = list_bundles(to or folder)
+        _print(found, as_json, bundles_text(found))
+        return
+    done = deploy(_latest_run(folder), to, solver=solver, unconfirmed=unconfirmed)
+    _print(done, as_json, deployed_text(done))
+
+
+@app.command(epilog="Example: stepladder rollback examples/customer-intents")
+def rollback(
+    where: Annotated[
+        Path, typer.Argument(help="a task folder, or the folder of its bundles", metavar="TASK")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Make current again what was current before; once more, and it is the one before that."""
+    from .bundles import rollback
+    from .report.bundles import moved_text
+
+    move = rollback(where)
+    _print(move, as_json, moved_text(move))
+
+
 @app.command(epilog="Example: stepladder models --tunable")
 def models(
     provider: Annotated[

@@ -81,6 +81,7 @@ def run_climb(
 
     `warnings` are what `check` said of the data; the report shows them.
     """
+    from .bundles.chosen import SOLVERS, measured_solvers
     from .report.html import write_report
     from .report.record import decision_record
 
@@ -94,6 +95,7 @@ def run_climb(
         decision = _with_cautions(climb(steps, on), on, options)
         card = _card(on, decision, options, started)
         card["data"]["warnings"] = [*card["data"]["warnings"], *map(_in_words, warnings)]
+        on.run.write_json(SOLVERS, measured_solvers(decision, on.bench.workshop))
         on.run.write_json("decision.json", decision_record(decision, task, card))
         write_report(on.run.folder / "report.html", decision, task, card)
         return decision, on.run.folder

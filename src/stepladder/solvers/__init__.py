@@ -19,7 +19,8 @@ from ..errors import StepladderError
 from ..registry import look_up
 
 __all__ = [
-    "artifacts_of", "content_hash", "model_of", "plain", "solver_from_record", "solver_record",
+    "artifacts_of", "content_hash", "model_of", "models_of", "plain", "solver_from_record",
+    "solver_record",
 ]  # fmt: skip
 
 
@@ -96,6 +97,16 @@ def model_of(solver: Solver) -> str | None:
     """The name of the model that the solver asks; None for one that asks none."""
     model = getattr(solver, "model", None)
     return None if model is None else str(model)
+
+
+def models_of(solver: Solver) -> tuple[str, ...]:
+    """The names of all models that the solver asks, those of solvers within it included."""
+    found = [name] if (name := model_of(solver)) else []
+    for field in fields(solver):  # type: ignore[arg-type]  # solvers are dataclasses
+        value = getattr(solver, field.name)
+        if isinstance(value, Solver):
+            found.extend(models_of(value))
+    return tuple(dict.fromkeys(found))
 
 
 def plain(value: Any) -> Json:

@@ -1,0 +1,153 @@
+"""From a run to a bundle that is current. Killed at any moment, what was current still is.
+
+The folder is written beside its place, synced and renamed whole; only then is `current` changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import StepladderError, StoreError
+from .bundle import load_bundle
+from .chosen import Chosen, choose
+from .contents import EVALUATION, contents
+from .current import BUNDLES, current_of, locked, point
+from .manifest import MANIFEST, BundleFile, bundle_disk, load_record, manifest_bytes, sync_folder
+
+__all__ = ["Deployed", "bundles_of", "deploy"]
+
+UNFINISHED = ".unfinished-"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What `deploy` did. `made` says whether the bundle is new, `moved` whether it became current.
+
+    `before` is the bundle that was current until then, None where there was none.
+    """
+
+    bundle: str
+    folder: Path
+    step: str
+    solver: str
+    confirmed: bool
+    made: bool
+    moved: bool
+    before: str | None
+
+
+def deploy(
+    run: Path, bundles: Path | None = None, *, solver: str | None = None, unconfirmed: bool = False
+) -> Deployed:
+    """Make a bundle of what the run decided and point `current` at it; again, and nothing changes.
+
+    Args:
+        run: the folder of a finished run.
+        bundles: where bundles are kept; None: `bundles` in the task folder of the run.
+        solver: `step/name` of another solver that the run measured.
+        unconfirmed: deploy it although the sealed test did not confirm it.
+
+    Raises:
+        StepladderError: it was not confirmed, or a bundle cannot carry it.
+        StoreError: the run or an artefact is damaged, or the disk refuses.
+    """
+    chosen = choose(run, solver=solver, unconfirmed=unconfirmed)
+    folder = bundles or bundles_of(run)
+    with locked(folder):
+        _sweep(folder)
+        old = current_of(folder)
+        found = _same(folder, chosen)
+        bundle = found or _write(folder, contents(chosen))
+        moved = old is None or old.bundle != bundle
+        if moved:
+            earlier = (*old.earlier, old.bundle) if old else ()
+            point(folder, "deploy", bundle, earlier)
+    return Deployed(
+        bundle=bundle,
+        folder=folder / bundle,
+        step=chosen.trial["step"],
+        solver=chosen.trial["solver"],
+        confirmed=chosen.confirmed is not None,
+        made=found is None,
+        moved=moved,
+        before=old.bundle if old else None,
+    )
+
+
+def bundles_of(run: Path) -> Path:
+    """Where the bundles of a run's task are; raises StepladderError where the task is not known."""
+    folder = run.resolve().parent
+    if folder.name != "runs" or not any(folder.parent.glob("*.toml")):
+        raise StepladderError(
+            f"the run {str(run)!r} is kept apart from its task, so the place of its bundles is "
+            "not known",
+            hint="say where to keep them: --to FOLDER",
+        )
+    return folder.parent / BUNDLES
+
+
+def _same(folder: Path, chosen: Chosen) -> str | None:
+    """A whole bundle of the same decision, however often its climb was replayed."""
+    for path in sorted(folder.glob("[0-9a-f]" * 64)):
+        try:
+            if load_record(path, EVALUATION).get("decision") == chosen.decision_id:
+                return load_bundle(path).id
+        except StoreError:  # damaged: it is made anew
+            continue
+    return None
+
+
+def _sweep(folder: Path) -> None:
+    """Away with what a killed deploy left; nobody else is at work here."""
+    with bundle_disk(folder, "write"):
+        for path in folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _write(folder: Path, files: Mapping[str, bytes | Path]) -> str:
+    """The id of the bundle with these files, written whole."""
+    scratch = folder / f"{UNFINISHED}{secrets.token_hex(4)}"
+    try:
+        with bundle_disk(folder, "write"):
+            scratch.mkdir()
+            listed = [_put(scratch, path, files[path]) for path in sorted(files)]
+            manifest = manifest_bytes(listed)
+            _put(scratch, MANIFEST, manifest)
+            for inner in sorted({path.parent for path in scratch.rglob("*")}, reverse=True):
+                sync_folder(inner)
+            bundle = hashlib.sha256(manifest).hexdigest()
+            if (folder / bundle).is_dir():  # damaged, or it would have been found
+                os.rename(folder / bundle, folder / f"{UNFINISHED}damaged-{bundle}")
+            os.rename(scratch, folder / bundle)
+            sync_folder(folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return bundle
+
+
+def _put(folder: Path, path: str, content: bytes | Path) -> BundleFile:
+    """Write one file to stay, and say what was written."""
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with target.open("xb") as sink:
+        for chunk in [content] if isinstance(content, bytes) else _chunks(content):
+            sink.write(chunk)
+            digest.update(chunk)
+        sink.flush()
+        os.fsync(sink.fileno())
+        size = sink.tell()
+    return BundleFile(path, size, digest.hexdigest())
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as source:
+        while chunk := source.read(2**20):
+            yield chunk
