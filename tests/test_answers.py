@@ -120,17 +120,25 @@ def test_when_the_other_fails_the_call_is_made_here(tmp_path: Path) -> None:
             raise ValueError("down")
         return text
 
-    first, second = Hosted(reply), Hosted()
+    left: list[int] = []
+
+    def noted(text: str) -> str:
+        left.append(len(TEXTS) - len(first.calls))
+        return text.upper()
+
+    first, second = Hosted(reply), Hosted(noted)
     theirs = kept(tmp_path, first).generate(asked(TEXTS))
     next(theirs)
     found = dict(kept(tmp_path, second, lambda seconds: next(theirs, None)).generate(asked(TEXTS)))
     assert second.calls == ["input 1"]
     assert found[1].text == "INPUT 1"
+    assert left[0] > 0, "at once, not when the other is through"
 
 
 def test_when_the_other_stops_early_the_rest_is_asked_here(tmp_path: Path) -> None:
     first, second = Hosted(), Hosted()
-    theirs = kept(tmp_path, first).generate(asked(TEXTS))
+    other = kept(tmp_path, first)  # it lives on, and could hold on to what it does not ask
+    theirs = other.generate(asked(TEXTS))
     next(theirs)
     found = dict(
         kept(tmp_path, second, lambda seconds: theirs.close()).generate(  # type: ignore[attr-defined]

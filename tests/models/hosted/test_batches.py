@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,20 @@ def test_after_a_crash_the_job_is_picked_up_and_none_is_submitted_twice(
             list(answers)
     assert len(dict(model_of(api, tmp_path).generate(REQUESTS))) == 5
     assert len(api.jobs) == 1
+
+
+def test_what_is_about_to_be_submitted_is_on_disk_before(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Watched(BatchingApi):
+        def submit_batch(self, model: str, requests: Sequence[Request], label: str) -> str:
+            (record,) = tmp_path.glob("batch-*.json")
+            seen.append(json.loads(record.read_text(encoding="utf-8")) | {"asked": label})
+            return super().submit_batch(model, requests, label)
+
+    list(model_of(Watched(), tmp_path).generate(REQUESTS))
+    assert [(one["state"], one["job"]) for one in seen] == [("intended", None)]
+    assert seen[0]["label"] == seen[0]["asked"]
 
 
 def test_without_its_record_a_job_is_still_found_by_its_label(tmp_path: Path) -> None:

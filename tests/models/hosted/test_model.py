@@ -9,7 +9,7 @@ import pytest
 from fake_api import NAME, Broken, FakeApi, Told, ask, settings_of, text_of
 from simulated import SimulatedTime
 
-from stepladder.core import Message, Request, Usage
+from stepladder.core import Message, Request, Response, Usage
 from stepladder.errors import ModelError
 from stepladder.models.hosted.keys import key
 from stepladder.models.hosted.model import HostedModel
@@ -87,6 +87,11 @@ def test_no_key_is_in_what_the_service_says(
     with pytest.raises(ModelError) as failed:
         list(model_of(FakeApi(reply), tmp_path).generate([ask("fatal")]))
     assert secret not in str(failed.value)
+    cut = Response("", Usage(NAME, 1, 0), "error", error=f"blocked for {secret}")
+    api = FakeApi()
+    api.send = lambda model, request, cache: cut  # type: ignore[method-assign]
+    ((_, response),) = model_of(api, tmp_path).generate([ask("x")])
+    assert response.error == "blocked for [key]"
 
 
 def test_seconds_are_those_of_the_attempt_that_succeeded(tmp_path: Path) -> None:

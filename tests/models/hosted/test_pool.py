@@ -169,6 +169,25 @@ def test_being_turned_away_is_no_attempt_but_the_deadline_ends_it() -> None:
     assert time.now - before <= 301
 
 
+def test_the_deadline_is_each_answers_own_while_others_are_answered() -> None:
+    time = SimulatedTime()
+    service = Service({0: [BUSY] * 1000} | {number: [DOWN] for number in range(1, 400)})
+
+    def timed(call: Callable[[], str]) -> Callable[[], str]:
+        def made() -> str:
+            time.pass_time(5.0)
+            return call()
+
+        return made
+
+    limits = {"deadline_seconds": 200.0, "concurrency": 1}
+    outcomes = dict(pool(None, time, **limits).run(map(timed, service.calls(400))))
+    failed = {index: one for index, one in outcomes.items() if isinstance(one, Failure)}
+    assert list(failed) == [0]
+    assert not failed[0].fatal, "no outage: the others went on for an hour, failing once each"
+    assert service.asked[0] < 100
+
+
 def test_a_wait_beyond_the_deadline_ends_the_run() -> None:
     tomorrow = Failure("429", retry=True, throttled=True, wait_seconds=40_000.0)
     service = Service({0: [tomorrow]})
@@ -287,6 +306,26 @@ def test_stop_begins_no_more_and_yields_those_under_way() -> None:
         "Ctrl-C again ends at once"
     ]
     assert len(list(one.run(gate.call(number) for number in range(50, 60)))) == 10, "and runs again"
+
+
+def test_what_fails_after_stop_is_yielded_as_failed_and_not_sent_again() -> None:
+    gate = Gate(1)
+    one = Pool(Limits(concurrency=1), explain)
+
+    def failing() -> int:
+        gate.call(0)()
+        raise Broken(DOWN)
+
+    outcomes = one.run([failing] * 5)
+    got: list[tuple[int, int | Failure]] = []
+    consumer = threading.Thread(target=lambda: got.extend(outcomes))
+    consumer.start()
+    gate.under_way.wait()
+    one.stop()
+    gate.open.set()
+    consumer.join(30)
+    assert got == [(0, DOWN)]
+    assert gate.begun == [0]
 
 
 def interrupting(pool_of: Callable[[Any], Pool], times: int) -> tuple[list[Any], Gate]:

@@ -45,7 +45,7 @@ def test_the_ratio_follows_what_answers_reported_and_is_fixed_from_then_on(tmp_p
 
 def test_a_resumed_climb_counts_as_before(tmp_path: Path) -> None:
     learned(tmp_path, 2)
-    assert open_estimate("gemini:a/b", tmp_path).bytes_per_token == 2.0
+    assert learned(tmp_path, 8).bytes_per_token == 2.0
     assert open_estimate("gemini:a/c", tmp_path).bytes_per_token == 4.0
 
 
