@@ -16,6 +16,7 @@ from typing import Any
 from ...core import Message, Request, Response, Usage
 from ...errors import ModelError
 from .. import ProviderSettings
+from .signal_stack import restore_signal_stack, signal_stack
 from .tokenizer import LocalTokenizer, load_tokenizer
 from .weights import base_folder, cache_folder, in_cache
 
@@ -37,6 +38,7 @@ class LocalProvider:
         self.exact = exact
         self._loaded: dict[tuple[str, str], Any] = {}
         self._models: dict[str, LocalModel] = {}
+        self._signals = signal_stack()
 
     def model(self, name: str) -> LocalModel:
         """The model called `local:...`; raises ModelError when there is none."""
@@ -81,15 +83,24 @@ class LocalProvider:
 
     def close(self) -> None:
         """Free the memory of whatever is loaded."""
-        self._loaded.clear()
+        self._unload(lambda name: True)
 
     def _load(self, what: str, model: LocalModel, make: Callable[[], Any]) -> Any:
         key = (what, model.name)
         if key not in self._loaded:
             # another model's goes first, so that only one model's weights are in memory at a time
-            self._loaded = {k: v for k, v in self._loaded.items() if k[1] == model.name}
+            self._unload(lambda name: name != model.name)
+            if not self._loaded:
+                self._signals = signal_stack()
             self._loaded[key] = make()
         return self._loaded[key]
+
+    def _unload(self, which: Callable[[str], bool]) -> None:
+        gone = [key for key in self._loaded if which(key[1])]
+        for key in gone:
+            del self._loaded[key]
+        if gone and not self._loaded:
+            restore_signal_stack(self._signals)
 
 
 class LocalModel:
