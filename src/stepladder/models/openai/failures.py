@@ -45,7 +45,7 @@ def explain_failure(
     """
     import openai
 
-    said = redact(_said(error))
+    said = _said(error, redact)
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, endpoint, said, now or datetime.now(UTC))
     if isinstance(error, openai.APITimeoutError):
@@ -189,11 +189,14 @@ def _number(value: str | None) -> float | None:
     return number if number is not None and 0 <= number < float("inf") else None
 
 
-def _said(error: Exception) -> str:
-    """The service's own words, without the SDK's around them, on one line."""
+def _said(error: Exception, redact: Redact) -> str:
+    """The service's own words, without the SDK's around them, on one line.
+
+    Keys are hidden before it is cut short: half a key at the end would be known to nobody as one.
+    """
     body = getattr(error, "body", None)
     words = body.get("message") if isinstance(body, Mapping) else None
-    text = " ".join(str(words or error).split())
+    text = " ".join(redact(str(words or error)).split())
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 1]}…"
 
 
