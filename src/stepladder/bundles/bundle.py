@@ -22,10 +22,21 @@ from ..errors import ModelError, StepladderError, StoreError
 from ..models import ProviderSettings
 from ..registry import look_up
 from ..solvers import solver_from_record
-from .contents import EVALUATION, MODELS, SERVED, SOLVER, TASK, BundledModel
+from .contents import ENCODER_NAME, EVALUATION, MODELS, SERVED, SOLVER, TASK, BundledModel
 from .manifest import CURE, BundleFile, load_record, load_records, verify
 
 __all__ = ["Bundle", "BundledModel", "load_bundle"]
+
+_EVALUATED: Mapping[str, type | tuple[type, ...]] = {
+    "decision": str,
+    "step": str,
+    "solver": str,
+    "verdict": str,
+    "confirmed": (dict, type(None)),
+    "trial": dict,
+    "data": dict,
+    "run": dict,
+}
 
 
 def _quiet(event: str, fields: Mapping[str, Json]) -> None:
@@ -66,6 +77,7 @@ class Bundle:
         A local model is loaded when it is first asked, and is then checked to be the one that was
         measured. Raises there what its provider raises: ModelError, MissingExtra, TaskError.
         """
+        _check_encoder(self.models)
         known = prices or load_prices(today=datetime.now(UTC).date())
 
         def price(usage: Iterable[Usage]) -> float | None:
@@ -98,9 +110,17 @@ def load_bundle(folder: Path) -> Bundle:
         solver=solver_from_record(load_record(folder, SOLVER)),
         task=_task(folder),
         models=_bundled_models(folder),
-        evaluation=load_record(folder, EVALUATION),
+        evaluation=_evaluation(folder),
         files=files,
     )
+
+
+def _evaluation(folder: Path) -> Mapping[str, Json]:
+    record = load_record(folder, EVALUATION)
+    for name, kinds in _EVALUATED.items():
+        if not isinstance(record.get(name), kinds):
+            raise StoreError(f"{str(folder / EVALUATION)!r} has no {name!r}", hint=CURE)
+    return record
 
 
 def _task(folder: Path) -> Task:
@@ -147,6 +167,20 @@ def _view(folder: Path, scratch: Path) -> Path:
     for artifact in sorted(inside.iterdir()) if inside.is_dir() else ():
         (view / artifact.name).symlink_to(artifact, target_is_directory=True)
     return view
+
+
+def _check_encoder(models: Iterable[BundledModel]) -> None:
+    """Raise ModelError where an index holds the vectors of another encoder than this version's."""
+    for model in models:
+        if model.name.startswith(ENCODER_NAME):
+            from ..embeddings import ENCODER
+
+            if model.sha256 != ENCODER.sha256:
+                raise ModelError(
+                    f"the bundle's index was made with the encoder {model.name!r} of SHA-256 "
+                    f"{model.sha256}; this version has {ENCODER.sha256}",
+                    hint="use the version of stepladder that made it, or climb and deploy again",
+                )
 
 
 class _Models:

