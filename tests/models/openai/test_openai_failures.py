@@ -241,7 +241,7 @@ def test_every_answer_is_an_answer_or_explained(status: int, content: bytes, typ
     assert json.dumps(told.message)
 
 
-@pytest.mark.parametrize("before", range(370, 401, 5))
+@pytest.mark.parametrize("before", range(385, 395))
 def test_a_key_that_lies_across_the_cut_of_a_long_message_is_hidden_whole(before: int) -> None:
     told = failure(refused(400, message=f"{'x' * before} {KEY} {'y' * 200}"))
-    assert KEY[:12] not in told.message
+    assert KEY[:6] not in told.message
