@@ -38,6 +38,8 @@ def answer(asked: Asked, *, closer: bool, tuned: Scores | None = None) -> Said:
     prompt = read_prompt(asked)
     spent = prompt_tokens(asked)
     thought = min(asked.thinking, 8 + count(prompt.question)) if asked.thinking else 0
+    if asked.max_tokens is not None:
+        thought = min(thought, asked.max_tokens)
     if asked.functions and asked.calling != "none" and (call := _call(asked, prompt)):
         return Said((), "call", spent, thought, (call,))
     if tuned is not None:
@@ -122,7 +124,7 @@ def _filled(
     elif kind == "object":
         yield _Piece("{")
         for place, (key, inner) in enumerate(dict(schema.get("properties", {})).items()):
-            yield _Piece(f'{", " if place else ""}"{key}": ')
+            yield _Piece(f"{', ' if place else ''}{json.dumps(key)}: ")
             yield from _filled(inner, prompt, drawn, name=key)
         yield _Piece("}")
     elif kind == "array":
@@ -203,12 +205,13 @@ def _arguments(function: Declared, prompt: Prompt) -> Mapping[str, Any]:
 def _tokens(piece: _Piece, top: int) -> Iterator[Token]:
     """The tokens of a piece. Each has the share of what it could still be, given those before.
 
-    So the log probabilities of a label's tokens add up to that of the label.
+    So the log probabilities of a label's tokens add up to that of the label, unless another label
+    begins with it. Nobody is told them (`top` is 0): then they are not worked out.
     """
-    if piece.instead_of is None:
+    if piece.instead_of is None or not top:
         yield from (Token(token, 0.0, ((token, 0.0),)) for token in cut(piece.text))
         return
-    left = {tuple(cut(name)): value for name, value in piece.instead_of.items()}
+    left = {cut(name): value for name, value in piece.instead_of.items()}
     said = cut(piece.text)
     for place, token in enumerate(said):
         shares: dict[str, float] = {}

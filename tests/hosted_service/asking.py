@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 __all__ = ["Asked", "Called", "Declared", "Refused", "Said", "Token", "count", "cut", "token_id"]
@@ -14,12 +15,15 @@ __all__ = ["Asked", "Called", "Declared", "Refused", "Said", "Token", "count", "
 _TOKEN = re.compile(r"\s*(?:\w{1,5}|[^\w\s])|\s+")
 
 
-def cut(text: str) -> list[str]:
+@lru_cache(maxsize=10_000)
+def cut(text: str) -> tuple[str, ...]:
     """The text as tokens; joined they are the text again."""
-    return _TOKEN.findall(text)
+    return tuple(_TOKEN.findall(text))
 
 
+@lru_cache(maxsize=1_000)
 def count(text: str) -> int:
+    """How many tokens a text is."""
     return sum(1 for _ in _TOKEN.finditer(text))
 
 

@@ -29,8 +29,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """Calls whose path matches go wrong in one of `kinds`, this share of them.
+    """Calls that match go wrong in one of `kinds`, this share of them.
 
+    `path` is sought in method and path, "POST /v1/models/...:generateContent".
     The first `after` matching calls go well, and at most `times` go wrong. The same call asked
     again is another draw, unless `sticky`. `echo_key` repeats the caller's key in the error.
     """
@@ -65,10 +66,10 @@ class Schedule:
         self._gone_wrong = [0] * len(self._rules)
         self._asked: Counter[tuple[int, bytes]] = Counter()
 
-    def draw(self, path: str, content: bytes) -> tuple[Rule, str] | None:
-        """The rule that this call falls under and the kind of fault, if it is to go wrong."""
+    def draw(self, call: str, content: bytes) -> tuple[Rule, str] | None:
+        """The rule that a call, "POST /...", falls under and the kind of fault, if any."""
         for place, rule in enumerate(self._rules):
-            if not re.search(rule.path, path):
+            if not re.search(rule.path, call):
                 continue
             self._matched[place] += 1
             if self._matched[place] <= rule.after:

@@ -18,6 +18,7 @@ from .settings import Settings
 
 __all__ = ["Gate", "key_of"]
 
+_STREAM = "text/event-stream"
 _ASKS_A_MODEL = (":generateContent", ":streamGenerateContent", "/chat/completions")
 
 
@@ -56,7 +57,8 @@ class Gate:
             return
         self._busy += asks
         try:
-            drawn = self.schedule.draw(entry.path, content_of(entry.path, entry.body))
+            call = f"{entry.method} {entry.path}"
+            drawn = self.schedule.draw(call, content_of(entry.path, entry.body))
             if asks and self._settings().latency:
                 await asyncio.sleep(self._settings().latency)
             if drawn is None:
@@ -166,7 +168,7 @@ class _Out:
             {
                 "type": "http.response.start",
                 "status": response.status_code,
-                "headers": response.raw_headers,
+                "headers": _sent_headers(response),
             }
         )
 
@@ -176,9 +178,15 @@ class _Out:
             pass
 
 
+def _sent_headers(response: Response) -> list[tuple[bytes, bytes]]:
+    """Nobody knows beforehand how long a stream will be."""
+    streams = response.headers.get("content-type", "").startswith(_STREAM)
+    return [h for h in response.raw_headers if not (streams and h[0] == b"content-length")]
+
+
 def _chunks(response: Response) -> list[bytes]:
     body = bytes(response.body)
-    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+    if not response.headers.get("content-type", "").startswith(_STREAM):
         return [body]
     return [event + b"\n\n" for event in body.split(b"\n\n") if event]
 

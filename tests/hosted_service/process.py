@@ -12,9 +12,11 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlencode
 
 from .credentials import write_service_account
 
@@ -122,12 +124,18 @@ class Service:
 
     def make_bucket(self, name: str) -> None:
         """An empty bucket in the `gs://` of the service."""
-        data = json.dumps({"name": name}).encode()
-        request = urllib.request.Request(
-            f"{self.storage_url}/storage/v1/b?project={PROJECT}",
-            data,
-            {"content-type": "application/json"},
-        )
+        self._store(f"/storage/v1/b?project={PROJECT}", json.dumps({"name": name}).encode())
+
+    def put(self, bucket: str, name: str, data: bytes) -> None:
+        """An object in the `gs://` of the service; the bucket need not be there."""
+        with suppress(urllib.error.HTTPError):
+            self.make_bucket(bucket)
+        query = urlencode({"uploadType": "media", "name": name})
+        self._store(f"/upload/storage/v1/b/{bucket}/o?{query}", data)
+
+    def _store(self, path: str, data: bytes) -> None:
+        kind = "application/octet-stream" if "/upload/" in path else "application/json"
+        request = urllib.request.Request(self.storage_url + path, data, {"content-type": kind})
         with _opener.open(request, timeout=30):
             pass
 
