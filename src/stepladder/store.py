@@ -2,7 +2,9 @@
 
     <task>/openings.jsonl  every opening of the sealed test, ever: here alpha is spent
     <task>/runs/
-      answers.sqlite     every finished model call by content; all runs share them
+      answers.sqlite     every finished model call by content; all runs share them (`answers.py`)
+      claims/            which process makes which paid call now (`claims.py`)
+      jobs/              work that goes on at a service: batches, tuning
       artifacts/<hash>/  weights and indexes
       <run>/             run.json, rows/*.jsonl, decision.json, report.html
 

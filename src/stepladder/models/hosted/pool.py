@@ -26,6 +26,7 @@ __all__ = ["Limits", "Pool", "Timing"]
 T = TypeVar("T")
 LEAST_WAITING = 64  # calls that wait for a retry before no new ones begin
 LEAST_UNREAD = 256  # answers that nobody took yet before no new calls begin
+WORKER = "stepladder-call"  # what its threads are called
 TOLD_SECONDS = 10.0  # a shorter wait is not worth a line on the screen
 
 
@@ -128,8 +129,8 @@ class Pool:
         """
         run: _Run[T] = _Run(enumerate(calls), threading.Condition(self._lock))
         with self._lock:
-            self._runs.append(run)  # type: ignore[arg-type]
             self._hire(run)
+            self._runs.append(run)  # type: ignore[arg-type]
         last: tuple[int, T | Failure] | None = None
         interrupt: KeyboardInterrupt | None = None
         try:
@@ -233,10 +234,14 @@ class Pool:
 
     def _hire(self, run: _Run[T]) -> None:
         """One more thread. They may not keep the process alive: a second Ctrl-C ends at once."""
+        worker = threading.Thread(target=self._work, args=(run,), name=WORKER, daemon=True)
+        try:
+            worker.start()
+        except RuntimeError:  # the system has no more threads to give: those there are will do
+            if not run.threads:
+                raise
+            return
         run.threads += 1
-        threading.Thread(
-            target=self._work, args=(run,), name="stepladder-call", daemon=True
-        ).start()
 
     def _work(self, run: _Run[T]) -> None:
         while (job := self._take(run)) is not None:
