@@ -18,7 +18,6 @@ import pytest
 from cli_process import Command, answers_in, wait_for
 from hosted_service import Service
 from hosted_tasks import BUCKET, make_hosted_task
-from keyring_of_tests import KEY
 
 pytest.importorskip("google.genai")
 pytest.importorskip("google.cloud.storage")
@@ -177,6 +176,8 @@ def test_a_climb_that_was_killed_leaves_no_key(service: Service, place: Place) -
 
 def test_a_key_of_the_keyring_is_used_and_written_nowhere(service: Service, place: Place) -> None:
     pytest.importorskip("keyring")
+    from keyring_of_tests import KEY
+
     del place.environment["GEMINI_API_KEY"]
     place.environment["PYTHON_KEYRING_BACKEND"] = "keyring_of_tests.Keyring"
     task = place.task("gemini:gemini-3.1-flash-lite")
