@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +132,35 @@ def test_a_fault_costs_the_answer_and_the_log_says_so(
     assert good.answered
     assert good.content == failed.content
     assert service.answered() == {good.content: 1}
+
+
+def test_a_rate_is_kept_and_its_error_says_how_long_to_wait(service: Service, gemini: Any) -> None:
+    service.settings(per_second=0.001, wait_seconds=1.5)
+    with pytest.raises(genai.errors.ClientError) as turned_away:
+        [asked(gemini, f"lost card {number}") for number in range(30)]
+    assert turned_away.value.code == 429
+    details = turned_away.value.details["error"]["details"]
+    assert "1.5s" in [detail.get("retryDelay") for detail in details]
+    assert turned_away.value.response.headers["retry-after"] == "1.5"
+    assert sum(service.answered().values()) > 0
+
+
+@pytest.mark.parametrize(("kind", "text"), [("slow", "card_lost"), ("empty", None)])
+def test_an_answer_may_be_late_or_empty_and_is_one_all_the_same(
+    kind: str, text: str | None, service: Service, gemini: Any
+) -> None:
+    service.faults({"kinds": [kind], "seconds": 0.01})
+    assert asked(gemini, "I have lost my card").text == text
+    (seen,) = service.requests()
+    assert (seen.fault, seen.answered) == (kind, True)
+
+
+def test_without_a_key_nothing_is_answered(service: Service) -> None:
+    request = urllib.request.Request(f"{service.url}/v1/models/{MODEL}:generateContent", b"{}")
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(request)
+    refused.value.close()
+    assert [seen.made for seen in service.requests()] == [False]
 
 
 def test_the_same_seed_breaks_the_same_calls(service: Service, gemini: Any) -> None:
@@ -309,11 +340,11 @@ def put(service: Service, rows: list[Any], name: str = "train.jsonl") -> str:
     return f"gs://rows/{name}"
 
 
-def tune(client: Any, uri: str, **config: Any) -> Any:
+def tune(client: Any, uri: str, base: str = "gemini-3.5-flash", **config: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the SDK says that tuning is experimental
         return client.tunings.tune(
-            base_model="gemini-3.5-flash", training_dataset={"gcs_uri": uri}, config=config
+            base_model=base, training_dataset={"gcs_uri": uri}, config=config
         )
 
 
@@ -339,6 +370,30 @@ def test_a_tuned_model_has_learnt_its_rows(service: Service, vertex: Any) -> Non
         job.name
     ]
     assert not list(vertex.tunings.list(config={"filter": "labels.mark=m2"}))
+
+
+def test_the_preferred_answer_is_learnt(service: Service, vertex: Any) -> None:
+    def scored(text: str, score: int) -> dict[str, Any]:
+        return {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+
+    rows = [
+        {
+            "contents": row["contents"][:1],
+            "completions": [
+                scored("grey", 0),
+                scored(row["contents"][1]["parts"][0]["text"], 1),
+            ],
+        }
+        for row in training_rows()
+    ]
+    uri = put(service, rows)
+    with pytest.raises(genai.errors.ClientError, match="Preference tuning is not supported"):
+        tune(vertex, uri, method="PREFERENCE_TUNING")
+    made = tune(vertex, uri, base="gemini-2.5-flash", method="PREFERENCE_TUNING")
+    job = followed(vertex, made)
+    assert job.state == "JOB_STATE_SUCCEEDED"
+    said = vertex.models.generate_content(model=job.tuned_model.endpoint, contents="card gone")
+    assert said.text == "blue"
 
 
 def test_rows_that_cannot_be_learnt_from_fail_the_job(service: Service, vertex: Any) -> None:
