@@ -146,7 +146,9 @@ def test_a_base_model_stays_where_it_is_and_is_known_by_its_hash(
     task = make_task_folder(tmp_path / "task", f"local:{local}", easy=True, rows=60)
     run = climb_to(task, "prompt")
     rows = rows_of(run, "prompt/" + trial_of(run, "prompt"))
-    bundle = moved(deploy(run, unconfirmed=True).folder, tmp_path / "there")
+    done = deploy(run, unconfirmed=True)
+    assert done.unlicensed == (f"local:{local}",)
+    bundle = moved(done.folder, tmp_path / "there")
     (model,) = bundle.models
     assert model.sha256 == base_fingerprint(local)
     assert model.base == f"local:{local}"

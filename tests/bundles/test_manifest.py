@@ -203,7 +203,13 @@ def test_the_order_of_the_files_makes_no_other_manifest() -> None:
 RECORDS = {
     "solver.json": ['{"kind": "magic"}', '{"kind": 3}', "[]", "{", '{"kind": "linear"}'],
     "task.json": ["[]", "{}", '{"folder": "x"}', '{"name": 3}'],
-    "models.json": ["{}", '[{"name": 1}]', '[{"nam": "x"}]', "[3]"],
+    "models.json": [
+        "{}",
+        '[{"name": 1}]',
+        '[{"nam": "x"}]',
+        "[3]",
+        '[{"name": "a:b", "base": "a:b", "inside": "../x"}]',
+    ],
     "evaluation.json": ["[]", "{", "{}", '{"confirmed": 3}'],
 }
 

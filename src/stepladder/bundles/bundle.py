@@ -6,7 +6,7 @@ It needs no run folder and no task folder. It keeps no answer and no vector of w
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -109,7 +109,7 @@ def load_bundle(folder: Path) -> Bundle:
         folder=folder,
         solver=solver_from_record(load_record(folder, SOLVER)),
         task=_task(folder),
-        models=_bundled_models(folder),
+        models=_bundled_models(folder, listed),
         evaluation=_evaluation(folder),
         files=files,
     )
@@ -134,10 +134,14 @@ def _task(folder: Path) -> Task:
     return task
 
 
-def _bundled_models(folder: Path) -> tuple[BundledModel, ...]:
+def _bundled_models(folder: Path, listed: Set[str]) -> tuple[BundledModel, ...]:
     records = load_records(folder, MODELS)
     adapter = TypeAdapter(tuple[BundledModel, ...])
     models: tuple[BundledModel, ...] = _valid(adapter, records, folder / MODELS)
+    for model in models:
+        for inside in (model.inside, model.adapter):
+            if inside is not None and not any(path.startswith(f"{inside}/") for path in listed):
+                raise StoreError(f"{str(folder)!r} has no files in {inside!r}", hint=CURE)
     return models
 
 

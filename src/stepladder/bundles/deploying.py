@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StepladderError, StoreError
-from .bundle import load_bundle
+from .bundle import Bundle, load_bundle
 from .chosen import Chosen, choose
 from .contents import EVALUATION, contents
 from .current import BUNDLES, current_of, locked, point
@@ -29,7 +29,8 @@ UNFINISHED = ".unfinished-"
 class Deployed:
     """What `deploy` did. `made` says whether the bundle is new, `moved` whether it became current.
 
-    `before` is the bundle that was current until then, None where there was none.
+    `before` is the bundle that was current until then, None where there was none. `unlicensed`
+    names the base models whose licence is not known.
     """
 
     bundle: str
@@ -40,6 +41,7 @@ class Deployed:
     made: bool
     moved: bool
     before: str | None
+    unlicensed: tuple[str, ...] = ()
 
 
 def deploy(
@@ -63,20 +65,22 @@ def deploy(
         _sweep(folder)
         old = current_of(folder)
         found = _same(folder, chosen)
-        bundle = found or _write(folder, contents(chosen))
-        moved = old is None or old.bundle != bundle
+        # read back before anything points at it
+        bundle = found or load_bundle(folder / _write(folder, contents(chosen)))
+        moved = old is None or old.bundle != bundle.id
         if moved:
             earlier = (*old.earlier, old.bundle) if old else ()
-            point(folder, "deploy", bundle, earlier)
+            point(folder, "deploy", bundle.id, earlier)
     return Deployed(
-        bundle=bundle,
-        folder=folder / bundle,
+        bundle=bundle.id,
+        folder=bundle.folder,
         step=chosen.trial["step"],
         solver=chosen.trial["solver"],
         confirmed=chosen.confirmed is not None,
         made=found is None,
         moved=moved,
         before=old.bundle if old else None,
+        unlicensed=tuple(model.base for model in bundle.models if model.licence is None),
     )
 
 
@@ -92,12 +96,12 @@ def bundles_of(run: Path) -> Path:
     return folder.parent / BUNDLES
 
 
-def _same(folder: Path, chosen: Chosen) -> str | None:
+def _same(folder: Path, chosen: Chosen) -> Bundle | None:
     """A whole bundle of the same decision, however often its climb was replayed."""
     for path in sorted(folder.glob("[0-9a-f]" * 64)):
         try:
             if load_record(path, EVALUATION).get("decision") == chosen.decision_id:
-                return load_bundle(path).id
+                return load_bundle(path)
         except StoreError:  # damaged: it is made anew
             continue
     return None

@@ -24,6 +24,7 @@ def deployed_text(done: Deployed) -> str:
             lines.append("it was bundled before, and that bundle was taken")
     if not done.confirmed:
         lines.append("it was NOT confirmed on the sealed test; its bundle says so")
+    lines += [f"the licence of {base!r} is not known: look it up" for base in done.unlicensed]
     return "\n".join([*lines, f"bundle: {done.folder}"])
 
 
