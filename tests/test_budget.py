@@ -122,3 +122,47 @@ def test_a_dollar_budget_is_overrun_by_one_piece_of_work_at_most(
         assert budget.spent_dollars <= limit
     except BudgetExceeded:
         assert before <= limit < budget.spent_dollars
+
+
+def test_small_budgets_are_told_in_digits_that_matter() -> None:
+    budget, _ = started(dollars=0.001)
+    with pytest.raises(BudgetExceeded, match=r"estimated at \$0\.0043, \$0\.0010 are left"):
+        budget.afford("prompt", Estimate(1.0, 0.00431, 10))
+    with pytest.raises(BudgetExceeded, match=r"\$0\.0020 of \$0\.0010 are spent"):
+        budget.spend(0.002)
+    with pytest.raises(BudgetExceeded, match=r"\$0 are left"):
+        budget.afford("few_shot", Estimate(1.0, 0.5, 10))
+
+
+def test_calls_of_a_step_that_builds_end_it_when_nothing_is_left() -> None:
+    budget, _ = started(dollars=1.0)
+    budget.pay(5.0)  # no step builds: a row, which is told to `spend`
+    assert budget.spent_dollars == 0.0
+    with budget.building():
+        budget.pay(0.9)
+    assert budget.spent_dollars == 0.0  # the step says what it took
+    budget.spend(0.9)
+
+    def build() -> None:
+        with budget.building():
+            budget.pay(0.05)
+            budget.pay(0.15)
+
+    with pytest.raises(BudgetExceeded, match=r"\$1\.10 of \$1\.00"):
+        build()
+    assert budget.spent_dollars == pytest.approx(1.1)  # it was paid for, though the step failed
+
+
+def test_the_money_of_a_step_that_fails_is_spent() -> None:
+    budget, _ = started(dollars=1.0)
+
+    def build() -> None:
+        with budget.building():
+            budget.pay(0.4)
+            budget.pay(None)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        build()
+    assert budget.spent_dollars == pytest.approx(0.4)
+    assert budget.unpriced

@@ -25,8 +25,9 @@ class Away(FakeModel):
 
     def _usage(self, input_tokens, output_tokens):
         tier = "batch" if self.name == "away:later" else "standard"
-        return Usage(self.name, input_tokens, output_tokens, 0, 0.1, audio_tokens=0,
-                     thinking_tokens=0, tier=tier)
+        thought = 100_000 if self.name == "away:thinker" else 0
+        return Usage(self.name, input_tokens, output_tokens + thought, 0, 0.1, audio_tokens=0,
+                     thinking_tokens=thought, tier=tier)
 
 
 def colour(request: Request) -> str:
@@ -67,6 +68,10 @@ input = 1.0
 output = 4.0
 read_on = 2026-11-01
 source = "made up"
+
+[[tokens]]
+model = "away:thinker"
+like = "away:small"
 """
 Run = Callable[..., tuple[int, str, str]]
 
@@ -160,6 +165,17 @@ def test_known_dollars_hold_a_budget(run: Run, tmp_path: Path) -> None:
     code, out, _ = run(*arguments, "--budget-dollars", "1")
     assert code == 0
     assert 0 < json.loads(out)["trials"][0]["dollars_per_1000"] < 1
+
+
+def test_a_search_that_thinks_beyond_its_estimate_ends_at_the_budget(
+    run: Run, tmp_path: Path
+) -> None:
+    task = folder(tmp_path, "away:thinker", more="[steps.prompt]\nsample = 8\n")
+    arguments = ("climb", task, "--steps", "prompt", "--prices", tmp_path / "prices.toml")
+    code, out, _ = run(*arguments, "--budget-dollars", "1", "--json")
+    record = json.loads(out)
+    assert (code, record["verdict"], record["trials"]) == (1, "blocked", [])
+    assert "the climb stopped: $1.20 of $1.00 are spent" in record["reason"]  # for three calls
 
 
 def test_a_missing_package_of_a_provider_is_one_line_before_anything_is_done(

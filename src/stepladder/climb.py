@@ -165,7 +165,8 @@ def _propose(step: Step, seen: _Seen, on: Climb, place: tuple[int, int]) -> list
         estimate_dollars=estimate.dollars,
     )
     on.tell("building", step=step.name, note=estimate.note)
-    proposed = list(step.propose(task, on.split.train, seen.base, workshop))
+    with on.budget.building():
+        proposed = list(step.propose(task, on.split.train, seen.base, workshop))
     candidates = [_with_build_dollars(candidate, on) for candidate in proposed]
     on.budget.spend(_spent(candidates))
     return _distinct(candidates)

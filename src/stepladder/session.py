@@ -29,6 +29,7 @@ from .cost import Prices, load_prices, price_all, stale
 from .data.findings import Finding
 from .errors import TaskError
 from .evaluate import Bench
+from .models.metered import Metered
 from .models.opening import Models, open_model
 from .registry import look_up
 from .solvers import content_hash, model_of
@@ -166,6 +167,7 @@ def open_climb(
         models = Models(run, task, catalogue, prices, watched, asking=asking)
 
         price = _Pricing(task, prices, watched)
+        models.meter = lambda model: Metered(model, price, budget.pay)
         workshop = Workshop(models.model, run.artifacts, watched, price, models.settings)
         bench = Bench(task, metric, workshop, price, alpha=task.target.alpha)
         try:

@@ -6,7 +6,7 @@ want of a key is stood in for by one that only counts tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ LOCAL = "local"
 class Models:
     """The models of one run, each with its answers kept.
 
-    `asking` says whether they will be asked; if not, `Unreached` may stand in for one.
+    `asking` says whether they will be asked; if not, `Unreached` may stand in for one. `meter` is
+    put around each hosted model.
     """
 
     def __init__(
@@ -46,13 +47,17 @@ class Models:
         self._known = (catalogue, prices)
         self._tell = tell
         self._asking = asking
+        self.meter: Callable[[Model], Model] = lambda model: model
         self._providers: dict[str, Any] = {}
         self._models: dict[str, Model] = {}
 
     def model(self, name: str) -> Model:
         """The model called so; raises ModelError when it cannot be had."""
         if name not in self._models:
-            self._models[name] = CachedModel(self._open(name), self._run.answers)
+            model = self._open(name)
+            if getattr(model, "hosted", False):
+                model = self.meter(model)
+            self._models[name] = CachedModel(model, self._run.answers)
         return self._models[name]
 
     def settings(self, kind: str) -> ProviderSettings:
