@@ -200,8 +200,9 @@ def test_the_order_of_the_files_makes_no_other_manifest() -> None:
     assert manifest_bytes([one, two]) == manifest_bytes([two, one])
 
 
+OTHER = '{"kind": "majority", "value": "red", "share": 1.0}'
 RECORDS = {
-    "solver.json": ['{"kind": "magic"}', '{"kind": 3}', "[]", "{", '{"kind": "linear"}'],
+    "solver.json": ['{"kind": "magic"}', '{"kind": 3}', "[]", "{", '{"kind": "linear"}', OTHER],
     "task.json": ["[]", "{}", '{"folder": "x"}', '{"name": 3}'],
     "models.json": [
         "{}",

@@ -21,7 +21,7 @@ from ..cost import Prices, load_prices, price_all
 from ..errors import ModelError, StepladderError, StoreError
 from ..models import ProviderSettings
 from ..registry import look_up
-from ..solvers import solver_from_record
+from ..solvers import content_hash, solver_from_record
 from .contents import ENCODER_NAME, EVALUATION, MODELS, SERVED, SOLVER, TASK, BundledModel
 from .manifest import CURE, BundleFile, load_record, load_records, verify
 
@@ -31,6 +31,7 @@ _EVALUATED: Mapping[str, type | tuple[type, ...]] = {
     "decision": str,
     "step": str,
     "solver": str,
+    "solver_sha256": str,
     "verdict": str,
     "confirmed": (dict, type(None)),
     "trial": dict,
@@ -104,22 +105,28 @@ def load_bundle(folder: Path) -> Bundle:
     for name in (SOLVER, TASK, MODELS, EVALUATION):
         if name not in listed:
             raise StoreError(f"the bundle {str(folder)!r} has no {name!r}", hint=CURE)
+    solver = solver_from_record(load_record(folder, SOLVER))
     return Bundle(
         id=folder.resolve().name,
         folder=folder,
-        solver=solver_from_record(load_record(folder, SOLVER)),
+        solver=solver,
         task=_task(folder),
         models=_bundled_models(folder, listed),
-        evaluation=_evaluation(folder),
+        evaluation=_evaluation(folder, solver),
         files=files,
     )
 
 
-def _evaluation(folder: Path) -> Mapping[str, Json]:
+def _evaluation(folder: Path, solver: Solver) -> Mapping[str, Json]:
     record = load_record(folder, EVALUATION)
     for name, kinds in _EVALUATED.items():
         if not isinstance(record.get(name), kinds):
             raise StoreError(f"{str(folder / EVALUATION)!r} has no {name!r}", hint=CURE)
+    if content_hash(solver) != record["solver_sha256"]:
+        raise StoreError(
+            f"the solver of {str(folder)!r} is not the one that was evaluated",
+            hint="use the version of stepladder that wrote it, or climb and deploy again",
+        )
     return record
 
 
