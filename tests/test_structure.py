@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))
 HEAVY = (
     "torch", "transformers", "openvino", "openvino_genai", "sklearn", "scipy", "peft", "gguf",
-    "google.genai", "google.cloud.storage", "google.auth", "openai", "keyring",
+    "google.genai", "google.cloud.storage", "google.auth", "openai", "keyring", "together",
+    "fireworks",
 )  # fmt: skip
 
 
