@@ -21,6 +21,7 @@ class World:
     capacity: int
     calls: int
     seconds: float = 1.0
+    whim: float = 0.0  # the share of calls that it turns away however few there are
     now: float = 0.0
     served: int = 0
     refused: int = 0
@@ -33,7 +34,8 @@ class World:
         while left or ends:
             while left and self.pace.room(self.now):
                 left -= 1
-                number, refused = self.pace.begin(), under_way >= self.capacity
+                number = self.pace.begin()
+                refused = under_way >= self.capacity or rng.random() < self.whim
                 under_way += not refused
                 took = 0.05 if refused else self.seconds * rng.uniform(0.8, 1.2)
                 heapq.heappush(ends, (self.now + took, number, refused))
@@ -62,6 +64,17 @@ def test_the_services_limit_is_found_and_rarely_crossed(capacity: int) -> None:
     assert world.refused < 0.1 * world.served
     busy = world.served * world.seconds / world.now
     assert busy > 0.7 * capacity, "and most of it is used"
+
+
+@pytest.mark.parametrize(("whim", "least"), [(0.02, 12), (0.05, 6)])
+def test_a_few_calls_turned_away_at_random_do_not_bring_it_down(whim: float, least: float) -> None:
+    world = World(Pace(16), 10**6, 4000, whim=whim).run()
+    assert sum(world.limits) / len(world.limits) > least
+
+
+def test_many_calls_turned_away_bring_it_down_to_one() -> None:
+    world = World(Pace(16), 10**6, 4000, whim=0.33).run()
+    assert sum(world.limits) / len(world.limits) < 1.5
 
 
 def test_without_a_limit_of_the_service_ours_is_reached_within_a_few_round_trips() -> None:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 __all__ = ["Pace", "backoff"]
 
 START = 8.0  # calls at once, before anything is known
-CAREFUL = 40  # answers for one more call at once, near the limit that was found
-MILDLY = 0.85  # the limit after a cut that came long after the one before
+# Answers before a second call at once is tried where one was the most. More answers find the limit
+# of a busy service less often; fewer are brought down by one that turns a few calls away at random.
+CAREFUL = 60
+RECENT = 0.05  # the weight of one call in the share of those turned away
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
 
@@ -29,7 +31,7 @@ class Pace:
     hold_until: float = float("-inf")
     found: float | None = None  # the limit at which the service last asked for fewer
     _begun: int = 0
-    _answered: int = 0  # since the last cut
+    _refused: float = 0.0  # the share of calls turned away lately
     _cut_at: int = 0  # calls begun before this one knew nothing of the last cut
 
     def __post_init__(self) -> None:
@@ -54,26 +56,27 @@ class Pace:
 
         Only while the limit is used: an idle line says nothing about how much it would take.
         """
-        self._answered += 1
+        self._refused *= 1 - RECENT
         if self.under_way < int(self.limit):
             return
         step = 1.0 if self.found is None else 1.0 / self.limit
         if self.found is not None and self.found - 1 <= self.limit < self.found + 1:
-            step = min(step, 1.0 / CAREFUL)
+            step = min(step, self.limit / CAREFUL)
         self.limit = min(float(self.ceiling), self.limit + step)
 
     def throttled(self, number: int) -> None:
-        """Halve, once for all the calls that were under way together.
+        """Cut, once for all the calls that were under way together: to half the first time.
 
-        Less than halve where all went well for two round trips before: the limit is near then, or
-        the service turns some calls away however few there are.
+        Later by twice the share of calls turned away of late, at most to half: where that share
+        is small the limit is near, or the service turns some away however few there are.
         """
+        self._refused += RECENT * (1 - self._refused)
         if number <= self._cut_at:
             return
-        mild = self.found is not None and self._answered > 2 * self.limit
+        kept = 0.5 if self.found is None else max(0.5, 1 - 2 * self._refused)
         self.found = self.limit
-        self.limit = max(1.0, self.limit * (MILDLY if mild else 0.5))
-        self._cut_at, self._answered = self._begun, 0
+        self.limit = max(1.0, self.limit * kept)
+        self._cut_at = self._begun
 
     def hold(self, until: float) -> None:
         """Begin nothing before `until`: the service said when to come back."""
