@@ -51,7 +51,8 @@ def decision_record(decision: Decision, task: Task, run: Mapping[str, Any]) -> d
         "upgrades": [_upgrade(each) for each in decision.upgrades],
         "requests_per_month": task.economics.requests_per_month,
         "examples_needed": decision.examples_needed,
-        "run": {name: _recorded(name, run.get(name)) for name in _RUN_FIELDS},
+        "run": {name: _recorded(name, run.get(name)) for name in _RUN_FIELDS}
+        | {"spent_dollars": run.get("budget", {}).get("spent_dollars")},
     }
     cleaned: dict[str, Json] = plain(record)
     return cleaned
