@@ -293,10 +293,10 @@ def test_an_option_of_the_command_that_is_not_there(stepladder: Stepladder, hard
 
 def test_a_provider_that_nobody_knows(stepladder: Stepladder, hard: Path) -> None:
     edit(hard, 'model = "local:', 'model = "oracle:')
-    done = stepladder("climb", hard, "--steps", "prompt")
-    assert done.code == 2
-    assert "no provider is called 'oracle'" in done.err
-    assert "local" in done.err
+    for done in (stepladder("climb", hard, "--steps", "prompt"), stepladder("check", hard)):
+        assert done.code == 2
+        assert "no provider is called 'oracle'" in done.err
+        assert "local" in done.err
 
 
 def test_a_model_that_is_not_there(stepladder: Stepladder, hard: Path, tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_a_step_that_does_not_apply_is_skipped_with_its_reason(
 ) -> None:
     class Never(Ask):
         def estimate(self, task: object, train: object, workshop: object) -> Estimate:
-            raise NotApplicable("there is nothing to tune", hint="")
+            raise NotApplicable("there is nothing to tune", hint="label more\n  or less")
 
     class Missing(Ask):
         def propose(self, *given: object) -> list[Candidate]:
@@ -230,7 +230,8 @@ def test_a_step_that_does_not_apply_is_skipped_with_its_reason(
     decision = climb(steps, climb_on(run, number_task(tmp_path), number_split(), models))
     assert decision.verdict == "met"
     assert [one.step for one in decision.skipped] == ["baseline", "few_shot"]
-    assert "pip install" in decision.skipped[1].reason
+    assert decision.skipped[0].reason == "there is nothing to tune; label more; or less"
+    assert decision.skipped[1].reason == "needs 'torch'; pip install 'stepladder[train]'"
 
 
 def test_a_step_dearer_than_the_budget_blocks_the_climb(run: RunFolder, tmp_path: Path) -> None:

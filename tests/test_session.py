@@ -15,7 +15,15 @@ from climbing import number_split, number_task
 from stepladder.core import Json, MetricSpec, Skipped, Split, Task
 from stepladder.errors import ModelError, StepladderError, TaskError
 from stepladder.registry import known, look_up
-from stepladder.session import LADDER, Options, make_steps, open_model, run_climb, run_plan
+from stepladder.session import (
+    LADDER,
+    Options,
+    make_steps,
+    open_model,
+    run_climb,
+    run_plan,
+    unheard_of,
+)
 
 PLUGIN = '''
 from collections.abc import Iterator
@@ -266,3 +274,27 @@ def test_a_model_without_a_provider_is_refused() -> None:
 def test_a_provider_that_nobody_knows_is_refused() -> None:
     with pytest.raises(StepladderError, match="no provider is called 'oracle'"):
         open_model("oracle:delphi")
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"models": ("oracle:delphi",)}, "the model 'oracle:delphi'"),
+        ({"prompt_model": "oracle:delphi"}, "the model 'oracle:delphi'"),
+        ({"providers": {"gemni": {"batch": True}}}, r"\[providers.gemni\]"),
+    ],
+)
+def test_a_task_that_names_a_provider_that_nobody_knows_is_refused(
+    task: Task, change: dict[str, Any], where: str
+) -> None:
+    named = replace(task, **change)
+    with pytest.raises(TaskError, match=f"{where}: no provider is called") as told:
+        run_plan(named, number_split(), ASK, quiet)
+    assert "gemini" in told.value.hint
+
+
+def test_models_that_the_table_does_not_have_are_told(task: Task) -> None:
+    named = replace(task, models=("gemini:gemini-3.5-flahs", "gemini:gemini-3.5-flash", "vllm:x"))
+    (finding,) = unheard_of(named, Options())
+    assert "'gemini:gemini-3.5-flahs'" in finding.message
+    assert "stepladder models --provider gemini" in finding.cure

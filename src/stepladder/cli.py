@@ -142,7 +142,7 @@ def climb(  # noqa: PLR0913 (a command line's options)
     if report.problems:
         _say(check_text(report))
         raise typer.Exit(2)
-    chosen = tuple(steps.split(",")) if steps else LADDER
+    chosen = tuple(filter(None, map(str.strip, (steps or "").split(",")))) or LADDER
     options = Options(chosen, whole_ladder, budget_dollars, budget_minutes, runs, prices, models)
     split = load_split(loaded)
     if dry_run:
@@ -287,7 +287,7 @@ def _checked(task: Any, models: Path | None = None) -> Any:
     """
     from .data.checks import check_task
     from .data.findings import Finding
-    from .session import Options, open_model, retiring
+    from .session import Options, open_model, retiring, unheard_of
 
     try:
         model: Any = open_model(task.models[0], task, models)
@@ -310,7 +310,8 @@ def _checked(task: Any, models: Path | None = None) -> Any:
     retire = (
         Finding("retires", said, cure=cure) for said in retiring(task, Options(models=models))
     )
-    return replace(report, warnings=(*report.warnings, *retire))
+    unheard = unheard_of(task, Options(models=models))
+    return replace(report, warnings=(*report.warnings, *unheard, *retire))
 
 
 def _of_data(report: Any) -> list[Any]:

@@ -30,7 +30,7 @@ from .core import (
 from .cost import Prices, machine_dollars
 from .decide import SealedTest, conclude, confirm, next_to_confirm
 from .diagnose import advice
-from .errors import BudgetExceeded, MissingExtra, NotApplicable
+from .errors import BudgetExceeded, MissingExtra, NotApplicable, StepladderError
 from .evaluate import Bench
 from .ownership import own
 from .racing import race_on_dev
@@ -73,7 +73,7 @@ def plan(steps: Sequence[Step], on: Climb) -> list[tuple[str, Estimate | Skipped
             estimate = step.estimate(on.bench.task, on.split.train, on.bench.workshop)
             found.append((step.name, _priced(estimate, on)))
         except (NotApplicable, MissingExtra) as reason:
-            found.append((step.name, Skipped(step.name, str(reason))))
+            found.append((step.name, Skipped(step.name, _why(reason))))
     return found
 
 
@@ -198,9 +198,14 @@ def _afford(step: Step, estimate: Estimate, on: Climb) -> None:
         raise _TooDear(reason.message, hint=reason.hint) from reason
 
 
-def _skip(step: Step, reason: Exception, on: Climb) -> Skipped:
-    on.tell("skipped", step=step.name, reason=str(reason))
-    return Skipped(step.name, str(reason))
+def _skip(step: Step, reason: StepladderError, on: Climb) -> Skipped:
+    on.tell("skipped", step=step.name, reason=_why(reason))
+    return Skipped(step.name, _why(reason))
+
+
+def _why(reason: StepladderError) -> str:
+    """What is the matter and its cure, on one line."""
+    return "; ".join([reason.message, *(line.strip() for line in reason.hint.splitlines())])
 
 
 def _priced(estimate: Estimate, on: Climb) -> Estimate:

@@ -46,6 +46,7 @@ __all__ = [
     "retiring",
     "run_climb",
     "run_plan",
+    "unheard_of",
 ]
 
 # in the order of what they cost to build
@@ -182,6 +183,22 @@ def retiring(task: Task, options: Options, also: Iterable[str | None] = ()) -> t
     catalogue = load_catalogue(options.models, today=date.today())
     hosted = [model for model in named if model and not model.startswith("local:")]
     return retirement_cautions(hosted, catalogue, task.economics.months, date.today())
+
+
+def unheard_of(task: Task, options: Options) -> Iterator[Finding]:
+    """The task's models that the table does not have, of providers whose models it has."""
+    catalogue = load_catalogue(options.models, today=date.today())
+    listed = {facts.model.partition(":")[0] for facts in catalogue.models}
+    for name in dict.fromkeys((*task.models, task.prompt_model)):
+        provider = (name or "").partition(":")[0]
+        if name and provider in listed and provider != "local" and catalogue.facts(name) is None:
+            cure = f"check the name (stepladder models --provider {provider}), or describe it in a "
+            yield Finding(
+                "unheard of",
+                f"nothing is known of the model {name!r}: what it costs, how it thinks, whether it "
+                "is there",
+                cure=cure + "file of your own with --models and --prices",
+            )
 
 
 def _open_hosted(task: Task, steps: Sequence[Step], workshop: Workshop) -> None:

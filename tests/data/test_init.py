@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepladder.data import init
 from stepladder.data.init import infer_schema, init_task
 from stepladder.data.split import load_split
 from stepladder.errors import StoreError, TaskError
+from stepladder.report.findings import init_text
 from stepladder.task import load_task
 
 from .strategies import JSON, TEXT
@@ -210,3 +212,24 @@ def test_whatever_the_labels_the_task_file_is_valid(
     rows = [{"text": f"{text} {k}", "label": [answer, f"{answer} not"][k % 2]} for k in range(12)]
     report = init_task("t", lines(folder / "a.jsonl", rows), folder)
     assert set(load_task(decided(report.folder)).labels) == {answer, f"{answer} not"}
+
+
+def test_rows_that_cannot_be_used_are_told_and_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "mail.csv"
+    path.write_bytes(b"text,label\ncaf\xe9,x\nB,y\nC,x\n,y\n")
+    report = init_task("mail", path, tmp_path)
+    assert report.examples == 2
+    (warning,) = report.warnings
+    assert warning.startswith("2 rows cannot be used and are not counted: mail.csv:2: byte 4")
+    assert "mail.csv:5" in warning
+    text = init_text(report)
+    assert "(2 examples)\nbeware:\n  2 rows cannot be used" in text
+
+
+def test_rows_that_were_not_looked_at_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init, "ENOUGH", 60)
+    assert not init_task("all", lines(tmp_path / "a.jsonl", mail()), tmp_path).warnings
+    report = init_task("most", lines(tmp_path / "b.jsonl", mail(61)), tmp_path)
+    assert report.warnings == ("only the first 60 rows were looked at; there are more",)

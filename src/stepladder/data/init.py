@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,7 @@ FEW_ROWS = 12  # below this, whether answers repeat says little
 MOST_LABELS = 500
 LABEL_LENGTH = 80  # characters; a longer answer is not a label
 LABELS_IN_TASK_FILE = 20
+FEW_SHOWN = 3  # of rows that cannot be used; `check` shows more
 FEW_GROUPS = 5  # fewer cannot be spread over three sets
 PER_LABEL = 2.5  # answers repeat at least this often, on average, when they are labels
 
@@ -67,6 +68,7 @@ class InitReport:
     guesses: tuple[Guess, ...]
     suggested_score: float
     next: tuple[str, ...]
+    warnings: tuple[str, ...] = ()  # rows that are left out of all this
 
 
 def init_task(name: str, data_file: Path, folder: Path) -> InitReport:
@@ -98,6 +100,7 @@ def init_task(name: str, data_file: Path, folder: Path) -> InitReport:
             "decide the target: [target] score",
             f"stepladder check {place}",
         ),
+        look.warnings,
     )  # fmt: skip
 
 
@@ -114,6 +117,7 @@ class Look:
     schema: Mapping[str, Json] | None
     suggested_score: float
     guesses: tuple[Guess, ...]
+    warnings: tuple[str, ...]
 
     @property
     def labels_apart(self) -> bool:
@@ -133,6 +137,7 @@ def look_at(path: Path) -> Look:
         if problems.kept:
             raise as_error(problems.kept, problems.total)
         raise TaskError(f"{path.name!r} has no examples", hint="one example a row or line")
+    warnings = tuple(_left_out(problems, more=next(read, None) is not None))
     columns, guesses = _without_useless(columns, guesses, examples)
     kind, reason = _kind(examples)
     answers = [
@@ -149,7 +154,21 @@ def look_at(path: Path) -> Look:
         Guess("instructions", instructions, said),
         Guess("target.score", None, score_reason),
     )
-    return Look(examples, columns, kind, instructions, metric, labels, schema, score, guesses)
+    return Look(
+        examples, columns, kind, instructions, metric, labels, schema, score, guesses, warnings
+    )
+
+
+def _left_out(problems: Findings, *, more: bool) -> Iterator[str]:
+    """What the guesses do not know of."""
+    if problems.kept:
+        rows = "1 row" if problems.total == 1 else f"{problems.total:,} rows"
+        yield (
+            f"{rows} cannot be used and {'is' if problems.total == 1 else 'are'} not counted: "
+            + ("; ".join(str(problem) for problem in problems.kept[:FEW_SHOWN]))
+        )
+    if more:
+        yield f"only the first {ENOUGH:,} rows were looked at; there are more"
 
 
 def _without_useless(

@@ -15,12 +15,12 @@ from ..catalogue import Catalogue, load_catalogue
 from ..core import Message, Model, Request, Response, Task, Tell
 from ..cost import Prices
 from ..errors import ModelError, TaskError
-from ..registry import look_up
+from ..registry import known, look_up
 from ..store import CachedModel, RunFolder
 from . import ProviderSettings
 from .hosted.tokens import open_estimate
 
-__all__ = ["Models", "Unreached", "open_model"]
+__all__ = ["Models", "Unreached", "check_providers", "open_model"]
 
 LOCAL = "local"
 
@@ -42,6 +42,7 @@ class Models:
         *,
         asking: bool = True,
     ) -> None:
+        check_providers(task)
         self._run = run
         self._task = task
         self._known = (catalogue, prices)
@@ -130,6 +131,8 @@ def open_model(name: str, task: Task | None = None, models: Path | None = None) 
         ModelError: a local model cannot be had.
     """
     kind = _kind(name)
+    if task is not None:
+        check_providers(task)
     settings = ProviderSettings(
         kind,
         options=task.providers.get(kind, {}) if task else {},
@@ -142,6 +145,23 @@ def open_model(name: str, task: Task | None = None, models: Path | None = None) 
             raise
         return Unreached(name, error, settings)
     return model
+
+
+def check_providers(task: Task) -> None:
+    """Raise TaskError where the task file names a provider that there is none of."""
+    named = {
+        f"the model {name!r}": _kind(name)
+        for name in (*task.models, task.prompt_model or "")
+        if name
+    }
+    named |= {f"[providers.{kind}]": kind for kind in task.providers}
+    there = known("provider")
+    for where, kind in named.items():
+        if kind not in there:
+            raise TaskError(
+                f"task.toml: {where}: no provider is called {kind!r}",
+                hint=f"known: {', '.join(there)}",
+            )
 
 
 def _kind(name: str) -> str:

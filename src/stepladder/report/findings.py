@@ -28,7 +28,11 @@ def check_text(report: CheckReport) -> str:
 
 def init_text(report: InitReport) -> str:
     """What was guessed, and what is left to do."""
-    lines = [f"{report.folder}: {', '.join(report.files)} ({report.examples} examples)", "guessed:"]
+    many = "1 example" if report.examples == 1 else f"{report.examples} examples"
+    lines = [f"{report.folder}: {', '.join(report.files)} ({many})"]
+    if report.warnings:
+        lines += ["beware:", *(f"  {warning}" for warning in report.warnings)]
+    lines.append("guessed:")
     lines += [f"  {_guess(guess)}" for guess in report.guesses]
     lines += ["next:", *(f"  {step}" for step in report.next)]
     return "\n".join(lines)

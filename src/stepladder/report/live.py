@@ -35,6 +35,7 @@ from .words import (
 __all__ = ["LiveLadder"]
 
 Fields = Mapping[str, Json]
+WHOLE = 800  # characters of a sentence in a log: its end is often the cure
 SPARSE_SECONDS = 30.0  # between two progress lines of the same candidate in a log
 
 
@@ -113,12 +114,12 @@ class LiveLadder:
 
     def _on_skipped(self, fields: Fields) -> str:
         line = self._line(fields, status="skipped")
-        line.text = one_line(str(fields.get("reason", "")))
+        line.text = one_line(str(fields.get("reason", "")), WHOLE)
         return f"[{self._elapsed()}] {line.step}: skipped, {line.text}"
 
     def _on_building(self, fields: Fields) -> str:
         line = self._line(fields, status="building")
-        line.text = one_line(str(fields.get("note") or "")) or line.text
+        line.text = one_line(str(fields.get("note") or ""), WHOLE) or line.text
         return self._sparsely(line, f"building: {line.text}")
 
     def _on_training(self, fields: Fields) -> str:
@@ -158,7 +159,7 @@ class LiveLadder:
     def _on_eliminated(self, fields: Fields) -> str:
         line = self._line(fields, status="stopped")
         line.facts |= fields
-        line.text = one_line(str(fields.get("reason", "")))
+        line.text = one_line(str(fields.get("reason", "")), WHOLE)
         return f"[{self._elapsed()}] {_who(line)}: stopped at {_progress(line)}, {line.text}"
 
     def _on_trial(self, fields: Fields) -> str:
@@ -184,7 +185,7 @@ class LiveLadder:
         return f"[{self._elapsed()}] {_who(line)}: {line.status}, {line.text}"
 
     def _on_note(self, fields: Fields) -> str:
-        note = one_line(str(fields.get("text", "")))
+        note = one_line(str(fields.get("text", "")), WHOLE)
         self._notes = [*self._notes[-2:], note]
         return f"[{self._elapsed()}] {note}"
 

@@ -38,6 +38,7 @@ from .words import (
 __all__ = ["LiveLadder", "as_text", "plan_text", "record_text", "summary_table", "verdict_text"]
 
 Record = Mapping[str, Json]
+WHOLE = 800  # characters of a sentence: its end is often the cure
 NARROW = 96  # columns below which the table gives up one of its own
 
 
@@ -99,10 +100,10 @@ def plan_text(
     table.add_column("note", overflow="fold", ratio=1)
     for step, entry in plan:
         if isinstance(entry, Skipped):
-            table.add_row(step, "", "", "", Text(f"skipped: {one_line(entry.reason)}"))
+            table.add_row(step, "", "", "", Text(f"skipped: {one_line(entry.reason, WHOLE)}"))
             continue
         cells = (count(entry.calls), duration(entry.seconds), dollars(entry.dollars))
-        table.add_row(step, *cells, Text(one_line(entry.note)))
+        table.add_row(step, *cells, Text(one_line(entry.note, WHOLE)))
     table.add_row("in all", *_totals([e for _, e in plan if isinstance(e, Estimate)]), "")
     bar = decision_record(Decision("blocked", "", None, ()), task, {})["target"]
     head = f"Plan for {one_line(task.name)}: {target_text(bar)}."
@@ -188,7 +189,7 @@ def _openings(record: Record) -> list[RenderableType]:
 
 def _bullets(title: str, lines: Iterable[str]) -> list[RenderableType]:
     shown: list[RenderableType] = [
-        Padding(Text(f"- {one_line(line, 400)}"), (0, 0, 0, 2)) for line in lines
+        Padding(Text(f"- {one_line(line, WHOLE)}"), (0, 0, 0, 2)) for line in lines
     ]
     return [Text(), Text(f"{title}:", style="bold"), *shown] if shown else []
 
