@@ -28,7 +28,10 @@ __all__ = [
     "json_bytes",
 ]  # fmt: skip
 
-SOLVER, TASK, MODELS, EVALUATION = "solver.json", "task.json", "models.json", "evaluation.json"
+SOLVER = "solver.json"
+TASK = "task.json"
+MODELS = "models.json"
+EVALUATION = "evaluation.json"
 # of the task, what answering and judging answers needs; its data and its ladder stay behind
 SERVED = (
     "name", "kind", "instructions", "target", "metric", "labels", "label_descriptions", "schema",
