@@ -44,6 +44,7 @@ class TuningLimits:
     regions: tuple[str, ...] = ()  # where a job may run
     serving_regions: tuple[str, ...] = ()  # where the tuned model answers
     function_rows: bool = False  # rows with function calls are accepted
+    own_rate: bool = True  # the learning rate is the service's own, times a multiplier at most
     schema_when_tuned: bool = True  # a tuned model may be asked with a response schema
     batch_when_tuned: bool = True
     cache_when_tuned: bool = True  # a tuned model may be asked with an explicit cache

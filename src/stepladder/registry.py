@@ -55,8 +55,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "local": "stepladder.trainers.local:LocalTrainer",
         "vertex": "stepladder.trainers.vertex:open_trainer",
         "openai": "stepladder.trainers.openai_jobs:open_trainer",
-        "fireworks": "stepladder.trainers.openai_jobs:open_trainer",
-        "together": "stepladder.trainers.openai_jobs:open_trainer",
+        "fireworks": "stepladder.trainers.fireworks_jobs:open_trainer",
+        "together": "stepladder.trainers.together_jobs:open_trainer",
     },
 }
 

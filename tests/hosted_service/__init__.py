@@ -9,6 +9,8 @@
     answering.py . its answer in the form that was asked for, token by token
     gemini*.py ... Google's protocol, Developer API and Vertex; vertex_tuning.py its tuning jobs
     openai*.py ... OpenAI's protocol
+    together.py .. Together's files and tuning jobs, and the chat of what was tuned
+    fireworks.py . those of Fireworks
 
 The answers come from a small learner (word overlap, nearest examples, logistic regression), so what
 it scores says nothing of any model on sale. What is real is the traffic.

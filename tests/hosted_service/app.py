@@ -11,10 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .asking import Refused
 from .errors import google_error, openai_error, speaks_openai
 from .faults import Rule, Schedule
+from .fireworks import fireworks_routes
 from .gate import Gate
 from .gemini_routes import gemini_routes
 from .openai_routes import openai_routes
 from .state import State
+from .together import together_routes
 
 __all__ = ["make_app"]
 
@@ -23,7 +25,10 @@ CONTROL = "/_service"
 
 def make_app(state: State) -> ASGIApp:
     """The whole service as one application."""
-    inner = _Inner(Starlette(routes=gemini_routes(state)), Starlette(routes=openai_routes(state)))
+    others = [*together_routes(state), *fireworks_routes(state)]
+    inner = _Inner(
+        Starlette(routes=gemini_routes(state)), Starlette(routes=[*others, *openai_routes(state)])
+    )
     gate = Gate(inner, lambda: state.settings)
     control = Starlette(routes=[Mount(CONTROL, routes=_control_routes(gate, state))])
 

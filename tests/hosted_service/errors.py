@@ -162,7 +162,7 @@ def _with(message: str, key: str) -> str:
 def speaks_openai(scope: Scope) -> bool:
     """Both protocols have /v1/models, files and batches: the credentials tell them apart."""
     path: str = scope["path"]
-    if path.startswith("/openai/"):
+    if path.startswith(("/openai/", "/together/", "/fireworks/")):
         return True
     if not path.startswith("/v1/"):
         return False

@@ -14,12 +14,12 @@ from .asking import Refused
 from .pages import openai_page
 from .state import State, Stored
 
-__all__ = ["file_record", "openai_file_routes"]
+__all__ = ["file_record", "openai_file_routes", "parts_of"]
 
 
 def openai_file_routes(state: State, root: str) -> list[Route]:
     async def create(request: Request) -> Response:
-        parts = _parts(request.headers["content-type"], await request.body())
+        parts = parts_of(request.headers["content-type"], await request.body())
         if "file" not in parts or "purpose" not in parts:
             raise Refused(400, "Missing required parameter: 'file' or 'purpose'.", param="file")
         name, data = parts["file"]
@@ -66,7 +66,7 @@ def file_record(stored: Stored) -> dict[str, Any]:
     }
 
 
-def _parts(content_type: str, body: bytes) -> dict[str, tuple[str, bytes]]:
+def parts_of(content_type: str, body: bytes) -> dict[str, tuple[str, bytes]]:
     """The fields of a multipart form: file name and bytes of each."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + body)

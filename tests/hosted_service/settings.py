@@ -22,6 +22,7 @@ class Settings:
     polls: int = 2  # how often a job is asked after before it ends
     jobs_at_once: int | None = None  # tuning jobs; above it 429
     fail_jobs: str = ""  # tuning jobs end with this error
+    deployed: bool = True  # whether a machine runs what was tuned at Together and Fireworks
     fail_batches: str = ""  # so do batches
     fail_batch_rows: float = 0.0  # share of the rows of a batch that end with an error
 

@@ -27,7 +27,7 @@ class Training:
     """One job. `asked` is the request that made it, in its protocol's words."""
 
     id: str
-    protocol: Literal["vertex", "openai"]
+    protocol: Literal["vertex", "openai", "together", "fireworks"]
     parent: str  # projects/P/locations/L
     base: str
     asked: dict[str, Any]

@@ -48,6 +48,8 @@ class Scripted:
     jobs: list[TuningJob] = field(default_factory=list)
     fails: tuple[str, ...] = ()
     billed: int | None = 50_000
+    dollars: float | None = None  # what the service says that a job cost
+    deployed: bool = True
     opened: list[dict[str, Any]] = field(default_factory=list)
     closed: int = 0
 
@@ -72,8 +74,13 @@ class _Opened:
         learning = (LearningPoint(1, 1.0, 2.0, 2.0), LearningPoint(2, 2.0, 0.5, 0.75))
         return TrainedModel(
             f"{job.base}@endpoints/5", artifacts, learning, 600.0, self.script.billed or 0,
-            ("said",), {"billed_tokens": self.script.billed},
+            ("said",), {"billed_tokens": self.script.billed, "billed_dollars": self.script.dollars},
         )  # fmt: skip
+
+    def served(self, trained: TrainedModel, tell: Tell) -> TrainedModel:
+        if not self.script.deployed:
+            raise NotApplicable(f"{trained.name!r} waits for a deployment", hint="make one")
+        return trained
 
     def close(self) -> None:
         self.script.closed += 1
@@ -117,6 +124,36 @@ def test_the_tuned_model_is_asked_shortly_and_without_thinking(
     assert candidate.cautions == ("said",)
     assert "2.00 to 0.75" in candidate.changed
     assert "epochs 3" in candidate.changed
+
+
+def test_a_model_that_waits_for_a_machine_is_left_out_until_there_is_one(
+    trainer: Scripted, tmp_path: Path
+) -> None:
+    trainer.deployed = False
+    with pytest.raises(NotApplicable, match="'vertex:small@endpoints/5' waits") as caught:
+        propose(FineTune(epochs=3), tmp_path)
+    assert caught.value.hint == "make one"
+    trainer.deployed = True
+    assert propose(FineTune(epochs=3), tmp_path)
+
+
+def test_what_the_service_says_it_cost_goes_before_the_price_of_tokens(
+    trainer: Scripted, tmp_path: Path
+) -> None:
+    trainer.dollars = 0.75
+    (candidate,) = propose(FineTune(epochs=3), tmp_path)
+    assert candidate.build_dollars == 0.75
+
+
+@pytest.mark.parametrize(("own_rate", "rate"), [(True, None), (False, 0.001)])
+def test_a_learning_rate_goes_to_services_that_take_one(
+    own_rate: bool, rate: float | None, trainer: Scripted, tmp_path: Path
+) -> None:
+    limits = replace(LIMITS, own_rate=own_rate)
+    settings = ProviderSettings("vertex", catalogue=Catalogue(TODAY, tuning=(limits,)))
+    shop = replace(workshop(tmp_path), settings=lambda name: settings)
+    list(FineTune(learning_rate=0.001).propose(TASK, messages(60), None, shop))
+    assert trainer.jobs[0].choices.learning_rate == rate
 
 
 def test_it_is_tuned_on_what_it_will_be_asked(trainer: Scripted, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from stepladder.core import LearningPoint
 from stepladder.models.hosted.api import Failure
 from stepladder.models.openai.endpoints import load_endpoints
-from stepladder.trainers.openai_jobs import MOST_POINTS, OpenAIService
+from stepladder.trainers.curves import MOST_POINTS
+from stepladder.trainers.openai_jobs import OpenAIService
 from stepladder.trainers.service import Choices, Order, ServiceFailed, TuningState
 
 genai_types = pytest.importorskip("google.genai.types")

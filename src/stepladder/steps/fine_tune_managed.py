@@ -78,8 +78,8 @@ class ManagedRoute:
         name = f"tuned {self.base}"
         with self._opened() as trainer:
             self._check(job, trainer, workshop)
-            trained = trainer.train(job, workshop.artifacts, _named(workshop.tell, name))
-        billed = trained.facts.get("billed_tokens")
+            tell = _named(workshop.tell, name)
+            trained = trainer.served(trainer.train(job, workshop.artifacts, tell), tell)
         return Candidate(
             step=self.step.name,
             name=name,
@@ -87,7 +87,7 @@ class ManagedRoute:
             solver=replace(lesson.solver, model=trained.name, thinking_tokens=0),
             changed=_words(job, trained),
             build_seconds=trained.seconds,
-            build_dollars=None if billed is None else self._price(billed, job.method).dollars,
+            build_dollars=self._paid(trained, job.method),
             build_tokens=trained.tokens,
             learning=trained.learning,
             cautions=trained.cautions,
@@ -114,6 +114,7 @@ class ManagedRoute:
             adapter_size=self.step.adapter_size,
             batch_size=self.step.batch_size,
             seed=task.seed,
+            learning_rate=None if self.limits.own_rate else self.step.learning_rate,
         )
         return lesson, TuningJob(self.base, rows, held, method, choices)
 
@@ -160,6 +161,13 @@ class ManagedRoute:
         count = workshop.model(self.base).count_tokens
         return sum(tokens_of(row, count) for row in job.train)
 
+    def _paid(self, trained: TrainedModel, method: Method) -> float | None:
+        """What the job cost: as the service told it, else by the tokens that it bills."""
+        if (told := trained.facts.get("billed_dollars")) is not None:
+            return float(told)
+        billed = trained.facts.get("billed_tokens")
+        return None if billed is None else self._price(billed, method).dollars
+
     def _price(self, tokens: int, method: Method) -> Price:
         return training_dollars(self.base, tokens, self.settings.prices, method)
 
@@ -189,6 +197,7 @@ def _words(job: TuningJob, trained: TrainedModel) -> str:
     """What was done, and what was left to the service."""
     chosen: dict[str, Json] = {
         "epochs": job.choices.epochs,
+        "learning rate": job.choices.learning_rate,
         "learning-rate multiplier": job.choices.learning_rate_multiplier,
         "adapter size": job.choices.adapter_size,
         "batch size": job.choices.batch_size,

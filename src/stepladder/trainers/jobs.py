@@ -60,12 +60,15 @@ def tuning_hash(job: TuningJob, place: str) -> str:
         [[[asdict(message) for message in row.messages], row.answer, row.rejected] for row in side]
         for side in (job.train, job.held_out)
     ]
+    choices = asdict(job.choices)
+    if choices["learning_rate"] is None:  # a choice that jobs made earlier did not have
+        del choices["learning_rate"]
     what = {
         "recipe": RECIPE,
         "base": job.base,
         "place": place,
         "method": job.method,
-        "choices": asdict(job.choices),
+        "choices": choices,
         "rows": rows,
     }
     text = json.dumps(what, sort_keys=True, ensure_ascii=True)

@@ -20,11 +20,19 @@ from typing import TypeVar
 
 from ..core import Json, Tell
 from ..data.writing import write_whole
-from ..errors import BudgetExceeded, ModelError
+from ..errors import BudgetExceeded, ModelError, NotApplicable
 from ..models.hosted.api import Failure
 from . import TrainedModel
 from .jobs import JobRecord, alone, read_job, tuning_hash, write_job
-from .service import Order, ServiceFailed, TuningJob, TuningRow, TuningService, TuningState
+from .service import (
+    Order,
+    RentedService,
+    ServiceFailed,
+    TuningJob,
+    TuningRow,
+    TuningService,
+    TuningState,
+)  # fmt: skip
 from .tuning_data import to_row
 
 __all__ = ["ManagedTrainer", "follow_pause"]
@@ -71,6 +79,24 @@ class ManagedTrainer:
             if record.stage == "submitted":
                 record = self._follow(record, folder, tell)
         return _outcome(record, folder)
+
+    def served(self, trained: TrainedModel, tell: Tell) -> TrainedModel:
+        """The tuned model under the name that it answers by.
+
+        Raises NotApplicable while it waits for a machine that the user has to rent: the job is
+        kept, and the same command goes on once there is one.
+        """
+        if not isinstance(self.service, RentedService):
+            return trained
+        service = self.service
+        base, _, model = trained.name.partition("@")
+        what = f"cannot ask the service where {trained.name!r} answers"
+        found = self._persist(what, lambda: service.deployment(model), tell)
+        if found.name is None:
+            raise _waits(trained, found.how)
+        said = "it answers from a machine rented by time: what a request costs is not known"
+        cautions = (*trained.cautions, said)
+        return replace(trained, name=f"{base}@{found.name}", cautions=cautions)
 
     def close(self) -> None:
         self.service.close()
@@ -271,10 +297,22 @@ def _outcome(record: JobRecord, folder: Path) -> TrainedModel:
         facts={
             "job": record.job,
             "billed_tokens": state.billed_tokens,
+            "billed_dollars": state.billed_dollars,
             "attempt": record.attempt,
             "checkpoints": len(state.checkpoints),
             **state.facts,
         },
+    )
+
+
+def _waits(trained: TrainedModel, how: str) -> NotApplicable:
+    dollars = trained.facts.get("billed_dollars")
+    paid = "" if dollars is None else f" (for ${dollars:.2f})"
+    return NotApplicable(
+        f"{trained.name!r} is tuned{paid} and waits for a deployment: its service answers with it "
+        "only from a machine that you rent there by time",
+        hint=f"make one, and the same command finds it and measures it: {how}. It is paid for "
+        "until you delete it",
     )
 
 

@@ -1,8 +1,8 @@
 """Tuning jobs as OpenAI's protocol has them: `files` and `fine_tuning/jobs`, by the official SDK.
 
 A job is known again by a label among its metadata; the suffix of the tuned model carries it too.
-Services that speak the chat protocol but tune by an API of their own are refused rather than
-guessed at: `endpoints.toml` says which do.
+`endpoints.toml` says which services tune so; those that speak the chat protocol but tune by an API
+of their own have a file of their own here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from ..models import ProviderSettings
 from ..models.hosted.keys import redact
 from ..models.hosted.options import read_options
 from ..models.openai import connect, find_endpoint
-from ..models.openai.endpoints import Endpoint
+from ..models.openai.endpoints import Endpoint, user_file
 from ..models.openai.failures import explain_failure
-from ..registry import need
+from ..registry import look_up, need
+from .curves import thinned
 from .managed import ManagedTrainer
 from .service import Checkpoint, Choices, Form, Order, Phase, ServiceFailed, TuningState
 
@@ -32,7 +33,6 @@ Result = TypeVar("Result")
 LABEL = "stepladder"  # the key of our label among a job's metadata
 CALL_SECONDS = 120.0
 PAGE = 100
-MOST_POINTS = 60  # of a curve that is kept
 _LOSSES = ("train_loss", "valid_loss", "full_valid_loss")
 _PHASES: dict[str, Phase] = {
     "validating_files": "waiting",
@@ -49,14 +49,6 @@ _DOING = {
     "queued": "the job waits for its turn",
     "paused": "the job was paused at the service",
 }
-_BY_HAND = (
-    "tune it there, and name what comes of it in models = [...] as '{0}:BASE@NAME'; it answers "
-    "from a machine that you rent there"
-)
-_OWN_WAY = {  # as their own SDKs show, together 3.1.1 and fireworks-ai 1.2.30
-    "together": "its jobs are '/v1/fine-tunes', not OpenAI's",
-    "fireworks": "its jobs are 'supervisedFineTuningJobs' of an account, not OpenAI's",
-}
 
 
 def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
@@ -64,17 +56,19 @@ def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
 
     Raises:
         MissingExtra: the package `openai` is not installed.
-        NotApplicable: the endpoint does not tune by this protocol.
+        NotApplicable: the endpoint does not tune models, as far as is known.
         ModelError: there is no key.
     """
     need("openai", extra="openai", what=f"tuning {settings.name!r} models")
     read_options(settings)
     endpoint = find_endpoint(settings.name)
+    if endpoint.tuning in ("together", "fireworks"):  # an endpoint of the user's own
+        opened: ManagedTrainer = look_up("trainer", endpoint.tuning)(settings)
+        return opened
     if endpoint.tuning != "openai":
-        why = _OWN_WAY.get(endpoint.tuning, "the service is not known to tune models")
         raise NotApplicable(
-            f"{settings.name!r} models cannot be tuned from here: {why}",
-            hint=_BY_HAND.format(settings.name),
+            f"{settings.name!r} models cannot be tuned: the service is not known to tune any",
+            hint=f'give it tuning = "openai" in {str(user_file())!r} if it has OpenAI\'s jobs',
         )
     return ManagedTrainer(OpenAIService(endpoint, connect(endpoint, read_seconds=CALL_SECONDS)))
 
@@ -185,7 +179,7 @@ def _state(job: Any, events: Sequence[Any], points: Sequence[Any]) -> TuningStat
         epoch=None if last is None or steps is None else last.epoch,
         billed_tokens=job.trained_tokens,
         seconds=float(job.finished_at - job.created_at) if job.finished_at else None,
-        learning=_thinned(learning),
+        learning=thinned(learning),
         checkpoints=tuple(map(_checkpoint, sorted(points, key=lambda point: point.step_number))),
         cautions=_cautions(events),
         facts={"result_files": ", ".join(job.result_files)} if job.result_files else {},
@@ -238,16 +232,6 @@ def _epochs(job: Any) -> int | None:
         if isinstance(epochs, int):
             return epochs
     return None
-
-
-def _thinned(curve: Sequence[LearningPoint]) -> tuple[LearningPoint, ...]:
-    """The points with a held-out loss, the first and the last, and every so many of the rest."""
-    every = -(-len(curve) // MOST_POINTS) or 1
-    return tuple(
-        point
-        for place, point in enumerate(curve)
-        if place % every == 0 or place == len(curve) - 1 or point.held_out_loss is not None
-    )
 
 
 def _checkpoint(point: Any) -> Checkpoint:

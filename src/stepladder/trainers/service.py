@@ -15,8 +15,8 @@ from ..core import LearningPoint, Message
 from ..models.hosted.api import Failure
 
 __all__ = [
-    "Checkpoint", "Choices", "Form", "Order", "Phase", "ServiceFailed", "TuningJob",
-    "TuningRow", "TuningService", "TuningState",
+    "Checkpoint", "Choices", "Deployment", "Form", "Order", "Phase", "RentedService",
+    "ServiceFailed", "TuningJob", "TuningRow", "TuningService", "TuningState",
 ]  # fmt: skip
 
 Form = Literal["gemini", "openai"]
@@ -38,13 +38,17 @@ class TuningRow:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose about the training; what is None is left to the service."""
+    """What the user chose about the training; what is None is left to the service.
+
+    A service takes either a rate or a multiplier of its own, as `TuningLimits.own_rate` says.
+    """
 
     epochs: int | None = None
     learning_rate_multiplier: float | None = None
     adapter_size: int | None = None
     batch_size: int | None = None
     seed: int | None = None
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,9 @@ class Checkpoint:
 class TuningState:
     """Where a job is. Once it succeeded, `model` is what to ask for, as the service names it.
 
-    `billed_tokens` is what the service says it charges for; None is unknown. `doing` says in words
-    what a job that waits is waiting for. `seconds` is how long the service worked on it.
+    `billed_tokens` is what the service says it charges for, `billed_dollars` what it says the job
+    costs; None is unknown. `doing` says in words what a job that waits is waiting for. `seconds` is
+    how long the service worked on it.
     """
 
     phase: Phase
@@ -112,10 +117,22 @@ class TuningState:
     checkpoints: tuple[Checkpoint, ...] = ()
     cautions: tuple[str, ...] = ()
     facts: dict[str, str] = field(default_factory=dict)  # worth keeping: experiment, result files
+    billed_dollars: float | None = None
 
     @property
     def ended(self) -> bool:
         return self.phase not in ("waiting", "running")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The name by which a tuned model answers; None while no machine runs it.
+
+    `how` to have one is a command or a page of the service: the user rents it, never we.
+    """
+
+    name: str | None
+    how: str = ""
 
 
 class ServiceFailed(Exception):
@@ -164,3 +181,12 @@ class TuningService(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class RentedService(Protocol):
+    """A tuning service whose tuned models answer only from a machine that the user rents there."""
+
+    def deployment(self, model: str) -> Deployment:
+        """Where the tuned model answers now, by the name that `TuningState.model` gave it."""
+        ...

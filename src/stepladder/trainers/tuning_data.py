@@ -155,6 +155,12 @@ def _about_the_choices(job: TuningJob, limits: TuningLimits, form: Form) -> Iter
             f"{job.base!r} cannot be tuned with adapter_size = {size}",
             cure=f"possible: {sizes}; or leave it out{_since(limits)}",
         )
+    if not limits.own_rate and job.choices.learning_rate_multiplier is not None:
+        yield Finding(
+            "learning_rate",
+            f"the service of {job.base!r} has no learning rate of its own to multiply",
+            cure=f"set learning_rate in its place, or neither of the two{_since(limits)}",
+        )
     if form == "gemini" and job.choices.batch_size is not None:
         yield Finding(
             "batch_size",
