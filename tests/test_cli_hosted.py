@@ -26,8 +26,9 @@ class Away(FakeModel):
     def _usage(self, input_tokens, output_tokens):
         tier = "batch" if self.name == "away:later" else "standard"
         thought = 100_000 if self.name == "away:thinker" else 0
-        return Usage(self.name, input_tokens, output_tokens + thought, 0, 0.1, audio_tokens=0,
-                     thinking_tokens=thought, tier=tier)
+        kept = 5 if self.name == "away:keeper" else 0
+        return Usage(self.name, input_tokens, output_tokens + thought, kept, 0.1, audio_tokens=0,
+                     thinking_tokens=thought, tier=tier, cache_write_tokens=kept)
 
 
 def colour(request: Request) -> str:
@@ -72,6 +73,11 @@ source = "made up"
 [[tokens]]
 model = "away:thinker"
 like = "away:small"
+
+[[tokens]]
+model = "away:keeper"
+like = "away:small"
+cached = 0.1
 """
 Run = Callable[..., tuple[int, str, str]]
 
@@ -153,6 +159,14 @@ def test_prices_of_batch_jobs_are_said_to_be_such(run: Run, tmp_path: Path) -> N
     record = json.loads(out)
     assert record["trials"][0]["batch_share"] == 1
     assert any("dollars are those of batch jobs" in caution for caution in record["cautions"])
+
+
+def test_prices_with_a_kept_prefix_are_said_to_be_such(run: Run, tmp_path: Path) -> None:
+    task = folder(tmp_path, "away:keeper")
+    arguments = ("climb", task, "--steps", "prompt", "--prices", tmp_path / "prices.toml", "--json")
+    record = json.loads(run(*arguments)[1])
+    assert record["trials"][0]["cache_saved_dollars_per_1000"] != 0
+    assert any("where a kept prefix served them" in caution for caution in record["cautions"])
 
 
 def test_known_dollars_hold_a_budget(run: Run, tmp_path: Path) -> None:

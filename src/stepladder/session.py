@@ -57,6 +57,11 @@ PRICED_AS_BATCH = (
     "dollars are those of batch jobs where those answered: traffic that cannot wait costs more to "
     "answer, and to own"
 )
+PRICED_WITH_CACHE = (
+    "dollars are those of calls close together where a kept prefix served them: traffic with "
+    "pauses pays for keeping it meanwhile, or for writing it again, and costs more to answer, and "
+    "to own"
+)
 
 
 @dataclass(frozen=True)
@@ -229,12 +234,14 @@ class _Pricing:
 def _with_cautions(decision: Decision, on: Climb, options: Options) -> Decision:
     """With what retires, why dollars are unknown, and when they are not those of live traffic."""
     asked = [model_of(trial.candidate.solver) for trial in decision.trials]
+    seen = [trial.evaluation for trial in decision.trials]
     price = on.bench.price
     unknown = price.unknown if isinstance(price, _Pricing) else []
     more = (
         *retiring(on.bench.task, options, asked),
         *(f"dollars are unknown: {reason}" for reason in unknown),
-        *([PRICED_AS_BATCH] if any(t.evaluation.batch_share for t in decision.trials) else []),
+        *([PRICED_AS_BATCH] if any(one.batch_share for one in seen) else []),
+        *([PRICED_WITH_CACHE] if any(one.cache_saved_dollars_per_1000 for one in seen) else []),
     )
     return replace(decision, cautions=tuple(dict.fromkeys((*decision.cautions, *more))))
 

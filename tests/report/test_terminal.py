@@ -30,6 +30,17 @@ def test_the_verdict_is_a_sentence_with_the_numbers_that_matter() -> None:
     )
 
 
+def test_what_costs_nobody_knows_what_is_not_called_the_cheapest() -> None:
+    record = json.loads(json.dumps(decision_record(fake_decision(), fake_task(), {})))
+    for trial in record["trials"]:
+        trial["dollars_per_1000"] = None
+    text = " ".join(record_text(record).split())
+    assert text.startswith(
+        "Target met: fine_tune / lora r=16 is the first way shown to reach 80.0%"
+    )
+    assert "Its cost per request is unknown." in text
+
+
 @pytest.mark.parametrize("width", [72, 80, 100, 160])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     text = verdict_text(fake_decision(), fake_task(), width=width)

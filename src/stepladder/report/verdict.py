@@ -55,7 +55,9 @@ def _met(record: Record) -> str:
     proof, best = record["confirmed"], best_record(record)
     if record["chosen"] is None or best is None:
         return f"Target met: {record['reason']}"
-    shown = f"{_who(best)} is the cheapest way shown to reach {_goal(record)}"
+    # of an unknown price it is only known where it stands: steps go by what they cost to build
+    way = "the first way" if best["dollars_per_1000"] is None else "the cheapest way"
+    shown = f"{_who(best)} is {way} shown to reach {_goal(record)}"
     if proof is None:
         return f"Target met: {shown}."
     return (
