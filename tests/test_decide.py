@@ -27,7 +27,8 @@ from stepladder.core import (
 from stepladder.decide import SealedTest, able, conclude, confirm, next_to_confirm
 from stepladder.errors import StepladderError
 from stepladder.forecast import chance
-from stepladder.stats import interval
+from stepladder.stats import interval, least_n
+from stepladder.units import Scale
 
 TEST = SealedTest(size=300, scale="binary")
 TARGET = Target(0.85)
@@ -89,6 +90,16 @@ def test_able_asks_for_more_at_later_openings_and_on_smaller_tests() -> None:
     first = chance(trial, TARGET, TEST)
     assert chance(trial, TARGET, replace(TEST, openings=3)) < first
     assert chance(trial, TARGET, replace(TEST, size=60)) < first
+
+
+@pytest.mark.parametrize("scale", ["binary", "ratio"])
+def test_a_test_too_small_for_a_perfect_score_is_not_opened(scale: Scale) -> None:
+    """23 right answers of 23 are the fewest that show 0.85 at a level of 0.025."""
+    trial = trial_of("a", 300)
+    least = least_n(TARGET.score, SealedTest(1, scale).level(TARGET), scale)
+    assert least is not None
+    assert able([trial], TARGET, SealedTest(least - 1, scale), least_chance=1e-9) == []
+    assert able([trial], TARGET, SealedTest(least, scale), least_chance=1e-9) == [trial]
 
 
 def test_a_trial_that_racing_stopped_is_never_able() -> None:

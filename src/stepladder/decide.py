@@ -35,8 +35,16 @@ from .core import (
     Verdict,
 )
 from .errors import StepladderError
-from .forecast import Part, SealedTest, broken_limits, chance, dollars_fault, parts_of
-from .stats import least_n, p95_upper, rows_lower_bound
+from .forecast import (
+    Part,
+    SealedTest,
+    broken_limits,
+    chance,
+    dollars_fault,
+    least_test_size,
+    parts_of,
+)
+from .stats import p95_upper, rows_lower_bound
 
 __all__ = ["SealedTest", "able", "conclude", "confirm", "next_to_confirm"]
 
@@ -239,7 +247,7 @@ def _judge(
     short = [part for part in parts_of(closest.evaluation, target) if part.high < part.bar]
     if short:
         return "not_met", _not_met_reason(closest, short[0], target), None, None
-    least = _least_test_size(target, test)
+    least = least_test_size(target, test)
     if least is None or test.size < least:
         return "blocked", _too_small_reason(least, target, test), None, least
     return _undecided(closest, confirmations, target, test)
@@ -248,15 +256,6 @@ def _judge(
 def _closeness(trial: Trial, target: Target) -> float:
     """How far the worst part of the target is exceeded on dev."""
     return min(part.score - part.bar for part in parts_of(trial.evaluation, target))
-
-
-def _least_test_size(target: Target, test: SealedTest) -> int | None:
-    """The fewest examples with which a perfect and fast candidate could be confirmed next."""
-    level = test.level(target)
-    least = least_n(target.score, level, test.scale)
-    if least is None or target.p95_seconds is None:
-        return least
-    return max(least, math.ceil(math.log(level) / math.log(0.95)))
 
 
 def _undecided(

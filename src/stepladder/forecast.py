@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from .core import Evaluation, Target, Trial
-from .stats import alpha_for_opening, examples_needed
+from .stats import alpha_for_opening, examples_needed, least_n
 from .units import Scale
 
-__all__ = ["Part", "SealedTest", "broken_limits", "chance", "dollars_fault", "parts_of"]
+__all__ = [
+    "Part",
+    "SealedTest",
+    "broken_limits",
+    "chance",
+    "dollars_fault",
+    "least_test_size",
+    "parts_of",
+]
 
 POWER = 0.8  # of the test that "N more examples" promises
 NORMAL = NormalDist()
@@ -41,9 +49,21 @@ def chance(trial: Trial, target: Target, test: SealedTest) -> float:
     """
     if trial.stopped_early is not None or broken_limits(trial.evaluation, target):
         return 0.0
+    least = least_test_size(target, test)
+    if least is None or test.size < least:
+        return 0.0  # not even if every answer were right
     level = test.level(target)
     share = test.size / max(trial.evaluation.n, 1)
     return min(part.chance(share, level) for part in parts_of(trial.evaluation, target))
+
+
+def least_test_size(target: Target, test: SealedTest) -> int | None:
+    """The fewest examples with which a perfect and fast candidate could be confirmed next."""
+    level = test.level(target)
+    least = least_n(target.score, level, test.scale)
+    if least is None or target.p95_seconds is None:
+        return least
+    return max(least, math.ceil(math.log(level) / math.log(0.95)))
 
 
 @dataclass(frozen=True)

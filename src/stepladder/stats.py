@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,6 +186,7 @@ def examples_needed(
     return int(n[weak[-1]]) + 1 if weak.size else 1
 
 
+@lru_cache(maxsize=256)
 def least_n(target: float, alpha: float, scale: Scale = "binary") -> int | None:
     """The fewest examples with which even a perfect score clears `target`.
 
