@@ -17,7 +17,7 @@ from stepladder.data.chat_gemini import from_gemini
 from stepladder.errors import BudgetExceeded, ModelError, StoreError
 from stepladder.models.hosted.api import Failure
 from stepladder.trainers import TrainedModel, managed
-from stepladder.trainers.jobs import JobRecord, read_job, write_job
+from stepladder.trainers.jobs import JobRecord, read_job, tuning_hash, write_job
 from stepladder.trainers.managed import ManagedTrainer, follow_pause
 
 from .tuning_fake import Clock, FakeService, failing, job
@@ -94,6 +94,12 @@ def test_other_data_choices_or_places_are_other_jobs(tmp_path: Path) -> None:
     asked.train(job(), tmp_path, quiet)
     labels = [one.order.label for one in service.jobs]
     assert len(set(labels)) == len(labels) == 5
+
+
+def test_a_choice_that_is_new_and_not_made_does_not_make_another_job() -> None:
+    # the name that this job had before a learning rate could be chosen: it is paid for
+    assert tuning_hash(job(), "fake:here") == "54680fb532a2c6bc2ef8"
+    assert tuning_hash(job(learning_rate=0.001), "fake:here") != "54680fb532a2c6bc2ef8"
 
 
 def test_progress_is_told_with_its_loss(tmp_path: Path) -> None:

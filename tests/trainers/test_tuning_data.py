@@ -227,3 +227,11 @@ def test_fewer_rows_are_taken_where_there_are_files() -> None:
     assert found(job(), limits) == []
     (finding,) = found(replace(job(), train=(*rows(20), picture("gs://b/1.png"))), limits)
     assert "21 rows, some with files, are too many" in finding.message
+
+
+def test_a_multiplier_is_refused_where_there_is_no_rate_to_multiply() -> None:
+    limits = replace(LIMITS, own_rate=False)
+    (one,) = found(job(learning_rate_multiplier=2.0), limits)
+    assert "learning_rate in its place" in one.cure
+    assert not found(job(learning_rate=0.001), limits)
+    assert not found(job(learning_rate_multiplier=2.0))

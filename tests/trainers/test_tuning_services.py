@@ -443,6 +443,27 @@ def test_after_kill_9_the_job_is_found_again_by_its_id(
 
 
 @ROUTES
+def test_after_kill_9_between_a_job_and_its_id_no_other_is_made(
+    route: Route, away: Service, tmp_path: Path
+) -> None:
+    slow = {"kinds": ["slow"], "seconds": 4.0, "path": f"POST .*{route.jobs}$"}
+    away.faults(slow)
+    with process(route, tmp_path / "artifacts") as first:
+        while not made(away, route):
+            assert first.poll() is None
+            shortly(1)
+        first.kill()
+        assert first.wait() == -signal.SIGKILL
+    (ledger,) = (tmp_path / "artifacts").glob("*/job.json")
+    record = read_job(ledger.parent)
+    assert record is not None
+    assert (record.stage, record.job) == ("intended", None)
+    away.faults()
+    assert "@" in train(route, tmp_path / "artifacts").name
+    assert len(made(away, route)) == 1
+
+
+@ROUTES
 def test_ctrl_c_in_a_real_process_leaves_the_job(
     route: Route, away: Service, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from ..models.hosted.api import Failure
 from ..models.hosted.keys import key, redact
 from ..models.openai.endpoints import Endpoint, address, check_encrypted, is_loopback
@@ -73,6 +75,9 @@ def wait_until(ready: Callable[[], bool], what: str, sleep: Callable[[float], No
 
 
 def _explained(error: Exception, endpoint: Endpoint, sdk: Any, url: str) -> Failure:
+    if isinstance(error, ValidationError):  # some answers are checked, those of uploads for one
+        what = f"{endpoint.name}: {sdk.__name__} {sdk.__version__} cannot read the service's answer"
+        return Failure(what, fatal=True, maybe_billed=True, hint="install another version of it")
     meant = _as_openai(error, sdk)
     if meant is None and isinstance(error, sdk.APIError.__base__):  # what all of the SDK's are
         return Failure(f"{endpoint.name}: {redact(str(error))}", fatal=True)
