@@ -41,6 +41,7 @@ class Provider:
     def __init__(self, settings):
         if settings.options.keys() - {"concurrency"}:
             raise TaskError("task.toml: [providers.away] has no option 'speed'", hint="known: ...")
+        self.tell = settings.tell
 
     def model(self, name):
         if name == "away:bug":
@@ -49,6 +50,8 @@ class Provider:
             raise ModelError("no key for 'away' is in the environment", hint="set AWAY_KEY")
         if name == "away:extra":
             raise MissingExtra("models of away need 'away'", hint="pip install 'stepladder[away]'")
+        if name == "away:cut":
+            self.tell("note", {"text": "3 calls broke off", "unsure": 3})
         return Away(colour, name=name)
 
     def close(self):
@@ -167,6 +170,12 @@ def test_prices_with_a_kept_prefix_are_said_to_be_such(run: Run, tmp_path: Path)
     record = json.loads(run(*arguments)[1])
     assert record["trials"][0]["cache_saved_dollars_per_1000"] != 0
     assert any("where a kept prefix served them" in caution for caution in record["cautions"])
+
+
+def test_calls_that_may_have_been_billed_are_in_the_report(run: Run, tmp_path: Path) -> None:
+    task = folder(tmp_path, "away:cut")
+    record = json.loads(run("climb", task, "--steps", "prompt", "--json")[1])
+    assert any("broke off after they were sent: 3." in caution for caution in record["cautions"])
 
 
 def test_known_dollars_hold_a_budget(run: Run, tmp_path: Path) -> None:

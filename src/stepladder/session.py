@@ -57,6 +57,10 @@ PRICED_AS_BATCH = (
     "dollars are those of batch jobs where those answered: traffic that cannot wait costs more to "
     "answer, and to own"
 )
+UNSURE = (
+    "calls that broke off after they were sent: {}. The service may have billed them, which is in "
+    "no figure here"
+)
 PRICED_WITH_CACHE = (
     "dollars are those of calls close together where a kept prefix served them: traffic with "
     "pauses pays for keeping it meanwhile, or for writing it again, and costs more to answer, and "
@@ -163,6 +167,7 @@ def open_climb(
 
     def watched(event: str, told: Mapping[str, Json]) -> None:
         tell(event, told)
+        price.unsure += told.get("unsure", 0)
         if event == "training" and budget.started:
             budget.check("training")  # its checkpoint is kept
 
@@ -216,12 +221,16 @@ def _open_hosted(task: Task, steps: Sequence[Step], workshop: Workshop) -> None:
 
 @dataclass
 class _Pricing:
-    """Dollars of calls. Why some are unknown is told once, and kept for the report."""
+    """Dollars of calls. Why some are unknown is told once, and kept for the report.
+
+    `unsure` counts the calls that broke off when they may have been billed: no answer prices them.
+    """
 
     task: Task
     prices: Prices
     tell: Tell
     unknown: list[str] = field(default_factory=list)
+    unsure: int = 0
 
     def __call__(self, usage: Iterable[Usage]) -> float | None:
         found = price_all(usage, self.prices, self.task.hardware)
@@ -236,10 +245,13 @@ def _with_cautions(decision: Decision, on: Climb, options: Options) -> Decision:
     asked = [model_of(trial.candidate.solver) for trial in decision.trials]
     seen = [trial.evaluation for trial in decision.trials]
     price = on.bench.price
-    unknown = price.unknown if isinstance(price, _Pricing) else []
+    unknown, unsure = (
+        (price.unknown, price.unsure) if isinstance(price, _Pricing) else (list[str](), 0)
+    )
     more = (
         *retiring(on.bench.task, options, asked),
         *(f"dollars are unknown: {reason}" for reason in unknown),
+        *([UNSURE.format(unsure)] if unsure else []),
         *([PRICED_AS_BATCH] if any(one.batch_share for one in seen) else []),
         *([PRICED_WITH_CACHE] if any(one.cache_saved_dollars_per_1000 for one in seen) else []),
     )

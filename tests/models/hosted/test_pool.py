@@ -223,6 +223,14 @@ def test_what_may_be_billed_is_counted_and_said_once() -> None:
     assert told == ["3 calls broke off after being sent; the service may have billed them"]
 
 
+def test_what_may_be_billed_is_told_as_a_number_too() -> None:
+    counted = []
+    service = Service({0: [CUT], 1: [CUT, CUT]})
+    watched = pool(lambda event, fields: counted.append(fields.get("unsure")))
+    assert len(dict(watched.run(service.calls(3)))) == 3
+    assert counted == [3]
+
+
 def test_what_may_be_billed_is_not_sent_again_where_the_user_says_so() -> None:
     service = Service({0: [CUT]})
     ((_, outcome),) = pool(retry_unsure=False).run(service.calls(1))

@@ -218,10 +218,11 @@ class Pool:
         while run.notes:
             self._note(run.notes.popleft())
         if ended and run.unsure:
-            self._note(
+            said = (
                 f"{_counted(run.unsure, 'call')} broke off after being sent; "
                 "the service may have billed them"
             )
+            self._tell("note", {"text": said, "unsure": run.unsure})
 
     def _note(self, text: str) -> None:
         self._tell("note", {"text": text})
