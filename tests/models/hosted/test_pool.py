@@ -226,7 +226,11 @@ def test_what_may_be_billed_is_counted_and_said_once() -> None:
 def test_what_may_be_billed_is_told_as_a_number_too() -> None:
     counted = []
     service = Service({0: [CUT], 1: [CUT, CUT]})
-    watched = pool(lambda event, fields: counted.append(fields.get("unsure")))
+
+    def tell(event: str, fields: Mapping[str, Any]) -> None:
+        counted.append(fields.get("unsure"))
+
+    watched = Pool(Limits(), explain, tell, SimulatedTime().timing)
     assert len(dict(watched.run(service.calls(3)))) == 3
     assert counted == [3]
 
