@@ -293,6 +293,15 @@ def test_a_task_that_names_a_provider_that_nobody_knows_is_refused(
     assert "gemini" in told.value.hint
 
 
+def test_pairs_that_cannot_be_read_are_found_before_any_step(task: Task, tmp_path: Path) -> None:
+    options = {"fine_tune": {"method": "preference"}}
+    hosted = replace(task, models=("vertex:gemini-3.5-flash",), steps=options, folder=tmp_path)
+    with pytest.raises(TaskError, match=r"preferences\.jsonl"):
+        run_climb(hosted, number_split(), Options(), quiet)
+    assert not (tmp_path / "runs").exists()  # nothing was begun
+    make_steps(replace(hosted, models=("local:some-model",)), ["fine_tune"])
+
+
 def test_models_that_the_table_does_not_have_are_told(task: Task) -> None:
     named = replace(task, models=("gemini:gemini-3.5-flahs", "gemini:gemini-3.5-flash", "vllm:x"))
     (finding,) = unheard_of(named, Options())

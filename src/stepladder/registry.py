@@ -97,7 +97,9 @@ def need(module: str, *, extra: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        top = module.partition(".")[0]
+        package = module if top == "google" else top  # many packages share that name
         raise MissingExtra(
-            f"{what} needs the package {module.partition('.')[0]!r}, which is not installed",
+            f"{what} needs the package {package!r}, which is not installed",
             hint=f"pip install 'stepladder[{extra}]'",
         ) from error

@@ -123,7 +123,10 @@ def run_plan(
 
 
 def make_steps(task: Task, names: Sequence[str]) -> list[Step]:
-    """The steps by name, each with the task's options for it, in the order of the ladder."""
+    """The steps by name, each with the task's options for it, in the order of the ladder.
+
+    A step that can `check` the task does: what is wrong with it is not found after others are paid.
+    """
     order = {name: place for place, name in enumerate(LADDER)}
     steps = []
     for name in sorted(dict.fromkeys(names), key=lambda name: order.get(name, len(order))):
@@ -136,7 +139,10 @@ def make_steps(task: Task, names: Sequence[str]) -> list[Step]:
                 hint=f"known: {', '.join(sorted(known))}",
             )
         types = get_type_hints(kind)
-        steps.append(kind(**{k: _option(name, k, v, types[k]) for k, v in chosen.items()}))
+        step = kind(**{k: _option(name, k, v, types[k]) for k, v in chosen.items()})
+        if (check := getattr(step, "check", None)) is not None:
+            check(task)
+        steps.append(step)
     return steps
 
 

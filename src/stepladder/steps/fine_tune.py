@@ -18,6 +18,7 @@ from ..cost import machine_dollars
 from ..dated import is_tuned
 from ..errors import MissingExtra, ModelError, NotApplicable, StepladderError
 from ..registry import known
+from ..trainers.tuning_data import PREFERENCES, read_preferences
 from .fine_tune_local import LocalRoute
 from .fine_tune_managed import ManagedRoute
 from .fine_tune_plan import Bounds, check_enough
@@ -100,6 +101,12 @@ class FineTune:
         """
         routes, _ = self._routes(task, workshop)
         return [replace(self, model=route.base) for route in routes]
+
+    def check(self, task: Task) -> None:
+        """Raise TaskError before any step begins, not when this one's turn comes."""
+        models = task.models if self.model is None else (self.model,)
+        if self.method == "preference" and not all(map(_is_local, models)):
+            read_preferences(task.folder / PREFERENCES)
 
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """What tuning all the models will take; unknown where it is of one of them."""
