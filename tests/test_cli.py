@@ -234,6 +234,16 @@ def test_init_and_convert_speak_json_too(
     assert [turn["role"] for turn in turns] == ["user", "assistant"]
 
 
+def test_convert_names_its_own_options_as_the_cure(
+    stepladder: Stepladder, easy: Path, tmp_path: Path
+) -> None:
+    source, target = easy / "examples.jsonl", tmp_path / "there.csv"
+    done = stepladder("data", "convert", source, target, "--input", "nowhere")
+    assert done.code == 2
+    assert "name the right column with --input" in done.err
+    assert "[data]" not in done.err
+
+
 def test_convert_does_not_overwrite(stepladder: Stepladder, easy: Path, tmp_path: Path) -> None:
     target = tmp_path / "there.csv"
     target.write_text("mine", encoding="utf-8")

@@ -265,7 +265,13 @@ def convert(
         raise StepladderError(f"{str(target)!r} exists already", hint="choose another name")
     columns = tuple(input_.split(",")) if "," in input_ else input_
     mapping = DataSource(input=columns, expected=expected)
-    done = convert_file(source, target, source=mapping, form=to)
+    try:
+        done = convert_file(source, target, source=mapping, form=to)
+    except TaskError as error:  # the cure is in this command line, not in a task file
+        hint = error.hint
+        for option in ("input", "expected"):
+            hint = hint.replace(f"[data] {option}", f"--{option}")
+        raise TaskError(error.message, hint=hint) from error
     lost = f"; left behind: {', '.join(done.lost)}" if done.lost else ""
     _print(done, as_json, f"{done.examples} examples written to {target}{lost}")
 
