@@ -27,7 +27,7 @@ from stepladder.core import (
     Workshop,
 )
 from stepladder.errors import ModelError, StepladderError, StoreError, TaskError
-from stepladder.evaluate import Bench, evaluate, measure, summarise
+from stepladder.evaluate import Bench, _kept, evaluate, measure, summarise
 from stepladder.metrics import load_metric
 
 
@@ -342,3 +342,10 @@ def test_wall_time_is_at_least_nothing() -> None:
     evaluation, _ = run(Says(right))
     assert evaluation.wall_seconds is not None
     assert 0 <= evaluation.wall_seconds < math.inf
+
+
+def test_a_prefix_kept_for_a_price_is_told_from_what_the_service_keeps_by_itself() -> None:
+    free = Usage("m:x", 100, 5, cached_tokens=80)
+    assert _kept([free]) is None
+    assert _kept([replace(free, cache_write_tokens=1.0)]) == 80
+    assert _kept([replace(free, cached_tokens=0, cache_write_tokens=1.0)]) == 0

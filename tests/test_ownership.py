@@ -24,7 +24,7 @@ from stepladder.core import (
     Task,
     Trial,
 )
-from stepladder.cost import Prices, load_prices
+from stepladder.cost import Prices, TokenPrice, load_prices
 from stepladder.errors import StepladderError
 from stepladder.ownership import own
 
@@ -457,3 +457,57 @@ def test_what_is_assumed_of_tuned_models_is_told():
     model = "vertex:gemini-3.5-flash@projects/p/locations/us/endpoints/5"
     (found,) = own([asking(model)], task(), PRICES)
     assert any("taken to cost 1.5 times its base" in each for each in found.assumptions)
+
+
+FLASH = TokenPrice(
+    "gemini:flash", 0.30, 2.50, date(2026, 11, 1), "test", cached=0.03, cache_hour=1.0
+)
+KEPT = 5_765  # tokens: 4.21 dollars a month to keep, 0.00155655 saved by each request that reads it
+
+
+def keeping(volume, model="gemini:flash", kept=KEPT):
+    """Ownership of a candidate whose evaluation kept a prefix, 0.17 dollars per 1,000 requests."""
+    plain = (5_765 + 235) * 0.30e-6 + 10 * 2.5e-6
+    measured = asking(model, dollars=0.00017)
+    rows = tuple(
+        replace(row, kept_tokens=kept, cache_saved_dollars=plain - 0.00017)
+        for row in measured.evaluation.rows
+    )
+    one = replace(measured, evaluation=replace(measured.evaluation, rows=rows))
+    prices = replace(PRICES, tokens=(FLASH,))
+    economics = replace(KNOWN, requests_per_month=volume)
+    (found,) = own([one], task(economics), prices)
+    return found, plain, _drift(prices, economics)
+
+
+def _drift(prices, economics):
+    return float(world_at(economics, prices).price_factor[0])
+
+
+def test_few_requests_do_not_pay_for_keeping_a_prefix_by_hand():
+    found, plain, drift = keeping(1_000)
+    assert plain == pytest.approx(0.001825)
+    assert found.run_dollars_per_month == pytest.approx(1.825 * drift), "not the 0.17 measured"
+    (said,) = [each for each in found.assumptions if "prefix" in each]
+    assert said.startswith(
+        "no prefix is kept: 5,765 tokens would cost $4.21 a month and save $1.56"
+    )
+
+
+def test_many_requests_pay_for_keeping_a_prefix_all_month_by_hand():
+    found, _, drift = keeping(100_000)
+    written_and_kept = 5_765 * 0.30e-6 + 5_765e-6 * 730 * 1.0
+    run = 182.5 - 155.655 + written_and_kept
+    assert run == pytest.approx(31.06, abs=0.01)
+    assert found.run_dollars_per_month == pytest.approx(run * drift)
+    assert (
+        "a prefix of 5,765 tokens is kept all month, for $4.21 a month: that is cheaper here"
+        in (found.assumptions)
+    )
+
+
+def test_a_kept_prefix_is_left_out_where_the_volume_or_its_price_is_unknown():
+    found, *_ = keeping(None)
+    assert any("priced without a kept prefix" in each for each in found.assumptions)
+    found, _, drift = keeping(100_000, kept=0)  # written, and gone before it was read
+    assert found.run_dollars_per_month == pytest.approx(182.5 * drift)

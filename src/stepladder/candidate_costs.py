@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from .catalogue import DAYS_PER_MONTH, Catalogue
 from .core import Confirmation, Economics, Row, Task, Trial
-from .cost import SECONDS_PER_HOUR, Prices, dollars_per_hour, machine_dollars
+from .cost import SECONDS_PER_HOUR, Prices, cache_saving, dollars_per_hour, machine_dollars
 from .dated import is_tuned
 from .errors import StepladderError
 
 __all__ = [
     "DRIVERS", "HOURS_PER_MONTH", "NOTHING_KNOWN", "Z90", "Costs", "Floats", "Monthly", "World",
-    "break_even", "cost_curve", "costs_of", "machines_for", "monthly", "or_nan", "or_none",
-    "world_at",
+    "break_even", "cost_curve", "costs_of", "kept_saving", "machines_for", "monthly", "or_nan",
+    "or_none", "world_at",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -58,6 +58,8 @@ class Costs:
     `machine_dollars_per_hour` busy. `build_dollars` is for calls and training; labels and hours are
     apart. `answers` is how many right/wrong answers the score rests on, 0 for another scale.
     `retires_in_months` is when the `model` may be gone, as announced; infinite where it is not.
+    `token_dollars` is without a prefix kept for a price. Keeping one of `kept_tokens` all month
+    costs `kept_dollars_per_month` and saves `kept_saved_dollars` a request.
     """
 
     step: str
@@ -76,6 +78,9 @@ class Costs:
     answers: float
     model: str | None = None
     retires_in_months: float = math.inf
+    kept_tokens: float = 0.0
+    kept_saved_dollars: float = 0.0
+    kept_dollars_per_month: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,7 @@ def costs_of(
     model = getattr(candidate.solver, "model", None)
     confirmed = [c for c in confirmations if (c.step, c.name) == (candidate.step, candidate.name)]
     score, deviation, answers = _quality(trial, confirmed[-1] if confirmed else None)
+    kept, saved, keeping = _keeping(evaluation.rows, model, prices)
     return Costs(
         step=candidate.step,
         name=candidate.name,
@@ -141,6 +147,9 @@ def costs_of(
         answers=answers,
         model=model,
         retires_in_months=_retires_in_months(model, catalogue, prices),
+        kept_tokens=kept,
+        kept_saved_dollars=saved,
+        kept_dollars_per_month=keeping,
     )
 
 
@@ -184,8 +193,9 @@ def monthly(
 ) -> Monthly:
     """Dollars per month in each of the world's draws, with the measured score or one per draw.
 
-    A local model is served by machines that are paid by the hour whether busy or not: as many as
-    the volume needs at the busy share, and at least one. A rebuild comes whenever the life of the
+    A prefix that an evaluation kept at the service is kept all month where the volume pays for it,
+    else not at all. A local model is served by machines that are paid by the hour whether busy or
+    not: as many as the volume needs at the busy share, and at least one. A rebuild comes whenever the life of the
     last one ends within the horizon, and takes the build's calls and training, the rebuild hours, a
     share of new labels and an evaluation; the day on which the model may retire forces one, and the
     next life starts there. Wrong answers cost what the task says; else they are left out of the
@@ -193,9 +203,8 @@ def monthly(
     """
     volume, months, machine = world.requests_per_month, economics.months, _machine_second(costs)
     hour = or_nan(economics.dollars_per_engineer_hour) * world.hours_factor
-    run = _times(volume, costs.token_dollars) + _times(
-        machines_for(costs, world) * HOURS_PER_MONTH * SECONDS_PER_HOUR, machine
-    )
+    run = _times(volume, costs.token_dollars) - kept_saving(costs, volume)
+    run += _times(machines_for(costs, world) * HOURS_PER_MONTH * SECONDS_PER_HOUR, machine)
     request = costs.token_dollars + _times(costs.busy_seconds, machine)
     rebuild = (
         costs.build_dollars
@@ -212,6 +221,12 @@ def monthly(
         keep=_times(costs.hours_per_month, hour) + _times(rebuilds / months, rebuild),
         errors=_times(economics.dollars_per_error or 0.0, wrong * volume),
     )
+
+
+def kept_saving(costs: Costs, requests_per_month: Floats) -> Floats:
+    """Dollars a month that a kept prefix saves; 0 where the volume is too low for keeping one."""
+    saved = _times(requests_per_month, costs.kept_saved_dollars) - costs.kept_dollars_per_month
+    return np.maximum(saved, 0.0)
 
 
 def machines_for(costs: Costs, world: World) -> Floats:
@@ -265,9 +280,13 @@ def or_none(value: float) -> float | None:
 
 
 def _per_request(rows: Sequence[Row], rate: float) -> tuple[float, float]:
-    """(dollars to a provider, busy seconds of the machine) of a request, means over the answers."""
+    """(dollars to a provider, busy seconds of the machine) of a request, means over the answers.
+
+    Without a kept prefix: an evaluation asks all its requests within minutes, and what keeping a
+    prefix costs by the hour is next to nothing for each, as it is not over a month.
+    """
     answered = [row for row in rows if row.error is None]
-    dollars = _mean([row.dollars for row in answered])
+    dollars = _mean([_without_kept(row) for row in answered])
     seconds = _mean([row.compute_seconds for row in answered])
     if math.isnan(seconds):
         return dollars, 0.0
@@ -276,6 +295,30 @@ def _per_request(rows: Sequence[Row], rate: float) -> tuple[float, float]:
         return 0.0, seconds  # what is unknown is the machine's price, and stays so through `rate`
     rest = dollars - on_machine
     return (0.0 if rest < NEGLIGIBLE * on_machine else rest), seconds
+
+
+def _without_kept(row: Row) -> float | None:
+    if row.kept_tokens is None or row.dollars is None:
+        return row.dollars
+    return None if row.cache_saved_dollars is None else row.dollars + row.cache_saved_dollars
+
+
+def _keeping(rows: Sequence[Row], model: str | None, prices: Prices) -> tuple[float, float, float]:
+    """(tokens of the kept prefix, dollars it saves a request, dollars to keep it for a month).
+
+    Zeros where none was kept, or where a price is missing: then none is taken to be kept.
+    """
+    answered = [row for row in rows if row.error is None]
+    kept = [row.kept_tokens for row in answered if row.kept_tokens]
+    if model is None or not kept:
+        return 0.0, 0.0, 0.0
+    tokens = round(sum(kept) / len(kept))
+    written = cache_saving(model, tokens, 0, 0.0, prices)
+    read = cache_saving(model, tokens, 1, 0.0, prices)
+    month = cache_saving(model, tokens, 0, HOURS_PER_MONTH, prices)
+    if written is None or read is None or month is None:
+        return 0.0, 0.0, 0.0
+    return tokens, (read - written) * len(kept) / len(answered), -month
 
 
 def _retires_in_months(model: str | None, catalogue: Catalogue, prices: Prices) -> float:

@@ -248,6 +248,7 @@ class Row:
     thinking_tokens: int | None = None  # of the output tokens
     audio_tokens: int | None = None  # of the input tokens
     cache_saved_dollars: float | None = None  # below zero where it cost more than it saved
+    kept_tokens: int | None = None  # read from a prefix kept for a price; None: none was kept
     tier: Tier = "standard"
 
 

@@ -167,6 +167,7 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         thinking_tokens=_sum([one.thinking_tokens for one in usage]),
         audio_tokens=_sum([one.audio_tokens for one in usage]),
         cache_saved_dollars=_saved(usage, bench),
+        kept_tokens=_kept(usage),
         tier="batch" if usage and all(one.tier == "batch" for one in usage) else "standard",
     )
     record = {
@@ -189,6 +190,7 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         "thinking_tokens": row.thinking_tokens,
         "audio_tokens": row.audio_tokens,
         "cache_saved_dollars": row.cache_saved_dollars,
+        "kept_tokens": row.kept_tokens,
         "tier": row.tier,
     }
     return row, record
@@ -208,6 +210,12 @@ def _saved(usage: Sequence[Usage], bench: Bench) -> float | None:
     )
     spent = bench.price(usage)
     return None if without is None or spent is None else without - spent
+
+
+def _kept(usage: Sequence[Usage]) -> int | None:
+    """The tokens that a call read of a prefix written for it and others; None without one."""
+    kept = [one.cached_tokens or 0 for one in usage if one.cache_write_tokens]
+    return max(kept, default=None)
 
 
 def _used_cache(one: Usage) -> bool:

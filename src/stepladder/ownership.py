@@ -29,6 +29,7 @@ from .candidate_costs import (
     break_even,
     cost_curve,
     costs_of,
+    kept_saving,
     machines_for,
     monthly,
     or_nan,
@@ -270,6 +271,7 @@ def _stated(costs: Costs, field: _Field, parts: Monthly) -> Iterator[str]:
     economics = field.task.economics
     if field.labels is None:
         yield "labels are not counted: they are taken as already there"
+    yield from _kept(costs, field)
     machines = float(machines_for(costs, field.middle)[0])
     if machines > 0:
         busy_hours = _one(field.middle.requests_per_month) * costs.busy_seconds / SECONDS_PER_HOUR
@@ -290,6 +292,24 @@ def _stated(costs: Costs, field: _Field, parts: Monthly) -> Iterator[str]:
     if field.rivals and costs is not field.rivals[0]:
         first = field.rivals[0]
         yield f"break-even is against {first.step} / {first.name}"
+
+
+def _kept(costs: Costs, field: _Field) -> Iterator[str]:
+    """Whether the prefix that the evaluation kept at the service is taken to be kept for good."""
+    if not costs.kept_tokens:
+        return
+    volume, tokens = _one(field.middle.requests_per_month), f"{costs.kept_tokens:,.0f}"
+    keeping = f"${costs.kept_dollars_per_month:,.2f} a month"
+    if math.isnan(volume):
+        yield f"priced without a kept prefix of {tokens} tokens: the volume is unknown"
+    elif kept_saving(costs, field.middle.requests_per_month)[0] > 0:
+        yield f"a prefix of {tokens} tokens is kept all month, for {keeping}: that is cheaper here"
+    else:
+        saved = f"${volume * costs.kept_saved_dollars:,.2f}"
+        yield (
+            f"no prefix is kept: {tokens} tokens would cost {keeping} and save {saved}; the "
+            "evaluation kept one because its calls were close together"
+        )
 
 
 def _turning(costs: Costs, field: _Field) -> Iterator[str]:
