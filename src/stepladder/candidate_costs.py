@@ -195,11 +195,11 @@ def monthly(
 
     A prefix that an evaluation kept at the service is kept all month where the volume pays for it,
     else not at all. A local model is served by machines that are paid by the hour whether busy or
-    not: as many as the volume needs at the busy share, and at least one. A rebuild comes whenever the life of the
-    last one ends within the horizon, and takes the build's calls and training, the rebuild hours, a
-    share of new labels and an evaluation; the day on which the model may retire forces one, and the
-    next life starts there. Wrong answers cost what the task says; else they are left out of the
-    total.
+    not: as many as the volume needs at the busy share, and at least one. A rebuild comes whenever
+    the life of the last one ends within the horizon, and takes the build's calls and training, the
+    rebuild hours, a share of new labels and an evaluation; the day on which the model may retire
+    forces one, and the next life starts there. Wrong answers cost what the task says; else they are
+    left out of the total.
     """
     volume, months, machine = world.requests_per_month, economics.months, _machine_second(costs)
     hour = or_nan(economics.dollars_per_engineer_hour) * world.hours_factor

@@ -41,6 +41,8 @@ def test_a_model_that_is_down_is_no_score_of_zero(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match=r"all 2 calls .*down"):
         try_solver(SOLVER, EXAMPLES, Accuracy(), fake_workshop(FakeModel(reply), tmp_path))
+    with pytest.raises(ModelError, match=r"the only call .*down"):
+        try_solver(SOLVER, EXAMPLES[:1], Accuracy(), fake_workshop(FakeModel(reply), tmp_path))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=30))

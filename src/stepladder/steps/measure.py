@@ -99,8 +99,10 @@ def try_solver(
         outputs[index] = output
     errors = [output.error for output in outputs if output.error is not None]
     if outputs and len(errors) == len(outputs):
+        of = f"of solver {solver.kind!r} failed"
+        some = f"all {len(errors)} calls {of}; the first" if errors[1:] else f"the only call {of}"
         raise ModelError(
-            f"all {len(errors)} calls of solver {solver.kind!r} failed; the first: {errors[0]}",
+            f"{some}: {errors[0]}",
             hint="mend what the message names and run the same command again",
         )
     counts = [metric.score(e, o) for e, o in zip(examples, outputs, strict=True)]

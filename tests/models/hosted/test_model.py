@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_a_failed_call_is_a_response_with_its_reason_and_the_rest_go_on(tmp_path
     assert found[2].usage == Usage(NAME), "of what broke off the cost is unknown"
 
 
+def test_the_cure_of_a_failed_call_is_with_its_reason(tmp_path: Path) -> None:
+    def reply(request: Request) -> str:
+        raise Broken("404: no such region", hint="set `location`\n  of the provider")
+
+    found = dict(model_of(FakeApi(reply), tmp_path).generate([ask("x")]))
+    assert found[0].error == "404: no such region (set `location` of the provider)"
+
+
 def test_what_fails_for_all_is_one_error_with_its_cure(tmp_path: Path) -> None:
     def reply(request: Request) -> str:
         raise Broken("401: not allowed", fatal=True, hint="set the key")
@@ -83,7 +92,7 @@ def test_no_key_is_in_what_the_service_says(
         raise Broken(f"denied to {secret}", fatal=text_of(request) == "fatal", hint=f"at {secret}")
 
     ((_, response),) = model_of(FakeApi(reply), tmp_path).generate([ask("x")])
-    assert response.error == "denied to [key]"
+    assert response.error == "denied to [key] (at [key])"
     with pytest.raises(ModelError) as failed:
         list(model_of(FakeApi(reply), tmp_path).generate([ask("fatal")]))
     assert secret not in str(failed.value)
@@ -171,6 +180,20 @@ def test_a_prefix_that_does_not_pay_is_not_kept(why: str, tmp_path: Path) -> Non
         list(model.generate(requests[:1]))
     list(model.generate(requests))
     assert not api.written
+
+
+def test_a_prefix_whose_price_is_unknown_is_not_kept_and_that_is_said_once(tmp_path: Path) -> None:
+    told, api = Told(), FakeApi()
+    settings = settings_of(tmp_path, told)
+    free = tuple(replace(each, cache_hour=None) for each in settings.prices.tokens)
+    settings = replace(settings, prices=replace(settings.prices, tokens=free))
+    model = HostedModel(NAME, api, settings)
+    list(model.generate([ask("x"), ask("y")]))
+    assert not told, "there was nothing to keep"
+    for _ in range(2):
+        list(model.generate(long_requests(30)))
+    assert not api.written
+    assert told == [f"no price for keeping a prefix is known for {NAME!r}, so none is kept"]
 
 
 def test_when_the_service_keeps_nothing_the_calls_go_whole_and_it_is_said(tmp_path: Path) -> None:

@@ -162,12 +162,15 @@ class HostedModel:
         return replace(failure, message=redact(failure.message), hint=redact(failure.hint))
 
     def _response(self, outcome: Response | Failure) -> Response:
-        """An answer as it is; of a failure its message. What may be billed has unknown usage."""
+        """An answer as it is; of a failure what it says and its cure, which may end the climb.
+
+        What may be billed has unknown usage.
+        """
         if isinstance(outcome, Response):
             error = outcome.error
             return outcome if error is None else replace(outcome, error=redact(error))
         usage = Usage(self.name) if outcome.maybe_billed else self._nothing_used()
-        return Response("", usage, "error", error=outcome.message)
+        return Response("", usage, "error", error=_with_cure(outcome))
 
     def _refused(self, reason: str) -> Response:
         return Response("", self._nothing_used(), "error", error=f"{self.name}: {reason}")
@@ -178,6 +181,12 @@ class HostedModel:
 
 def _is_about_this_call(failure: Failure) -> bool:
     return not (failure.retry or failure.fatal)
+
+
+def _with_cure(failure: Failure) -> str:
+    """On one line: an answer's error is a row's, and whoever gives up on many shows one of them."""
+    cure = " ".join(failure.hint.split())
+    return f"{failure.message} ({cure})" if cure else failure.message
 
 
 def _unusable(name: str, failure: Failure) -> ModelError:

@@ -106,6 +106,7 @@ class PrefixKeeper:
         self._api = api
         self._settings = settings
         self._clock = clock
+        self._unpriced_told = False
         self._cached = self._input = 0  # what answers said without a prefix kept by us
 
     @contextmanager
@@ -145,10 +146,19 @@ class PrefixKeeper:
         for shared in shared_prefixes(requests):
             size, calls = tokens.count(shared.prefix), len(shared.places)
             prices = self._settings.prices
-            if size >= least * UNSURE and (
-                saving(self._name, size, calls, seconds, prices, implicit=implicit) > 0
-            ):
+            if size < least * UNSURE:
+                continue
+            if cache_saving(self._name, size, calls, seconds / 3600, prices) is None:
+                self._tell_unpriced()
+            elif saving(self._name, size, calls, seconds, prices, implicit=implicit) > 0:
                 yield shared
+
+    def _tell_unpriced(self) -> None:
+        """Once, and not for each block of requests."""
+        if not self._unpriced_told:
+            self._unpriced_told = True
+            said = f"no price for keeping a prefix is known for {self._name!r}, so none is kept"
+            self._settings.tell("note", {"text": said})
 
     def _write(self, shared: Shared) -> Kept | None:
         """None, and a note, when the service will not: then every call sends everything."""
