@@ -283,6 +283,23 @@ def test_a_dollar_budget_ends_the_climb_while_it_measures(run: RunFolder, tmp_pa
     assert "$0.05" in decision.reason
 
 
+def test_a_budget_that_ends_inside_an_opening_says_what_is_spoken_for_and_how_to_finish(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    models = {"b:1": fake(0.97, "b:1")}
+    on = climb_on(run, number_task(tmp_path), number_split(), models, budget=Budget(dollars=0.25))
+    decision = climb([Ask(("b:1",))], on)  # 0.001 dollars a call, 200 calls on dev
+    assert decision.verdict == "blocked"
+    assert not decision.confirmations
+    (said,) = [each for each in decision.cautions if "opening" in each]
+    assert said.startswith("opening 1 of the sealed test, for 'prompt/")
+    assert "its 0.025 of alpha is spoken for" in said
+    assert said in decision.reason
+    decision = climb([Ask(("b:1",))], replace(on, budget=Budget(dollars=5.0)))
+    assert [one.opening for one in decision.confirmations] == [1]
+    assert not any("opening" in each for each in decision.cautions)
+
+
 def test_the_plan_asks_no_model(run: RunFolder, tmp_path: Path) -> None:
     models = {"b:1": fake(0.97, "b:1")}
     found = plan([Ask(("b:1",))], climb_on(run, number_task(tmp_path), number_split(), models))

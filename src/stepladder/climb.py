@@ -102,7 +102,7 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
                 openings.confirm_able(seen.trials, least_chance=LAST_CHANCE)
         openings.confirm_cheaper(seen.trials)
     except BudgetExceeded as reason:
-        seen.blocked_by = reason.message
+        seen.blocked_by = "; ".join([reason.message, *openings.unfinished()])
         done = {trial.candidate.step for trial in seen.trials}
         done |= {one.step for one in seen.skipped}
         left = dict.fromkeys(step.name for step in steps if step.name not in done)
@@ -111,6 +111,7 @@ def climb(steps: Sequence[Step], on: Climb) -> Decision:
     decision = conclude(seen.trials, openings.made, seen.skipped, target, sealed, seen.blocked_by)
     return replace(
         decision,
+        cautions=(*decision.cautions, *openings.unfinished()),
         ownership=_own(seen.trials, openings.made, on),
         upgrades=upgrades(seen.trials, on.bench.metric.scale, on.bench.task, on.bench.alpha),
     )
@@ -294,6 +295,7 @@ class _Openings:
 
     def __init__(self, on: Climb) -> None:
         self.made: list[Confirmation] = []
+        self._under_way: tuple[Trial, int, float] | None = None  # with its number and its level
         self._on = on
         self._test = hash_of(on.split.test)
 
@@ -302,6 +304,18 @@ class _Openings:
         run = self._on.run
         openings = run.openings.before(self._test, run.name) + len(self.made)
         return SealedTest(len(self._on.split.test), self._on.bench.metric.scale, openings)
+
+    def unfinished(self) -> tuple[str, ...]:
+        """What is to be known of an opening that a budget ended, if there is one."""
+        if self._under_way is None:
+            return ()
+        trial, opening, level = self._under_way
+        return (
+            f"opening {opening} of the sealed test, for "
+            f"'{trial.candidate.step}/{trial.candidate.name}', was begun and not finished: its "
+            f"{level:.3g} of alpha is spoken for, and the same command with a larger budget "
+            "finishes it",
+        )
 
     def confirm_able(self, trials: Sequence[Trial], least_chance: float = 0.5) -> bool:
         """Open the test for the cheapest to own of the able, until one passes or none is left."""
@@ -335,11 +349,13 @@ class _Openings:
         bar = bar_of(on.bench.task)
         opening = on.run.openings.open(self._test, identity, bar, on.run.name)
         sealed = SealedTest(len(on.split.test), on.bench.metric.scale, opening - 1)
+        level = sealed.level(on.bench.task.target)
+        self._under_way = (trial, opening, level)
         on.tell(
             "confirming",
             step=candidate.step,
             name=candidate.name,
-            alpha=sealed.level(on.bench.task.target),
+            alpha=level,
             opening=opening,
             n=sealed.size,
         )
@@ -347,6 +363,7 @@ class _Openings:
             runner.answer(on.split.test)
         evaluation = runner.evaluation()
         result = confirm(trial, evaluation, on.bench.task.target, on.split.test, sealed)
+        self._under_way = None
         on.tell(
             "confirmed",
             step=result.step,
