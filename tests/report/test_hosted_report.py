@@ -72,7 +72,7 @@ def test_a_tuned_model_is_named_as_such_and_not_by_its_endpoint() -> None:
 
 def test_calls_say_what_the_cache_saved_what_was_thought_and_what_batch_jobs_answered() -> None:
     assert call_sentences(decision_record(hosted_decision(), fake_task(), {})) == [
-        "few_shot / balanced-8: 83% of the input was read from a cache, which saved $0.45 per "
+        "few_shot / balanced-8: 83.3% of the input was read from a cache, which saved $0.45 per "
         "1,000 requests",
         f"dearer_model / balanced-8 on {PRO}: a cache was kept, which cost $0.020 more per 1,000 "
         "requests than it saved; 412 tokens of thinking per request, billed as output",
@@ -86,8 +86,17 @@ def test_an_unknown_saving_is_unknown_and_local_caches_save_no_dollars() -> None
     local = hosted_trial("prompt", "plain", "local:small", 0.8, 0.1, cached_tokens=1_200.0)
     record = decision_record(fake_decision(trials=(seen, local)), fake_task(), {})
     assert call_sentences(record) == [
-        "prompt / plain: 50% of the input was read from a cache, the saving is unknown"
+        "prompt / plain: 50.0% of the input was read from a cache, the saving is unknown"
     ]
+
+
+@pytest.mark.parametrize(
+    ("read", "said"), [(2_394.0, "99.8%"), (2_399.9, "99.9%"), (2_400.0, "100.0%")]
+)
+def test_nearly_all_from_a_cache_is_not_called_all(read: float, said: str) -> None:
+    seen = hosted_trial("prompt", "plain", FLASH, 0.8, None, cached_tokens=read)
+    record = decision_record(fake_decision(trials=(seen,)), fake_task(), {})
+    assert call_sentences(record)[0].startswith(f"prompt / plain: {said} of the input")
 
 
 def test_a_record_without_these_fields_is_still_read() -> None:
@@ -107,7 +116,7 @@ def test_terminal_and_page_say_both() -> None:
     for said in (
         "worth it when a right answer is worth more than $0.015",
         "not shown to be better",
-        "83% of the input was read from a cache",
+        "83.3% of the input was read from a cache",
         "dollars are unknown: no token price",
     ):
         assert said in text

@@ -79,7 +79,7 @@ def _calls(trial: Record) -> Iterator[str]:
     read, whole = trial.get("cached_tokens"), trial.get("input_tokens")
     saved = finite(trial.get("cache_saved_dollars_per_1000"))
     if read and whole:
-        yield f"{percent(read / whole, 0)} of the input was read from a cache, {_saving(saved)}"
+        yield f"{_share(read / whole)} of the input was read from a cache, {_saving(saved)}"
     elif saved:  # written, and never read
         yield f"a cache was kept, {_saving(saved)}"
     if trial.get("thinking_tokens"):
@@ -87,6 +87,11 @@ def _calls(trial: Record) -> Iterator[str]:
     if share := trial.get("batch_share"):
         of = "" if share == 1 else f"{percent(share, 0)} of the answers: "
         yield f"{of}priced as batch jobs; answering at once costs more"
+
+
+def _share(part: float) -> str:
+    """With one digit, and only called the whole where it is."""
+    return percent(part if part >= 1 else min(part, 0.999), 1)
 
 
 def _saving(saved: float | None) -> str:

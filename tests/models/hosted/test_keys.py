@@ -63,6 +63,8 @@ def test_without_a_key_the_cure_is_named(keyring: str, monkeypatch: pytest.Monke
         key("gemini", ("FIRST_KEY", "SECOND_KEY"))
     assert "FIRST_KEY or SECOND_KEY" in failed.value.hint
     assert "keyring set stepladder FIRST_KEY" in failed.value.hint
+    installing = "pip install 'stepladder[keyring]'" in failed.value.hint
+    assert installing == (keyring == "missing")
 
 
 @pytest.mark.parametrize("broken", ["two words", "line\nbreak", "naïve-key"])

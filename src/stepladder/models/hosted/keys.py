@@ -53,9 +53,10 @@ def key(provider: str, env_names: Sequence[str]) -> str:
     if found := find_key(provider, env_names):
         return found
     wanted = " or ".join(env_names)
+    missing = "" if _has_keyring() else " (after: pip install 'stepladder[keyring]')"
     raise ModelError(
         f"no key for {provider!r} is in the environment or the keyring",
-        hint=f"set {wanted}, or keep it with: keyring set {SERVICE} {env_names[0]}",
+        hint=f"set {wanted}, or keep it with: keyring set {SERVICE} {env_names[0]}{missing}",
     )
 
 
@@ -93,6 +94,14 @@ def _checked(found: str, provider: str, place: str) -> str:
         )
     _handed_out[found] = None
     return found
+
+
+def _has_keyring() -> bool:
+    try:
+        import keyring  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _from_keyring(name: str) -> str:

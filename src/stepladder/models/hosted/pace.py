@@ -1,4 +1,4 @@
-"""How many calls a service takes at once, found by trying: more while all goes well, half when not.
+"""How many calls a service takes at once, found by trying: more while all goes well, else fewer.
 
 The rule by which the traffic of the internet shares its lines (Jacobson, 1988; Chiu and Jain,
 1989), for calls instead of packets. Pure: the time is passed in, nothing waits. Not thread-safe:
