@@ -263,7 +263,11 @@ def dollars_per_hour(hardware: Hardware, prices: Prices) -> Price:
     if hardware.dollars_per_hour is not None:
         return Price(hardware.dollars_per_hour)
     if hardware.name is None:
-        return Price(None, "no machine is named: set hardware.name or hardware.dollars_per_hour")
+        return Price(
+            None,
+            "what an hour of this machine costs, where work is done on it, is not said: "
+            "set [hardware] name or dollars_per_hour in task.toml",
+        )
     machine = prices.machines.get(hardware.name)
     if machine is None:
         known = ", ".join(sorted(prices.machines)) or "none"

@@ -10,16 +10,34 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 __all__ = ["ALTERNATIVES", "EXAMPLES", "DataTable", "MetricTable", "TaskFile", "keys_at"]
+
+
+def _named_model(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*:\S+", name):
+        why = "is not the name of one" if ":" in name else "does not say who provides it"
+        raise ValueError(
+            f"the model {name!r} {why}: write 'provider:name', "
+            "for instance 'gemini:gemini-3.1-flash-lite' or 'local:smollm2-135m-instruct'"
+        )
+    return name
+
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
-ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*:\S+$")]
+ModelName = Annotated[str, AfterValidator(_named_model)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 

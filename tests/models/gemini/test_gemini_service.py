@@ -235,8 +235,6 @@ def test_a_batch_of_vertex_goes_through_a_bucket(
 
 def test_a_batch_of_vertex_needs_a_bucket(tmp_path: Path) -> None:
     options = {"project": "p-1", "location": "us-central1", "batch": True}
-    provider = open_vertex(settings("vertex", tmp_path, **options))
-    with pytest.raises(ModelError, match="bucket") as caught:
-        answers(provider, "vertex:gemini-3.1-flash-lite", asked("x"))
+    with pytest.raises(ModelError, match="bucket") as caught:  # before anything is asked
+        open_vertex(settings("vertex", tmp_path, **options))
     assert "bucket" in caught.value.hint
-    provider.close()

@@ -74,20 +74,22 @@ def open_vertex(settings: ProviderSettings) -> GeminiProvider:
     `bucket` names where batches are put. GOOGLE_VERTEX_BASE_URL, if set, is called instead of
     Google, and if it is on this machine may be given a token from GOOGLE_OAUTH_ACCESS_TOKEN.
     Raises MissingExtra, TaskError for an option that is not known, and ModelError without
-    credentials, project or location.
+    credentials, project or location, or where `batch = true` has no bucket.
     """
     need("google.genai", extra="vertex", what="the provider 'vertex'")
-    from .api import GeminiApi
+    from .api import GeminiApi, bucket_missing
     from .client import ANSWER_SECONDS, vertex_client, vertex_place
 
-    limits = read_options(settings, also=("project", "location", "bucket")).limits
+    options = read_options(settings, also=("project", "location", "bucket"))
+    name = settings.options.get("bucket")
+    if options.batch and not name:
+        raise bucket_missing()  # now, not when the first batch is made
     project, location = vertex_place(settings.options)
-    seconds = min(ANSWER_SECONDS, limits.deadline_seconds)
+    seconds = min(ANSWER_SECONDS, options.limits.deadline_seconds)
     client = vertex_client(project, location, seconds)
 
     def connect(elsewhere: str) -> Client:
         return client if elsewhere == location else vertex_client(project, elsewhere, seconds)
 
-    name = settings.options.get("bucket")
     bucket = (lambda: open_bucket(str(name), project)) if name else None
     return GeminiProvider(settings, GeminiApi(settings, client, connect, bucket))

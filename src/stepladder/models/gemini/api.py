@@ -28,7 +28,7 @@ from .names import Named, read_name
 from .request import Traits, to_asked
 from .response import to_response
 
-__all__ = ["GeminiApi"]
+__all__ = ["GeminiApi", "bucket_missing"]
 
 
 class GeminiApi:
@@ -107,10 +107,7 @@ class GeminiApi:
         if self._provider == "gemini":
             return DeveloperJobs(client)
         if self._bucket is None:
-            raise ModelError(
-                "batches of 'vertex' go through a bucket, and none is named",
-                hint="set bucket in [providers.vertex], or batch = false",
-            )
+            raise bucket_missing()
         return VertexJobs(client, self._bucket)
 
     def _client(self, location: str | None) -> Client:
@@ -118,3 +115,11 @@ class GeminiApi:
             if location is not None and location not in self._clients:
                 self._clients[location] = self._connect(location)
             return self._clients[location]
+
+
+def bucket_missing() -> ModelError:
+    """The error for batches of Vertex that have nowhere to go."""
+    return ModelError(
+        "batches of 'vertex' go through a bucket, and none is named",
+        hint="set bucket in [providers.vertex], or batch = false",
+    )
