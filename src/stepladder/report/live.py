@@ -319,7 +319,7 @@ def _estimate(fields: Fields) -> str:
     seconds = fields.get("estimate_seconds")
     parts = ["time unknown" if seconds is None else f"about {duration(seconds)}"]
     if calls is not None:
-        parts.append(f"{count(calls)} calls")
+        parts.append(f"{count(calls)} call{'s' if calls != 1 else ''}")
     parts.append(dollars(money) if money is not None else "dollars unknown")
     return ", ".join(parts)
 

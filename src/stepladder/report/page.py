@@ -253,7 +253,8 @@ def _built(trial: Trial) -> str:
     candidate = trial.candidate
     parts = [f"built in {duration(candidate.build_seconds)}"]
     if candidate.build_calls:
-        parts.append(f"{count(candidate.build_calls)} model calls")
+        many = "s" if candidate.build_calls != 1 else ""
+        parts.append(f"{count(candidate.build_calls)} model call{many}")
     if candidate.build_tokens:
         parts.append(f"{count(candidate.build_tokens)} tokens")
     money = dollars(candidate.build_dollars)
