@@ -139,7 +139,7 @@ def test_training_time_is_priced_by_the_machine_when_the_step_gives_no_dollars()
             None,
             trial("fine_tune", seconds=0.5),
             {"run", "keep"},
-            "hardware.dollars_per",
+            "[hardware] name or dollars_per_hour",
         ),
         (KNOWN, Hardware("bix"), None, trial("fine_tune", seconds=0.5), {"run", "keep"}, "'bix'"),
         (KNOWN, BOX, None, hosted(dollars=None), {"run", "keep"}, "what a request costs"),
