@@ -134,7 +134,10 @@ def test_a_plan_shows_the_dollars_of_hosted_calls(run: Run, tmp_path: Path) -> N
     task = folder(tmp_path, more="[steps.prompt]\nsample = 8\n")
     arguments = ("climb", task, "--steps", "prompt", "--dry-run", "--json")
     code, out, _ = run(*arguments, "--prices", tmp_path / "prices.toml")
-    (step,) = json.loads(out)
+    step, measuring = json.loads(out)
+    assert measuring["step"] == "measuring, at most"
+    assert measuring["plan"]["dollars"] > 0
+    assert measuring["plan"]["calls"] > 0
     assert code == 0
     assert 0 < step["plan"]["dollars"] < 0.1
     assert step["plan"]["seconds"] is None

@@ -23,6 +23,7 @@ from stepladder.core import (
     Workshop,
 )
 from stepladder.errors import MissingExtra, NotApplicable
+from stepladder.measuring import MEASURING
 from stepladder.solvers.majority import MajoritySolver
 from stepladder.steps.dearer_model import DearerModel
 from stepladder.store import RunFolder, open_run, read_rows
@@ -154,7 +155,8 @@ def test_a_dear_model_is_not_asked_once_a_cheaper_one_is_confirmed(
     task = replace(number_task(tmp_path), models=tuple(models))
     steps: list[Step] = [Ask(("a:1",)), DearerModel()]
     on = climb_on(run, task, number_split(), models)
-    assert [name for name, _ in plan(steps, on)] == ["prompt", "dearer_model", "dearer_model"]
+    names = [name for name, _ in plan(steps, on)]
+    assert names == ["prompt", "dearer_model", "dearer_model", MEASURING]
     decision = climb(steps, on)
     assert decision.chosen is not None
     assert decision.chosen.candidate.name == "plain on b:1"

@@ -146,7 +146,7 @@ def climb(  # noqa: PLR0913 (a command line's options)
     options = Options(chosen, whole_ladder, budget_dollars, budget_minutes, runs, prices, models)
     split = load_split(loaded)
     if dry_run:
-        _print_plan(loaded, run_plan(loaded, split, options, _quiet), len(split.dev), as_json)
+        _print_plan(loaded, run_plan(loaded, split, options, _quiet), as_json)
         return
     from .report.live import LiveLadder
 
@@ -345,11 +345,11 @@ def _print(record: Any, as_json: bool, text: str) -> None:
     typer.echo(json.dumps(plain(record), indent=1, ensure_ascii=False) if as_json else text)
 
 
-def _print_plan(task: Any, found: Any, dev: int, as_json: bool) -> None:
+def _print_plan(task: Any, found: Any, as_json: bool) -> None:
     from .report.terminal import plan_text
 
     record = [{"step": step, "plan": what} for step, what in found]
-    _print(record, as_json, plan_text(task, found, dev=dev))
+    _print(record, as_json, plan_text(task, found))
 
 
 def _print_decision(folder: Path, as_json: bool) -> None:

@@ -32,6 +32,7 @@ from .decide import SealedTest, conclude, confirm, next_to_confirm
 from .diagnose import advice
 from .errors import BudgetExceeded, MissingExtra, NotApplicable, StepladderError
 from .evaluate import Bench
+from .measuring import MEASURING, measuring
 from .ownership import own
 from .racing import race_on_dev
 from .runner import Runner
@@ -66,15 +67,19 @@ class Climb:
 
 
 def plan(steps: Sequence[Step], on: Climb) -> list[tuple[str, Estimate | Skipped]]:
-    """What each step would take, without doing anything."""
+    """What each step would take, and then measuring, without doing anything."""
     found: list[tuple[str, Estimate | Skipped]] = []
+    going: list[Step] = []
     for step in _rungs(steps, on):
         try:
             estimate = step.estimate(on.bench.task, on.split.train, on.bench.workshop)
             found.append((step.name, _priced(estimate, on)))
+            going.append(step)
         except (NotApplicable, MissingExtra) as reason:
             found.append((step.name, Skipped(step.name, _why(reason))))
-    return found
+    bench = on.bench
+    asked = measuring(going, bench.task, on.split, bench.workshop, lambda one: _priced(one, on))
+    return [*found, (MEASURING, asked)]
 
 
 @dataclass

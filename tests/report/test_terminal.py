@@ -11,6 +11,7 @@ import pytest
 from made_up_climb import fake_decision, fake_task
 
 from stepladder.core import Decision, Economics, Estimate, Skipped
+from stepladder.measuring import MEASURING
 from stepladder.report import (
     decision_record,
     load_decision_record,
@@ -111,6 +112,10 @@ def test_the_plan_adds_up_and_says_what_it_does_not_know() -> None:
     assert re.search(r"prompt\s+2,400\s+2 min\s+unknown\s+6 wordings", text)
     assert re.search(r"in all\s+2,400\s+2 min 2 s\s+\$0 \+ unknown", text)
     assert "skipped: no knowledge folder" in text
+    assert "building alone" in text
+    text = plan_text(fake_task(), [*plan, (MEASURING, Estimate(None, 0.5, 600, "2 candidates"))])
+    assert re.search(r"measuring, at most\s+600\s+unknown\s+\$0.50?\s+2 candidates", text)
+    assert re.search(r"in all\s+3,000 .*building and measuring", text)
 
 
 def test_a_decision_reads_the_same_when_it_is_read_back(tmp_path: Path) -> None:

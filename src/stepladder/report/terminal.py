@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core import Decision, Estimate, Json, Skipped, Task
+from ..measuring import MEASURING
 from .hosted import call_sentences, upgrade_sentences
 from .live import LiveLadder
 from .record import decision_record
@@ -89,10 +90,9 @@ def plan_text(
     task: Task,
     plan: Sequence[tuple[str, Estimate | Skipped]],
     *,
-    dev: int | None = None,
     width: int | None = None,
 ) -> str:
-    """What a climb would do, step by step, before anything is spent; `dev` examples measure it."""
+    """What a climb would do, step by step, and what measuring takes, before anything is spent."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     table.add_column("step", no_wrap=True)
     for heading in ("calls", "time", "dollars"):
@@ -104,14 +104,16 @@ def plan_text(
             continue
         cells = (count(entry.calls), duration(entry.seconds), dollars(entry.dollars))
         table.add_row(step, *cells, Text(one_line(entry.note, WHOLE)))
-    table.add_row("in all", *_totals([e for _, e in plan if isinstance(e, Estimate)]), "")
+    totals = _totals([e for _, e in plan if isinstance(e, Estimate)])
+    measured = any(step == MEASURING for step, _ in plan)
+    table.add_row("in all", *totals, "building and measuring" if measured else "building alone")
     bar = decision_record(Decision("blocked", "", None, ()), task, {})["target"]
     head = f"Plan for {one_line(task.name)}: {target_text(bar)}."
     foot = "At most this: the climb stops at the first step that is confirmed."
-    if dev is not None:
+    if measured:
         foot += (
-            f" Measuring comes on top: each candidate is asked {count(dev)} dev examples, fewer "
-            "where racing stops it."
+            " Racing mostly measures fewer dev examples; each further opening of the test comes "
+            "on top."
         )
     return as_text([Text(head, style="bold"), Text(), table, Text(), Text(foot)], width)
 

@@ -15,6 +15,7 @@ from ..solvers.dictionary import fit_dictionary
 from ..solvers.linear import fit_linear
 from ..solvers.majority import fit_majority
 from ..solvers.nearest import fit_nearest
+from ..solvers.prompt import PromptSolver
 
 __all__ = ["Baseline"]
 
@@ -48,6 +49,10 @@ class Baseline:
         names = self._fitting(task, train)
         seconds = sum(_SECONDS_PER_EXAMPLE[name] for name in names) * len(train)
         return Estimate(seconds, 0.0, 0, f"fits {', '.join(names)} on this machine")
+
+    def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver]:
+        """None: no model is asked."""
+        return []
 
     def propose(
         self,

@@ -71,6 +71,10 @@ class OneModel:
         price = _per_thousand(task, self.model, train, workshop)
         return Estimate(0.0, 0.0, 0, f"{self.model}, asked on dev alone: {price}")
 
+    def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver]:
+        """What dev will measure at most, as if the prompt that is moved were the plain one."""
+        return [plain_prompt(task, self.model)] * 2
+
     def propose(
         self,
         task: Task,
@@ -175,5 +179,9 @@ def _typical(model: str) -> Usage:
 def _per_thousand(task: Task, model: str, train: Sequence[Example], workshop: Workshop) -> str:
     if model.startswith("local:") or not train:
         return "by machine time"
-    price = dollars_per_request(task, plain_prompt(task, model), train, workshop)
-    return "unknown dollars" if price is None else f"about ${1000 * price:.3g} per 1,000 requests"
+    plain = plain_prompt(task, model)
+    price = dollars_per_request(task, plain, train, workshop)
+    if price is None:
+        return "unknown dollars"
+    thinking = ", without thinking" if plain.thinking_tokens is None else ""
+    return f"about ${1000 * price:.3g} per 1,000 requests{thinking}"

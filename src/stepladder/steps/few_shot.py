@@ -70,12 +70,10 @@ class FewShot:
         pool, held = self._divided(task, train)
         methods = self._methods(task)
         base = plain_prompt(task)
-        k = self.k[len(self.k) // 2]
-        shown = [(e.input, e.expected) for e in pick_random(not_too_long(pool), k, task.seed)]
         fixed = [method for method in methods if method not in _PER_INPUT]
         per_input = (len(methods) - len(fixed)) * len(self.k) * len(held)
         model = workshop.model(base.model)
-        longer = replace(base, demos=tuple(shown))
+        longer = self._longer(task, pool, self.k[len(self.k) // 2])
         extra = model.count_tokens(render(longer, "")) - model.count_tokens(render(base, ""))
         once = estimate_calls(
             task, longer, held, (1 + len(fixed) * len(self.k)) * len(held), workshop
@@ -87,6 +85,11 @@ class FewShot:
             once.calls + each.calls,
             f"fixed: {once.note}; picked per input: {each.note}",
         )
+
+    def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver]:
+        """What dev will measure at most: `keep` prompts, each with the most demonstrations."""
+        pool, _ = self._divided(task, train)
+        return [self._longer(task, pool, self.k[-1])] * min(self.keep, len(self._methods(task)))
 
     def propose(
         self,
@@ -117,6 +120,10 @@ class FewShot:
                 hint="label more examples",
             )
         return pool, held
+
+    def _longer(self, task: Task, pool: Sequence[Example], k: int) -> PromptSolver:
+        shown = pick_random(not_too_long(pool), k, task.seed)
+        return replace(plain_prompt(task), demos=tuple((e.input, e.expected) for e in shown))
 
     def _methods(self, task: Task) -> list[str]:
         """Balance and confusion need labels; without them each would be another random draw."""

@@ -18,10 +18,12 @@ from ..cost import machine_dollars
 from ..dated import is_tuned
 from ..errors import MissingExtra, ModelError, NotApplicable, StepladderError
 from ..registry import known
+from ..solvers.prompt import PromptSolver
 from ..trainers.tuning_data import PREFERENCES, read_preferences
 from .fine_tune_local import LocalRoute
 from .fine_tune_managed import ManagedRoute
 from .fine_tune_plan import Bounds, check_enough
+from .prompt_variants import plain_prompt
 
 __all__ = ["FineTune"]
 
@@ -124,6 +126,12 @@ class FineTune:
         if not found:
             raise _nothing(left)
         return found[0] if len(found) == 1 else _together(found, task, workshop)
+
+    def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver | None]:
+        """One tuned model; what one at a service costs is unknown until there is one."""
+        name = self.model
+        known = name is not None and _is_local(name) and name in task.models
+        return [plain_prompt(task, name) if known else None]
 
     def propose(
         self,

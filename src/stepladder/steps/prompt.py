@@ -13,7 +13,7 @@ from typing import Literal
 from ..core import Candidate, Estimate, Example, Task, Trial, Workshop
 from ..errors import NotApplicable, StepladderError
 from ..metrics import load_metric
-from ..solvers.prompt import CONTENT_FREE
+from ..solvers.prompt import CONTENT_FREE, PromptSolver
 from .measure import Effort, can_score
 from .prompt_search import PLAIN, Found, Search, search_prompts
 from .prompt_variants import plain_prompt, variants
@@ -65,6 +65,12 @@ class Prompt:
         scored = self._scored_label_tokens(task, train, workshop) / calls
         plain = plain_prompt(task)
         return estimate_calls(task, plain, judge, calls, workshop, unshared_tokens=scored)
+
+    def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver]:
+        """What dev will measure at most: the plain prompt, and those kept by the search."""
+        if self.search == "none" or len(train) < 2:
+            return [plain_prompt(task)]
+        return [plain_prompt(task)] * (1 + self.keep + (self.search == "gepa"))
 
     def propose(
         self,

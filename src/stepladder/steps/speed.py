@@ -114,7 +114,7 @@ def _hosted(
     else:
         note += f"; {each:.2g} s a call at the rate seen so far"
     if solver.thinking_tokens is None:
-        note += "; if it thinks before it answers, that is not counted"
+        note += "; without thinking, which has no limit until thinking_tokens is set"
     price = _price(task, solver, one, workshop)
     return Estimate(
         None if each is None else calls * each,
