@@ -46,7 +46,7 @@ def measuring(
         f"{len(asked)} candidates that ask a model x {len(split.dev):,} dev examples, "
         f"and {len(split.test):,} test examples once"
     )
-    if not asked:
+    if not asked and not silent:
         note = "no candidate asks a model"
     if dollars is None and known:
         note += f"; ${known:.3g} of it is known"
