@@ -44,6 +44,8 @@ def sections() -> Iterator[str]:
         ("throughput", throughput),
         ("overhead", overhead),
         ("check_100k", check_100k),
+        ("hosted", hosted),
+        ("hosted_climb", hosted_climb),
     ):
         path = HERE / "results" / f"{name}.json"
         if path.is_file():
@@ -130,6 +132,63 @@ def check_100k(found: Result) -> Iterator[str]:
         for sets, one in found["runs"].items()
     ]
     yield from table(["sets", "seconds", "CPU seconds", "peak MB"], rows)
+
+
+def hosted(found: Result) -> Iterator[str]:
+    yield f"## 1,000 calls to a hosted model\n\n{ran(found)}\n"
+    yield (
+        "Wall time over the ideal (calls x latency / concurrency), against a service of our own in "
+        "a process on the same two cores.\n"
+    )
+    ways = {
+        "stepladder": "stepladder",
+        "sdk": "the SDK by hand",
+        "http": "plain HTTP by hand",
+        "without_sdk": "stepladder without the SDK",
+    }
+    rows = [
+        [
+            f"{1000 * one['latency_seconds']:.0f} ms",
+            str(one["concurrency"]),
+            *(f"{one['times_ideal'][way]:.2f}" for way in ways),
+            f"{one['cpu_milliseconds_per_call']['sdk']:.1f}",
+        ]
+        for one in found["measured"]
+    ]
+    yield from table(["latency", "concurrency", *ways.values(), "SDK's CPU ms a call"], rows)
+    kept = ", ".join(found["within_the_limit"]["stepladder"]) or "none"
+    yield (
+        f"\nWanted: at most {found['limit_times_ideal']} times the ideal. "
+        f"Kept by stepladder: {kept}. "
+        "Where it is not, the SDK by hand is near: Python runs one thread at a time, and the SDK "
+        "computes for a millisecond or two in each call."
+    )
+    faults = found["faults"]
+    yield (
+        f"\nWith {faults['share_going_wrong']:.0%} of {faults['calls']:,} calls going wrong in "
+        f"{len(faults['went_wrong'])} ways: {faults['lost']} answers lost, "
+        f"{faults['answered_more_than_once']} answered more than once; "
+        f"{faults['work_done_again_because_its_answer_broke']} worked on again because the answer "
+        "broke on its way."
+    )
+
+
+def hosted_climb(found: Result) -> Iterator[str]:
+    yield f"## A climb on hosted models\n\n{ran(found)}\n"
+    yield f"{found['note']}\n"
+    rows = [
+        _solver(each["step"], each["solver"], each, f"{each['build_seconds']:.0f}")
+        for each in found["trials"]
+    ]
+    heads = ["step", "solver", "score", "95 % interval", "n", "tokens in / out", "p50 / p95 s"]
+    yield from table([*heads, "build s"], rows)
+    dollars, service = found["dollars_by_the_price_table"], found["service"]
+    yield (
+        f"\nVerdict: {found['verdict']}. {found['reason']}\n\n{service['calls']:,} calls, "
+        f"{service['answered_twice']} answered twice, {service['tuning_jobs_created']} tuning job; "
+        f"${dollars['calls']:.2f} for calls and ${dollars['tuning']:.2f} for tuning by the price "
+        f"table; {found['wall_seconds']:.0f} s."
+    )
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
