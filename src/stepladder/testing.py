@@ -25,10 +25,12 @@ from .core import (
     Usage,
     Workshop,
 )
+from .fake_live import FakeEngine, FakeTokenizer
 from .solvers import content_hash, solver_from_record, solver_record
 
 __all__ = [
-    "FakeModel", "check_metric", "check_model", "check_solver", "check_step", "fake_workshop",
+    "FakeEngine", "FakeModel", "FakeTokenizer", "check_metric", "check_model", "check_solver",
+    "check_step", "fake_workshop",
 ]  # fmt: skip
 
 
