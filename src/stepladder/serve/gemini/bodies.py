@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import NoReturn
 
 from fastapi import Request
@@ -23,13 +24,13 @@ async def read_body(request: Request, form: Form) -> Json:
 
 
 def read_json(raw: bytes) -> Json:
-    """The value of JSON text that every later step can handle.
+    """The value of JSON text that every later step can handle, so all of it finite and whole.
 
     Raises Refusal for what is no JSON, for numbers that are none, for halves of characters, which
     cannot be written down again, and for what is nested too deep.
     """
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_no_number)
+        value = json.loads(raw.decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
         if b"\\u" in raw and (b"\\ud" in raw or b"\\uD" in raw):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError as error:
@@ -43,6 +44,11 @@ def read_json(raw: bytes) -> Json:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(digits: str) -> float:
+    found = float(digits)
+    return found if math.isfinite(found) else _no_number(digits)
 
 
 def _depth(value: Json) -> int:
