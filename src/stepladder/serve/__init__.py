@@ -37,7 +37,9 @@ STATUS: Mapping[Reason, int] = {
 class Refusal(StepladderError):
     """A call that is not answered; each protocol tells it in its own form.
 
-    `param` names the field of the request that is at fault, as the caller spelled it.
+    `param` names the field of the request that is at fault, as the caller spelled it. `detail` is
+    said of two cases that some protocols have a word of their own for: a prompt that is longer than
+    the model's context, and a key whose budget is spent.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Refusal(StepladderError):
         hint: str = "",
         param: str | None = None,
         retry_after_seconds: float | None = None,
+        detail: Literal["", "context_length", "budget"] = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
         self.param = param
         self.retry_after_seconds = retry_after_seconds
+        self.detail = detail
 
     @property
     def status(self) -> int:
