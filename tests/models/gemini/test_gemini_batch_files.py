@@ -19,7 +19,7 @@ from stepladder.core import Call, Function, Message, Part, Request
 from stepladder.errors import ModelError
 from stepladder.models import ProviderSettings
 from stepladder.models.gemini.api import GeminiApi
-from stepladder.models.gemini.batch_files import read_answer, to_line
+from stepladder.models.gemini.batch_files import to_line
 from stepladder.models.gemini.request import Traits, to_asked
 
 LABEL = "stepladder-0123456789abcdef"
@@ -188,17 +188,3 @@ def test_a_job_is_looked_for_by_its_label(job: SimpleNamespace) -> None:
     assert job.api.find_batch("base", "another") is None
     del job.record["outputInfo"]  # its answers are gone
     assert job.api.find_batch("base", LABEL) is None
-
-
-def test_fields_newer_than_the_sdk_are_passed_over_in_a_file_too() -> None:
-    answer = read_answer(
-        {
-            "candidates": [
-                {"content": {"parts": [{"text": "a", "newer": 1}], "newer": {}}, "newer": [2]},
-            ],
-            "usageMetadata": {"promptTokenCount": 3, "newer": {"a": 1}},
-            "newer": True,
-        }
-    )
-    assert answer.candidates[0].content.parts[0].text == "a"
-    assert answer.usage_metadata.prompt_token_count == 3

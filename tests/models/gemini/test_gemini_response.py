@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 from gemini_calls import Wire, developer, vertex
+from google.genai.errors import UnknownApiResponseError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stepladder.core import Call, Message, Part, Request, Response, Usage
+from stepladder.models.gemini.request import can_go_on
 
 WIRE = Wire()
 API = developer(WIRE)
 NAME = "gemini:confident"
+NEEDS_CONTINUATION = pytest.mark.skipif(not can_go_on(), reason="the SDK came to it with 3.x")
 
 
 def answered(answer: Any, **request: Any) -> Response:
-    WIRE.answer = lambda _: answer
+    return answered_by(lambda _: answer, **request)
+
+
+def answered_by(answer: Any, **request: Any) -> Response:
+    WIRE.answer = answer
     asked = {"messages": (Message("user", "x"),), "logprob": True, **request}
     return API.send("confident", Request(**asked), None)
 
@@ -146,12 +154,12 @@ def test_an_answer_cut_at_the_limit_is_still_an_answer() -> None:
     assert (response.text, response.finish, response.error) == ("hal", "length", None)
 
 
-@pytest.mark.filterwarnings("ignore:.*BRAND_NEW_REASON:UserWarning")
 def test_a_reason_that_is_new_is_not_taken_for_success() -> None:
     response = answered(candidate({"text": "a"}, finishReason="BRAND_NEW_REASON"))
     assert "BRAND_NEW_REASON" in (response.error or "")
 
 
+@NEEDS_CONTINUATION
 def test_an_answer_in_pieces_is_put_together_and_billed_for_all_of_them() -> None:
     report = {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 7}
     pieces = [
@@ -163,3 +171,49 @@ def test_an_answer_in_pieces_is_put_together_and_billed_for_all_of_them() -> Non
     response = API.send("confident", Request((Message("user", "x"),)), None)
     assert (response.text, response.finish) == ("one two", "stop")
     assert response.usage.output_tokens == 4
+
+
+def test_fields_newer_than_this_program_are_passed_over() -> None:
+    content = {"parts": [{"text": "a", "newer": 1}], "newer": {}}
+    answer = {"candidates": [{"content": content, "newer": [2]}], "newer": True}
+    response = answered(answer | {"usageMetadata": {"promptTokenCount": 3, "newer": {"a": 1}}})
+    assert (response.text, response.usage.input_tokens, response.error) == ("a", 3, None)
+
+
+def test_a_counter_may_come_as_text() -> None:
+    assert usage(promptTokenCount="3", candidatesTokenCount="2").output_tokens == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [], "text", 3, None,
+        {"candidates": {"content": 1}},
+        {"candidates": ["text"]},
+        {"candidates": [{"content": {"parts": ["text"]}}]},
+        {"candidates": [{"content": {"parts": [{"text": 3}]}}]},
+        {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": 3}}]}}]},
+        candidate({"text": "a"}) | {"usageMetadata": {"promptTokenCount": True}},
+        candidate({"text": "a"}) | {"usageMetadata": {"promptTokenCount": "many"}},
+        candidate({"text": "a"}) | {"usageMetadata": [1]},
+    ],
+)  # fmt: skip
+def test_what_is_not_of_the_form_of_an_answer_is_refused(answer: Any) -> None:
+    with pytest.raises(UnknownApiResponseError, match="not"):
+        answered(answer)
+
+
+@NEEDS_CONTINUATION
+def test_the_rest_of_an_answer_is_asked_for_with_the_token_that_came() -> None:
+    pieces = iter(
+        [
+            candidate({"text": "one "}, finishReason="CONTINUATION", continuationToken="-_8="),
+            candidate({"text": "two "}, finishReason="CONTINUATION", continuationToken="dG9r"),
+            candidate({"text": "three"}, finishReason="MAX_TOKENS"),
+        ]
+    )
+    WIRE.requests.clear()
+    response = answered_by(lambda _: next(pieces))
+    assert (response.text, response.finish) == ("one two three", "length")
+    tokens = [json.loads(sent.content).get("continuationToken") for sent in WIRE.requests]
+    assert tokens == [None, "-_8=", "dG9r"]

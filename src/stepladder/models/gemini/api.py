@@ -9,12 +9,13 @@ descriptions and against traffic of the SDK; what comes back is as those and the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from threading import Lock
 
 from google.genai.errors import UnknownApiResponseError
 
-from ...core import Message, Request, Response
+from ...core import Json, Message, Request, Response
 from ...errors import ModelError
 from ...storage import Bucket
 from .. import ProviderSettings
@@ -25,8 +26,8 @@ from .cache import drop_prefix, location_of, write_prefix
 from .client import Client
 from .errors import explain
 from .names import Named, read_name
-from .request import Traits, to_asked
-from .response import to_response
+from .request import Asked, Traits, can_go_on, continued, to_asked
+from .response import continuation_of, joined, to_response
 
 __all__ = ["GeminiApi", "bucket_missing"]
 
@@ -56,14 +57,10 @@ class GeminiApi:
     def send(self, model: str, request: Request, cache: PrefixCache | None) -> Response:
         named, traits = self._traits(model)
         asked = to_asked(request, traits, self._folder, cache)
-        client = self._client(named.location)
-        try:
-            answer = client.models.generate_content(
-                model=named.path, contents=list(asked.contents), config=asked.config
-            )
-        except (AttributeError, KeyError, TypeError) as error:  # the SDK's way with other JSON
-            raise UnknownApiResponseError(f"not of the form of an answer: {error}") from error
-        return to_response(answer, request, traits.model)
+        answers = [_ask(self._client(named.location), named.path, asked)]
+        while (token := continuation_of(answers[-1])) and can_go_on():
+            answers.append(_ask(self._client(named.location), named.path, continued(asked, token)))
+        return to_response(joined(answers), request, traits.model)
 
     def explain(self, error: Exception) -> Failure:
         return explain(error, self._provider)
@@ -115,6 +112,18 @@ class GeminiApi:
             if location is not None and location not in self._clients:
                 self._clients[location] = self._connect(location)
             return self._clients[location]
+
+
+def _ask(client: Client, model: str, asked: Asked) -> Json:
+    """The service's answer as it wrote it."""
+    answer = client.models.generate_content(
+        model=model, contents=list(asked.contents), config=asked.config
+    )
+    body = answer.sdk_http_response.body if answer.sdk_http_response else None
+    try:
+        return json.loads(body or "")
+    except ValueError as error:
+        raise UnknownApiResponseError(f"not JSON: {error}") from error
 
 
 def bucket_missing() -> ModelError:

@@ -151,7 +151,8 @@ def _answer(
     """Its place, by its metadata or else by its order, as documented; and the answer."""
     place = place_of((one.metadata or {}).get(_PLACE, str(order)), len(requests))
     if one.response is not None:
-        return place, to_response(one.response, requests[place], traits.model, tier="batch")
+        answer = one.response.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return place, to_response(answer, requests[place], traits.model, tier="batch")
     why = one.error.message if one.error and one.error.message else "no answer and no reason"
     return place, failed_row(traits, why)
 

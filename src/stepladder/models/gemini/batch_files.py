@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.genai import types
-from pydantic import ValidationError
 
 from ...core import Json, Request, Response
 from ...errors import ModelError
@@ -102,7 +101,8 @@ class VertexJobs:
 def to_line(asked: Asked, place: int) -> str:
     """One request as a line of the file."""
     config = asked.config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    config.pop("automaticFunctionCalling", None)  # what only the SDK reads
+    for name in ("automaticFunctionCalling", "shouldReturnHttpResponse"):
+        config.pop(name, None)  # what only the SDK reads
     request: dict[str, Json] = {
         "contents": [
             content.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -124,21 +124,4 @@ def _answer(
         return place, failed_row(traits, str(status))
     if not line.get("response"):
         return place, failed_row(traits, "no answer and no reason")
-    answer = read_answer(line["response"])
-    return place, to_response(answer, requests[place], traits.model, tier="batch")
-
-
-def read_answer(record: Json) -> types.GenerateContentResponse:
-    """An answer as the service wrote it; fields that this SDK does not know are passed over."""
-    text = json.dumps(record)
-    try:
-        return types.GenerateContentResponse.model_validate_json(text)
-    except ValidationError as error:
-        unknown = [one["loc"] for one in error.errors() if one["type"] == "extra_forbidden"]
-        known = json.loads(text)
-        for *path, key in unknown:
-            inner = known
-            for step in path:
-                inner = inner[step]
-            del inner[key]
-        return types.GenerateContentResponse.model_validate(known)
+    return place, to_response(line["response"], requests[place], traits.model, tier="batch")

@@ -22,7 +22,7 @@ from ...errors import ModelError
 from ..hosted.media import Inline, open_media
 from . import quick
 
-__all__ = ["signature_of", "to_contents"]
+__all__ = ["to_contents"]
 
 # What Google documents for a call that Gemini 3 did not make itself, as in a demonstration.
 _UNSIGNED = "skip_thought_signature_validator"
@@ -47,11 +47,6 @@ def to_contents(
         else:
             contents += [_turn(message, folder, signed_calls) for message in group]
     return quick.Content(role="user", parts=system) if system else None, contents
-
-
-def signature_of(part: types.Part) -> str:
-    """The service's signature of a call as the text that goes back with it."""
-    return base64.urlsafe_b64encode(part.thought_signature or b"").decode("ascii")
 
 
 def _check(message: Message) -> None:

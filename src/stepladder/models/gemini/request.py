@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from .contents import to_contents
 from .quick import Config
 from .thinking import thinking_config, tokens_for_thoughts
 
-__all__ = ["Asked", "Traits", "to_asked", "to_cached"]
+__all__ = ["Asked", "Traits", "can_go_on", "continued", "to_asked", "to_cached"]
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,22 @@ def to_asked(
         tools=to_tools(request.functions),
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         cached_content=cache.name if cache else None,
+        should_return_http_response=True,  # read in `response.py`
     )
     _constrain(config, request)
     return Asked(contents, config)
+
+
+def can_go_on() -> bool:
+    """Whether this version of the SDK can ask for the rest of an answer that was broken off."""
+    return "continuation_token" in types.GenerateContentConfig.model_fields
+
+
+def continued(asked: Asked, token: str) -> Asked:
+    """The call for that rest."""
+    config = asked.config.model_copy()
+    config.continuation_token = base64.urlsafe_b64decode(token)
+    return Asked(asked.contents, config)
 
 
 def to_cached(
