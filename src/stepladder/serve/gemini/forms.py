@@ -58,9 +58,11 @@ def message(fields: Mapping[str, Form], *, required: Iterable[str] = ()) -> Form
 
 
 def each(form: Form) -> Form:
-    """A list of these. A single one that is not in a list is not taken for a list."""
+    """A list of these. A single object is taken for a list of one, as in Google's own samples."""
 
     def read(value: Json, place: str) -> Json:
+        if isinstance(value, dict):
+            return [form(value, place)]
         if not isinstance(value, list):
             raise fault(place, "a list", value)
         return [form(inner, f"{place}[{index}]") for index, inner in enumerate(value)]
