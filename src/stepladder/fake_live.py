@@ -60,6 +60,19 @@ class FakeTokenizer:
         """The text of ids, without special tokens."""
         return bytes(id for id in ids if id < 256).decode(errors="replace")
 
+    def completion_ids(self, text: str) -> list[int]:
+        """The ids to go on from where there is no conversation."""
+        return self.encode(text) or [self.eos_id]
+
+    @property
+    def is_byte_level(self) -> bool:
+        """That it is."""
+        return True
+
+    def is_byte_token(self, id: int) -> bool:
+        """Every one that is not special."""
+        return id < 256
+
     def token_bytes(self, id: int) -> bytes:
         """The bytes of one token; none of a special one."""
         return bytes([id]) if id < 256 else b""

@@ -5,9 +5,10 @@ so that what was trained is what is served.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ...registry import need
 
 __all__ = ["LocalTokenizer", "load_tokenizer"]
 
+_BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
 _MARK = "\ue000{}\ue001"  # stands for a message's text while the template is filled in
 
 
@@ -29,6 +31,8 @@ class LocalTokenizer:
     pad_id: int
     context_tokens: int
     special_tokens: tuple[str, ...] = ()
+    # how a name of a special token is read is a setting of the tokenizer, which threads share
+    lock: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def chat_ids(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True
@@ -40,6 +44,12 @@ class LocalTokenizer:
         self, conversations: Sequence[Sequence[Message]], *, add_generation_prompt: bool = True
     ) -> list[list[int]]:
         """The ids of each conversation; many are encoded side by side on all cores."""
+        with self.lock:
+            return self._batch(conversations, add_generation_prompt)
+
+    def _batch(
+        self, conversations: Sequence[Sequence[Message]], add_generation_prompt: bool
+    ) -> list[list[int]]:
         ids: list[list[int]] = [[] for _ in conversations]
         plain: dict[int, str] = {}
         for index, messages in enumerate(conversations):
@@ -84,11 +94,48 @@ class LocalTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of text; the names of special tokens become those tokens."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        with self.lock:
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def completion_ids(self, text: str) -> list[int]:
+        """The ids to go on from where there is no conversation: with what the model begins by."""
+        with self.lock:
+            return list(self.tokenizer(text)["input_ids"]) or [self.eos_id]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    @cached_property
+    def is_byte_level(self) -> bool:
+        """Whether the text of ids is that of their bytes, one after the other."""
+        decoder = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "decoder", None)
+        return type(decoder).__name__ == "ByteLevel"
+
+    def is_byte_token(self, id: int) -> bool:
+        """Whether the token is one byte of a character that has no token of its own."""
+        return _BYTE_TOKEN.fullmatch(self._piece(id)) is not None
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes that a token stands for in the text; none of a special one."""
+        piece = self._piece(id)
+        if id in self._unseen:
+            return b""
+        if self.is_byte_level:
+            try:
+                return bytes(_BYTES[character] for character in piece)
+            except KeyError:  # an added token, which is text as it is
+                return piece.encode()
+        if found := _BYTE_TOKEN.fullmatch(piece):
+            return bytes([int(found[1], 16)])
+        return piece.replace("\u2581", " ").encode()
+
+    @cached_property
+    def _unseen(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids)
+
+    def _piece(self, id: int) -> str:
+        return str(self.tokenizer.convert_ids_to_tokens(int(id)))
 
 
 @lru_cache(maxsize=8)
@@ -113,6 +160,18 @@ def load_tokenizer(folder: Path) -> LocalTokenizer:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     special = tuple(sorted(tokenizer.get_added_vocab()))
     return LocalTokenizer(tokenizer, tokenizer.eos_token_id, pad, min(limit, 1 << 20), special)
+
+
+def _byte_characters() -> dict[str, int]:
+    """Byte-level vocabularies write a byte as one character: itself where it can be seen."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in seen]
+    return {chr(byte): byte for byte in seen} | {
+        chr(256 + place): byte for place, byte in enumerate(hidden)
+    }
+
+
+_BYTES = _byte_characters()
 
 
 def _text(message: Message) -> str:

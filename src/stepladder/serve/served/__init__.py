@@ -1,0 +1,26 @@
+"""What is served: base models, tuned ones, bundles and encoders, each as a `ServedModel`.
+
+`directory.py` finds them by name; the other files are one kind each. No protocol and no key is
+known here.
+"""
+
+from __future__ import annotations
+
+from .. import Refusal
+
+__all__ = ["PromptTooLong"]
+
+
+class PromptTooLong(Refusal):
+    """The prompt leaves no room for an answer. `tokens` it has, `context_tokens` fit."""
+
+    def __init__(self, name: str, tokens: int, context_tokens: int, *, param: str) -> None:
+        super().__init__(
+            "invalid",
+            f"the prompt has {tokens} tokens, and {name!r} takes at most {context_tokens} tokens "
+            "of prompt and answer together",
+            hint="send less, or ask a model with a longer context",
+            param=param,
+        )
+        self.tokens = tokens
+        self.context_tokens = context_tokens
