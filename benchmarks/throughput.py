@@ -27,9 +27,7 @@ from stepladder.core import Example, Task, Usage, Workshop
 from stepladder.data.split import load_split
 from stepladder.evaluate import Bench, evaluate
 from stepladder.metrics import load_metric
-from stepladder.models.local import LocalModel, LocalProvider
-from stepladder.models.local.ir import engine_folder
-from stepladder.models.local.weights import cache_folder
+from stepladder.models.local import LocalModel, LocalProvider, built_folder
 from stepladder.solvers.prompt import PromptSolver, render
 from stepladder.steps.prompt_variants import plain_prompt
 from stepladder.store import CachedModel, RowFile, open_run
@@ -131,7 +129,7 @@ def _by_hand(model: LocalModel, prompts: Sequence[Sequence[int]]) -> tuple[float
         "INFERENCE_PRECISION_HINT": "bf16",
         "KV_CACHE_PRECISION": "bf16",
     }
-    built = engine_folder(model.folder, cache_folder() / "engines" / model.fingerprint)
+    built = built_folder(model.folder, model.fingerprint)
     pipeline = genai.ContinuousBatchingPipeline(str(built), scheduler, "CPU", properties)
     config = genai.GenerationConfig()
     config.max_new_tokens = ANSWER_TOKENS

@@ -20,7 +20,7 @@ from .signal_stack import restore_signal_stack, signal_stack
 from .tokenizer import LocalTokenizer, load_tokenizer
 from .weights import base_folder, cache_folder, in_cache
 
-__all__ = ["LocalModel", "LocalProvider", "open_provider"]
+__all__ = ["LocalModel", "LocalProvider", "built_folder", "fingerprint", "open_provider"]
 
 TUNED = "tuned/"  # local:tuned/<hash> is the folder <hash>/model among the run's artefacts
 
@@ -126,13 +126,7 @@ class LocalModel:
     @cached_property
     def fingerprint(self) -> str:
         """Changes when the same name would answer differently: weights, template, precision."""
-        digest = hashlib.sha256(b"exact" if self._provider.exact else b"bf16")
-        names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
-        for file in [*names, *sorted(path.name for path in self.folder.glob("*.safetensors"))]:
-            if (self.folder / file).is_file():
-                with (self.folder / file).open("rb") as opened:
-                    digest.update(hashlib.file_digest(opened, "sha256").digest())
-        return digest.hexdigest()[:16]
+        return fingerprint(self.folder, exact=self._provider.exact)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return len(self.tokenizer.chat_ids(messages))
@@ -201,20 +195,36 @@ def _whole(path: Path) -> bytes:
 
 
 def _engine(model: LocalModel, *, exact: bool) -> Any:
-    from .ir import engine_folder
-
     tokenizer = model.tokenizer
     if _is_fast(model):
         from .openvino_engine import OpenVINOEngine
 
-        with in_cache():
-            built = engine_folder(model.folder, cache_folder() / "engines" / model.fingerprint)
+        built = built_folder(model.folder, model.fingerprint)
         return OpenVINOEngine(built, eos_id=tokenizer.eos_id, exact=exact)
     from .transformers_engine import TransformersEngine
 
     return TransformersEngine(
         model.folder, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, exact=exact
     )
+
+
+def fingerprint(folder: Path, *, exact: bool) -> str:
+    """Changes when the model in `folder` would answer differently."""
+    digest = hashlib.sha256(b"exact" if exact else b"bf16")
+    names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+    for file in [*names, *sorted(path.name for path in folder.glob("*.safetensors"))]:
+        if (folder / file).is_file():
+            with (folder / file).open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def built_folder(folder: Path, identity: str) -> Path:
+    """The OpenVINO form of the model in `folder` with that fingerprint, kept in the cache."""
+    from .ir import GRAPH, engine_folder
+
+    with in_cache():
+        return engine_folder(folder, cache_folder() / "engines" / f"{identity}-{GRAPH}")
 
 
 def _is_fast(model: LocalModel) -> bool:

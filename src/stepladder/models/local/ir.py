@@ -22,9 +22,16 @@ from filelock import FileLock
 
 from ...errors import ModelError
 
-__all__ = ["build", "engine_folder", "read_weights", "supports"]
+__all__ = ["GRAPH", "LINEAR", "build", "engine_folder", "read_weights", "stride", "supports"]
 
+GRAPH = "2"  # part of the name of what was built; another one for another graph
 _FAMILIES = ("llama", "qwen2", "mistral")
+
+# the linear layers of each decoder layer, by the names that weights and adapters use for them
+LINEAR = (
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+)  # fmt: skip
 
 
 def supports(folder: Path) -> bool:
@@ -145,23 +152,38 @@ def _shape(config: Mapping[str, Any]) -> _Shape:
     )
 
 
+def stride(config: Mapping[str, Any]) -> int:
+    """What may be added to an input id, any number of times, without changing its meaning.
+
+    The engine's prefix cache compares the ids that it is given and knows of no adapters: ids of
+    which every adapter has its own multiple of the stride cannot be taken for one another.
+    """
+    return 1 << (int(config["vocab_size"]) - 1).bit_length()
+
+
 def build(
     config: Mapping[str, Any],
     weights: Mapping[str, np.ndarray[Any, Any]],
     *,
     given_bias: bool = False,
+    adaptable: bool = False,
 ) -> Any:
     """The stateful decoder graph that the engine's paged attention knows how to take over.
 
     Inputs: input_ids, attention_mask, position_ids (batch, tokens) int64; beam_idx (batch) int32.
     With `given_bias`, attention_bias (1, 1, tokens, all) float32 takes the place of the mask, so
     that the caller says who sees whom. Output: logits (batch, tokens, vocabulary) float32.
+
+    With `adaptable`, each linear layer called n in `LINEAR` also takes "n.A" (rank, in) and "n.B"
+    (out, rank), float32, whose product is added to its weight; and `rows` (int64) lists the tokens
+    of which logits are wanted.
     """
     import openvino
     from openvino import opset13 as ov
 
-    graph = _Graph(_shape(config), weights, ov)
+    graph = _Graph(_shape(config), weights, ov, adaptable)
     ids = graph.parameter("input_ids", [-1, -1], "i64")
+    rows = graph.parameter("rows", [-1], "i64") if adaptable else None
     if given_bias:
         bias = graph.parameter("attention_bias", [1, 1, -1, -1], "f32")
     else:
@@ -169,13 +191,16 @@ def build(
     positions = graph.parameter("position_ids", [-1, -1], "i64")
     beams = graph.parameter("beam_idx", [-1], "i32")
     embedding = graph.weight("model.embed_tokens.weight")
-    hidden = ov.gather(embedding, ov.convert(ids, "i32"), graph.number(0, "i32"))
+    meant = ov.bitwise_and(ov.convert(ids, "i32"), graph.number(stride(config) - 1, "i32"))
+    hidden = ov.gather(embedding, meant, graph.number(0, "i32"))
     rotation = graph.rotation(positions)
     if not given_bias:
         bias = graph.causal_bias(mask, positions)
     batch = ov.gather(ov.shape_of(ids, "i64"), graph.numbers([0]), graph.number(0))
     for layer in range(graph.shape.layers):
         hidden = graph.layer(layer, hidden, rotation, bias, beams, batch)
+    if rows is not None:
+        hidden = ov.gather(hidden, rows, graph.number(1))
     hidden = graph.norm(hidden, "model.norm.weight")
     head = graph.weight("lm_head.weight") if "lm_head.weight" in weights else embedding
     logits = ov.result(ov.matmul(hidden, head, False, True))
@@ -186,10 +211,13 @@ def build(
 class _Graph:
     """The pieces of a decoder layer; holds what is shared while the graph is put together."""
 
-    def __init__(self, shape: _Shape, weights: Mapping[str, np.ndarray[Any, Any]], ov: Any) -> None:
+    def __init__(
+        self, shape: _Shape, weights: Mapping[str, np.ndarray[Any, Any]], ov: Any, adaptable: bool
+    ) -> None:
         self.shape = shape
         self.weights = weights
         self.ov = ov
+        self.adaptable = adaptable
         self.parameters: list[Any] = []
         self.sinks: list[Any] = []
 
@@ -219,6 +247,14 @@ class _Graph:
 
     def linear(self, x: Any, name: str) -> Any:
         y = self.ov.matmul(x, self.weight(f"{name}.weight"), False, True)
+        y.set_friendly_name(name)  # the engine finds the place of an adapter's matrices by this
+        if self.adaptable:
+            wide, narrow = self.weights[f"{name}.weight"].shape
+            down = self.parameter(f"{name}.A", [-1, narrow], "f32")
+            up = self.parameter(f"{name}.B", [wide, -1], "f32")
+            y = self.ov.add(
+                y, self.ov.matmul(self.ov.matmul(x, down, False, True), up, False, True)
+            )
         if f"{name}.bias" in self.weights:
             y = self.ov.add(y, self.weight(f"{name}.bias"))
         return y

@@ -9,7 +9,6 @@ one pass of about 250 tokens instead of 77 passes.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .ir import build, read_weights
+from .pipeline import properties
 
 __all__ = ["ChoiceScorer", "Tree", "tree_of"]
 
@@ -68,13 +68,7 @@ class ChoiceScorer:
 
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model = build(config, read_weights(folder), given_bias=True)
-        precision = "f32" if exact else "bf16"
-        properties = {
-            "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
-            "INFERENCE_PRECISION_HINT": precision,
-            "KV_CACHE_PRECISION": precision,
-        }
-        compiled = openvino.Core().compile_model(model, "CPU", properties)
+        compiled = openvino.Core().compile_model(model, "CPU", properties(exact=exact))
         self._request = compiled.create_infer_request()
         self._eos_id = eos_id
 
