@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from stepladder.core import Message
 from stepladder.errors import ModelError
-from stepladder.trainers.batches import encode, epoch_batches, training_plan
+from stepladder.trainers.batches import (
+    Encoded,
+    cut,
+    encode,
+    epoch_batches,
+    fitting,
+    training_plan,
+)
 
 lengths = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 
@@ -70,3 +77,32 @@ def test_long_examples_are_left_out_whole_and_counted(tiny: Path) -> None:
     assert (len(rows), left_out) == (1, 1)
     with pytest.raises(ModelError, match="none of the 1 training examples fits"):
         encode(said[1:], load_tokenizer(tiny), 60)
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=60), st.integers(1, 12), st.integers(8, 200)
+)
+def test_batches_by_rows_have_so_many_and_fit_in_parts(
+    lengths: list[int], rows: int, tokens: int
+) -> None:
+    batches = epoch_batches(lengths, tokens, 0, 0, rows)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert len(batches) == -(-len(lengths) // rows)
+    assert max(map(len, batches)) <= rows
+    for batch in batches:
+        parts = fitting(batch, lengths, tokens)
+        assert sorted(index for part in parts for index in part) == sorted(batch)
+        widest = [len(part) * max(lengths[index] for index in part) for part in parts]
+        assert all(
+            cost <= tokens or len(part) == 1 for cost, part in zip(widest, parts, strict=True)
+        )
+
+
+@given(st.integers(0, 20), st.integers(1, 20), st.integers(1, 30))
+def test_what_is_cut_keeps_the_prompt_and_the_beginning_of_the_answer(
+    prompt: int, answer: int, most: int
+) -> None:
+    row = Encoded(tuple(range(prompt)), tuple(range(100, 100 + answer)))
+    short = cut(row, most)
+    assert short.prompt == row.prompt
+    assert short.answer == row.answer[: max(0, min(answer, most - prompt))]

@@ -303,3 +303,112 @@ def test_training_json_holds_what_repeating_takes(tiny: Path, tmp_path: Path) ->
     assert facts["tokens"] == trained.tokens
     assert {"device", "threads", "products_in", "torch"} <= set(facts["environment"])
     assert (trained.folder / "done").exists()
+
+
+def lora_job(folder: Path, **options: object) -> TrainingJob:
+    settings: dict[str, object] = {"method": "lora", "rank": 4, "alpha": 8, "learning_rate": 1e-2}
+    return make_job(folder, **{**settings, **options})
+
+
+def test_jobs_that_ask_for_nothing_new_keep_their_names(tiny: Path) -> None:
+    """A finished model is found by the name it was made under, by whatever version."""
+    job = make_job(tiny)
+    said = TrainingJob(
+        job.base, job.folder, job.train, job.held_out, job.options, start=None, most_kept=0
+    )
+    assert job_hash(said) == job_hash(job)
+    changed = [
+        replace(job, most_kept=3),
+        replace(job, merge=False),
+        replace(job, options=replace(job.options, rows_per_batch=4)),
+        replace(job, options=replace(job.options, to_the_end=True)),
+        replace(job, options=replace(job.options, cut_long=True)),
+    ]
+    assert len({job_hash(job), *map(job_hash, changed)}) == 6
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_an_adapter_is_kept_for_every_epoch_and_the_last_is_the_model(
+    tiny: Path, tmp_path: Path
+) -> None:
+    job = replace(lora_job(tiny, epochs=3.0, rows_per_batch=8), most_kept=10, merge=False)
+    trained = LocalTrainer().train(job, tmp_path, quiet)
+    assert [(one["step"], one["epoch"]) for one in trained.facts["kept"]] == [
+        (5, 1.0),
+        (10, 2.0),
+        (15, 3.0),
+    ]
+    adapters = [trained.folder / one["folder"] for one in trained.facts["kept"]]
+    files = [(folder / "adapter_model.safetensors").read_bytes() for folder in adapters]
+    assert len({*files}) == 3
+    assert files[-1] == (trained.folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert not (trained.folder / "model").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_training_goes_on_from_an_adapter(tiny: Path, tmp_path: Path) -> None:
+    first = LocalTrainer().train(lora_job(tiny, epochs=4.0), tmp_path, quiet)
+    ended = [point.held_out_loss for point in first.learning if point.held_out_loss is not None]
+    job = replace(lora_job(tiny, epochs=1.0), start=first.folder / "adapter")
+    second = LocalTrainer().train(job, tmp_path, quiet)
+    assert second.folder != first.folder
+    began = second.learning[0].held_out_loss
+    assert began == pytest.approx(min(ended), rel=1e-3)
+    other = replace(job, options=replace(job.options, rank=8, alpha=16))
+    with pytest.raises(ModelError, match="has rank 4"):
+        LocalTrainer().train(other, tmp_path, quiet)
+    with pytest.raises(ModelError, match="no adapter to go on from"):
+        LocalTrainer().train(replace(job, start=tmp_path / "nowhere"), tmp_path, quiet)
+
+
+def test_a_batch_of_many_rows_learns_the_same_in_parts(tiny: Path, tmp_path: Path) -> None:
+    """Memory bounds what is computed at once, not what a step learns from."""
+    whole = make_job(tiny, rows_per_batch=8, tokens_per_batch=4096, epochs=1.0)
+    parts = replace(whole, options=replace(whole.options, tokens_per_batch=64))
+    one = LocalTrainer().train(whole, tmp_path, quiet)
+    other = LocalTrainer().train(parts, tmp_path, quiet)
+    assert one.facts["steps"] == other.facts["steps"] == 5
+    assert losses(other) == pytest.approx(losses(one), rel=2e-2)
+
+
+def test_to_the_end_keeps_the_last_weights_whatever_the_held_out_loss(
+    tiny: Path, tmp_path: Path
+) -> None:
+    wrong = tuple((messages, "zzzz") for messages, _ in conversations(4))
+    job = replace(make_job(tiny, epochs=8.0, patience=1, learning_rate=5e-3), held_out=wrong)
+    early = LocalTrainer().train(job, tmp_path, quiet)
+    job = replace(job, options=replace(job.options, to_the_end=True))
+    late = LocalTrainer().train(job, tmp_path, quiet)
+    assert early.facts["ended"] == "held-out loss stopped falling"
+    assert late.facts["ended"] == "all epochs done"
+    last = [point.held_out_loss for point in late.learning if point.held_out_loss is not None][-1]
+    assert late.facts["held_out_loss_merged"] == pytest.approx(last, rel=0.05)
+
+
+def test_a_step_tells_how_many_tokens_are_right(tiny: Path, tmp_path: Path) -> None:
+    seen: list[Mapping[str, Any]] = []
+    job = make_job(tiny, epochs=12.0, learning_rate=5e-3, tokens_per_batch=128)
+    LocalTrainer().train(job, tmp_path, lambda _, fields: seen.append(fields))
+    steps = [fields for fields in seen if "train_loss" in fields]
+    assert steps[0]["train_accuracy"] < 0.3
+    assert steps[-1]["train_accuracy"] > 0.9
+    assert steps[-1]["held_out_accuracy"] > 0.9
+    assert sum(fields["held_out_accuracy"] is not None for fields in steps) == 12
+
+
+def test_what_tell_raises_ends_the_training_and_it_goes_on_later(
+    tiny: Path, tmp_path: Path
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def tell(event: str, fields: Mapping[str, Any]) -> None:
+        if fields.get("step") == 4:
+            raise Enough
+
+    job = make_job(tiny, checkpoint_seconds=0.0)
+    with pytest.raises(Enough):
+        LocalTrainer().train(job, tmp_path, tell)
+    seen: list[Mapping[str, Any]] = []
+    LocalTrainer().train(job, tmp_path, lambda _, fields: seen.append(fields))
+    assert seen[0] == {"resumed": True, "step": 3}

@@ -17,7 +17,7 @@ from ..core import Candidate, Estimate, Example, Json, Message, Task, Workshop
 from ..errors import MissingExtra, ModelError, NotApplicable
 from ..registry import look_up
 from ..solvers.prompt import PromptSolver
-from ..trainers import TrainedModel, Trainer, TrainingJob, TrainingOptions
+from ..trainers import TrainedModel, Trainer, TrainingJob, TrainingOptions, epochs_for
 from .fine_tune_plan import Lesson, conversation, make_lesson, short_prompt
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class LocalRoute:
             dropout=step.dropout,
             target_modules=step.target_modules,
             learning_rate=step.learning_rate or LEARNING_RATE[method],
-            epochs=step.epochs or _epochs_for(n),
+            epochs=step.epochs or epochs_for(n),
             tokens_per_batch=step.tokens_per_batch or _batch_for(mean_tokens),
             patience=step.patience,
             max_seconds=None if step.minutes is None else 60 * step.minutes,
@@ -170,11 +170,6 @@ class LocalRoute:
                 f"{losses[0]:.2f} to {min(losses):.2f}"
             )
         return words
-
-
-def _epochs_for(n: int) -> float:
-    """More passes over little data: about 1,000 examples seen, between 2 and 10 epochs."""
-    return float(min(10, max(2, math.ceil(1000 / n))))
 
 
 def _batch_for(mean_tokens: float) -> int:

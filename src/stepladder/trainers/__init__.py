@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -22,6 +23,7 @@ __all__ = [
     "TrainingJob",
     "TrainingOptions",
     "base_fingerprint",
+    "epochs_for",
     "job_hash",
 ]
 
@@ -37,7 +39,11 @@ class TrainingOptions:
     """How to train. Lengths and batch sizes are in tokens, `warm_up` is a share of all steps.
 
     With `max_seconds` the learning rate falls with whichever runs out first, steps or time, so
-    that a run cut short still ends on a settled model.
+    that a run cut short still ends on a settled model. With `rows_per_batch` a step learns from
+    so many examples, however long they are, and `tokens_per_batch` only bounds what is in memory
+    at once. `to_the_end` trains all epochs and keeps the last weights, whatever the held-out loss
+    says; `cut_long` learns the beginning of an answer that is too long, where else the example is
+    left out.
     """
 
     method: Method = "lora"
@@ -57,6 +63,9 @@ class TrainingOptions:
     max_seconds: float | None = None
     max_length: int = 1024
     seed: int = 0
+    rows_per_batch: int | None = None
+    to_the_end: bool = False
+    cut_long: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,9 @@ class TrainingJob:
     """A base model, what it should learn to answer, and how.
 
     `held_out` is a slice of train: it decides when to stop and is never trained on. `threads` and
-    `device` say where to run; they are recorded, and do not make it another job.
+    `device` say where to run; they are recorded, and do not make it another job. `start` is the
+    folder of a LoRA adapter of this base to go on from. `most_kept` asks for an adapter at the end
+    of every epoch, or of about so many of them; with `merge` false there is no merged model.
     """
 
     base: str
@@ -74,6 +85,9 @@ class TrainingJob:
     options: TrainingOptions = TrainingOptions()
     threads: int | None = None
     device: str = "auto"
+    start: Path | None = None
+    most_kept: int = 0
+    merge: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,11 @@ class Trainer(Protocol):
     """Turns a job into a model under `artifacts`; the same job again returns the same model."""
 
     def train(self, job: TrainingJob, artifacts: Path, tell: Tell) -> TrainedModel:
-        """The trained model, from `artifacts` if it was finished before."""
+        """The trained model, from `artifacts` if it was finished before.
+
+        `tell` may raise to end the training within a step; the same job then goes on from its last
+        checkpoint.
+        """
         ...
 
 
@@ -107,12 +125,18 @@ def job_hash(job: TrainingJob) -> str:
     what = {
         "recipe": RECIPE,
         "base": base_fingerprint(job.folder),
-        "options": asdict(job.options),
+        "options": _as_before(job.options),
         "train": [_plain(conversation) for conversation in job.train],
         "held_out": [_plain(conversation) for conversation in job.held_out],
+        **_unusual(job),
     }
     text = json.dumps(what, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def epochs_for(examples: int) -> float:
+    """More passes over little data: about 1,000 examples seen, between 2 and 10 epochs."""
+    return float(min(10, max(2, math.ceil(1000 / examples))))
 
 
 def base_fingerprint(folder: Path) -> str:
@@ -132,6 +156,41 @@ def base_fingerprint(folder: Path) -> str:
             digest.update(path.name.encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+_LATER = ("rows_per_batch", "to_the_end", "cut_long")  # options that jobs made earlier did not have
+
+
+def _as_before(options: TrainingOptions) -> dict[str, Json]:
+    """The options, those added later only where they were chosen: old jobs keep their names."""
+    usual = {one.name: one.default for one in fields(options) if one.name in _LATER}
+    said = asdict(options)
+    return {name: value for name, value in said.items() if usual.get(name, ...) != value}
+
+
+def _unusual(job: TrainingJob) -> dict[str, Json]:
+    """What most jobs do not ask for, where this one does."""
+    unusual: dict[str, Json] = {}
+    if job.start is not None:
+        unusual["start"] = _adapter_fingerprint(job.start)
+    if job.most_kept:
+        unusual["most_kept"] = job.most_kept
+    if not job.merge:
+        unusual["merge"] = False
+    return unusual
+
+
+def _adapter_fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as error:
+            raise ModelError(
+                f"there is no adapter to go on from in {str(folder)!r}: {error}",
+                hint="give a folder with adapter_config.json and adapter_model.safetensors",
+            ) from error
     return digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ from ..core import Message
 from ..errors import ModelError
 from . import Conversation
 
-__all__ = ["Encoded", "encode", "epoch_batches", "training_plan"]
+__all__ = ["Encoded", "cut", "encode", "epoch_batches", "fitting", "training_plan"]
 
 NEIGHBOURHOOD = 16  # batches that are shuffled together before they are sorted by length
 
@@ -45,19 +45,26 @@ class Encoded:
 
 
 def encode(
-    conversations: Sequence[Conversation], tokenizer: Tokenizer, max_length: int
+    conversations: Sequence[Conversation],
+    tokenizer: Tokenizer,
+    max_length: int,
+    *,
+    cut_long: bool = False,
 ) -> tuple[list[Encoded], int]:
     """The conversations in tokens, and how many were left out for being over `max_length`.
 
     A prompt is tokenised exactly as the engine will see it, and the answer apart from it, since an
-    engine continues the prompt's tokens and never merges across the border. Nothing is cut: half
-    an answer would teach the model to stop early.
+    engine continues the prompt's tokens and never merges across the border. With `cut_long`, of an
+    answer that is too long the beginning is learned, and no end token after it, which would teach
+    the model to stop early; only a prompt that leaves no room at all is left out.
     """
     rows = []
     for messages, completion in conversations:
         prompt = tuple(tokenizer.chat_ids(messages, add_generation_prompt=True))
         rows.append(Encoded(prompt, (*tokenizer.encode(completion), tokenizer.eos_id)))
-    kept = [row for row in rows if len(row) <= max_length]
+    if cut_long:
+        rows = [cut(row, max_length) for row in rows]
+    kept = [row for row in rows if len(row) <= max_length and row.answer]
     if rows and not kept:
         raise ModelError(
             f"none of the {len(rows)} training examples fits into {max_length} tokens",
@@ -66,18 +73,35 @@ def encode(
     return kept, len(rows) - len(kept)
 
 
+def cut(row: Encoded, max_length: int) -> Encoded:
+    """The row without what is over `max_length` tokens of the answer's end."""
+    over = max(0, len(row) - max_length)
+    return Encoded(row.prompt, row.answer[: max(0, len(row.answer) - over)]) if over else row
+
+
 def epoch_batches(
-    lengths: Sequence[int], tokens_per_batch: int, seed: int, epoch: int
+    lengths: Sequence[int],
+    tokens_per_batch: int,
+    seed: int,
+    epoch: int,
+    rows_per_batch: int | None = None,
 ) -> list[list[int]]:
     """Indices of the rows of each batch, in order: every row once, shuffled anew per epoch.
 
-    A batch holds rows of similar length, and its row count times its longest row is at most
-    `tokens_per_batch` (a longer row is a batch of its own).
+    A batch holds rows of similar length. With `rows_per_batch` it has so many of them, the last
+    one fewer; else its row count times its longest row is at most `tokens_per_batch` (a longer row
+    is a batch of its own).
     """
     chance = random.Random(f"{seed}/{epoch}")
     order = list(range(len(lengths)))
     chance.shuffle(order)
     batches: list[list[int]] = []
+    if rows_per_batch is not None:
+        for neighbours in _slices(order, NEIGHBOURHOOD * rows_per_batch):
+            neighbours.sort(key=lambda index: lengths[index])
+            batches += _slices(neighbours, rows_per_batch)
+        chance.shuffle(batches)
+        return batches
     for neighbours in _stretches(order, lengths, NEIGHBOURHOOD * tokens_per_batch):
         neighbours.sort(key=lambda index: lengths[index])
         batches += _cut(neighbours, lengths, tokens_per_batch)
@@ -85,18 +109,31 @@ def epoch_batches(
     return batches
 
 
+def fitting(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """A batch in parts that are in memory one after the other, each within `tokens`, padded."""
+    return _cut(sorted(batch, key=lambda index: lengths[index]), lengths, tokens)
+
+
 def training_plan(
-    lengths: Sequence[int], tokens_per_batch: int, seed: int, epochs: float
+    lengths: Sequence[int],
+    tokens_per_batch: int,
+    seed: int,
+    epochs: float,
+    rows_per_batch: int | None = None,
 ) -> list[tuple[float, list[int]]]:
     """Every step of a training: how many epochs are done after it, and the rows it uses."""
     plan: list[tuple[float, list[int]]] = []
     epoch = 0
     while epoch < epochs:
-        batches = epoch_batches(lengths, tokens_per_batch, seed, epoch)
+        batches = epoch_batches(lengths, tokens_per_batch, seed, epoch, rows_per_batch)
         used = max(1, round(len(batches) * min(1.0, epochs - epoch)))
         plan += [(epoch + (n + 1) / len(batches), batch) for n, batch in enumerate(batches[:used])]
         epoch += 1
     return plan
+
+
+def _slices(order: Sequence[int], size: int) -> list[list[int]]:
+    return [list(order[start : start + size]) for start in range(0, len(order), size)]
 
 
 def _stretches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:

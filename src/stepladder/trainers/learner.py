@@ -15,7 +15,10 @@ from typing import Any
 
 from .batches import Encoded
 
-__all__ = ["Learner", "answer_loss", "has_bfloat16", "logits_function", "make_learner", "take_step"]
+__all__ = [
+    "Learner", "StepScores", "answer_loss", "answer_scores", "has_bfloat16", "logits_function",
+    "make_learner", "take_step",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,26 +67,50 @@ def has_bfloat16(device: Any) -> bool:
 
 def answer_loss(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int]:
     """Summed cross-entropy in nats over the answer tokens of `rows`, and how many there are."""
+    loss, tokens, _ = answer_scores(learner, rows)
+    return loss, tokens
+
+
+def answer_scores(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int, int]:
+    """As `answer_loss`, and how many of the answer tokens the model thinks the most probable."""
     import torch
 
     ids, positions, targets = _tensors(rows, learner.pad_id, learner.device)
     with learner.autocast():
         logits = learner.logits(ids, positions)
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
+    loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+    right = int((logits.detach().argmax(dim=-1) == targets).sum())
+    return loss, len(targets), right
+
+
+@dataclass(frozen=True)
+class StepScores:
+    """Loss in nats summed over `tokens` answer tokens, how many of those were `right`, and the
+    gradient's norm before clipping.
+    """  # noqa: D205
+
+    loss: float
+    tokens: int
+    right: int
+    norm: float
 
 
 def take_step(
-    learner: Learner, rows: Sequence[Encoded], learning_rate: float, clip: float
-) -> tuple[float, int, float]:
-    """(loss in nats summed over answer tokens, their number, gradient norm before clipping).
+    learner: Learner, parts: Sequence[Sequence[Encoded]], learning_rate: float, clip: float
+) -> StepScores:
+    """One step on all rows of `parts`, which are in memory one after the other.
 
     A step whose gradient is not finite leaves the weights as they are.
     """
     import torch
 
     learner.model.train()
-    loss, tokens = answer_loss(learner, rows)
-    (loss / tokens).backward()
+    tokens = sum(len(row.answer) for rows in parts for row in rows)
+    total, right = 0.0, 0
+    for rows in parts:
+        loss, _, hits = answer_scores(learner, rows)
+        (loss / tokens).backward()
+        total, right = total + loss.item(), right + hits
     parameters = list(learner.parameters.values())
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
     for group in learner.optimizer.param_groups:
@@ -91,7 +118,7 @@ def take_step(
     if norm < float("inf"):
         learner.optimizer.step()
     learner.optimizer.zero_grad(set_to_none=True)
-    return loss.item(), tokens, norm
+    return StepScores(total, tokens, right, norm)
 
 
 def _tensors(rows: Sequence[Encoded], pad_id: int, device: Any) -> tuple[Any, Any, Any]:

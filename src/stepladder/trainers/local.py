@@ -3,7 +3,9 @@
 One job makes one folder, named by the job's hash:
 
     adapter/        the LoRA adapter as PEFT writes it (method "lora")
-    model/          the merged model in float16, with the base's tokenizer: what is served
+    kept/           adapters at the end of epochs, `step-000120`, where the job asks for them
+    model/          the merged model in float16, with the base's tokenizer: what is served,
+                    unless the job asks for none
     training.json   options, data, curve, seconds, tokens, environment
     done            written last; without it the folder is unfinished work
 
@@ -22,6 +24,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ from .checkpoint import Progress, load_weights, saving, write_json
 from .export import save_adapter, save_merged
 from .jobs import alone
 from .learner import Learner, has_bfloat16, logits_function, make_learner
-from .loop import fit, held_out_loss
+from .loop import Keeping, fit, held_out_loss
 
 __all__ = ["LocalTrainer", "finished_model"]
 
@@ -94,27 +97,35 @@ def _train(job: TrainingJob, folder: Path, tell: Tell) -> TrainedModel:
     tokenizer = load_tokenizer(job.folder)
     if not job.train:
         raise ModelError("there is nothing to train on", hint="give at least one example")
-    train, left_out = encode(job.train, tokenizer, job.options.max_length)
-    held_out = encode(job.held_out, tokenizer, job.options.max_length)[0] if job.held_out else []
+    length, cut_long = job.options.max_length, job.options.cut_long
+    train, left_out = encode(job.train, tokenizer, length, cut_long=cut_long)
+    held_out = encode(job.held_out, tokenizer, length, cut_long=cut_long)[0] if job.held_out else []
     model = _open(job, device, longest=max(map(len, [*train, *held_out])))
     learner = make_learner(
         model, weight_decay=job.options.weight_decay, pad_id=tokenizer.pad_id, device=device
     )
     checkpoints = folder / "checkpoints"
-    progress = fit(learner, (train, held_out), job.options, checkpoints, tell)
-    if progress.best_step and progress.best_step != progress.step:
-        load_weights(checkpoints, progress.best_step, learner.parameters)
+    keeping = Keeping(job.most_kept, partial(_keep, model, job, folder))
+    progress = fit(learner, (train, held_out), job.options, checkpoints, tell, keeping)
+    best = progress.step if job.options.to_the_end else progress.best_step
+    if best and best != progress.step:
+        load_weights(checkpoints, best, learner.parameters)
     tell("training", {"saving": True})
     with saving(folder):
         if job.options.method == "lora":
             save_adapter(model, job.base, folder / "adapter")
-            model = model.merge_and_unload()
-        save_merged(model, job.folder, folder / "model", folder.name)
-        merged_loss = _merged_loss(model, learner, held_out, job.options)
+        merged_loss = None
+        if job.merge:
+            model = model.merge_and_unload() if job.options.method == "lora" else model
+            save_merged(model, job.folder, folder / "model", folder.name)
+            merged_loss = _merged_loss(model, learner, held_out, job.options)
         cautions = (*_cautions(progress, left_out), *_merge_caution(progress, merged_loss))
         write_json(
             folder / "training.json",
-            _facts(job, progress, (train, held_out), cautions, merged_loss),
+            {
+                **_facts(job, progress, (train, held_out), cautions, merged_loss),
+                "kept": _kept(folder),
+            },
         )
         _finish(folder)
     trained = finished_model(folder.parent, folder.name)
@@ -143,8 +154,53 @@ def _open(job: TrainingJob, device: Any, longest: int) -> Any:
         ) from error
     model.config.use_cache = False
     if job.options.method == "lora":
-        model = _with_adapter(model, job.options)
+        start = job.start
+        model = _with_adapter(model, job.options) if start is None else _going_on(model, start, job)
+    elif job.start is not None or job.most_kept or not job.merge:
+        raise ModelError(
+            "only a LoRA training goes on from an adapter, or ends in one",
+            hint="leave method out, or start, most_kept and merge",
+        )
     return model.to(device)
+
+
+def _going_on(model: Any, start: Path, job: TrainingJob) -> Any:
+    """The model with the adapter in `start`, which learns on."""
+    import peft
+
+    with _no_chatter():
+        try:
+            grown = peft.PeftModel.from_pretrained(model, start, is_trainable=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"cannot go on from the adapter in {str(start)!r}: {error}",
+                hint="it has to be a LoRA adapter of the same base model",
+            ) from error
+    config: Any = grown.peft_config["default"]
+    rank = config.r
+    if rank != job.options.rank:
+        raise ModelError(
+            f"the adapter to go on from has rank {rank}, and {job.options.rank} was asked for",
+            hint="leave the rank out, or tune the base model anew",
+        )
+    return grown
+
+
+def _keep(model: Any, job: TrainingJob, folder: Path, progress: Progress) -> None:
+    with saving(folder):
+        save_adapter(model, job.base, folder / "kept" / f"step-{progress.step:06d}")
+        write_json(
+            folder / "kept" / f"step-{progress.step:06d}.json",
+            {"step": progress.step, "epoch": round(progress.epoch, 6)},
+        )
+
+
+def _kept(folder: Path) -> list[Json]:
+    """Which adapters were kept, in order: `step`, `epoch`, and the `folder` within the job's."""
+    return [
+        {**json.loads(path.read_text(encoding="utf-8")), "folder": f"kept/{path.stem}"}
+        for path in sorted((folder / "kept").glob("step-*.json"))
+    ]
 
 
 def _with_adapter(model: Any, options: TrainingOptions) -> Any:

@@ -7,20 +7,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core import LearningPoint, Tell
 from ..errors import ModelError
 from . import TrainingOptions
-from .batches import Encoded, training_plan
+from .batches import Encoded, fitting, training_plan
 from .checkpoint import Progress, latest_checkpoint, restore_checkpoint, save_checkpoint
-from .learner import Learner, answer_loss, take_step
+from .learner import Learner, answer_scores, take_step
 
-__all__ = ["fit", "held_out_loss", "learning_rate_at"]
+__all__ = [
+    "NOTHING_KEPT", "Keeping", "fit", "held_out_loss", "held_out_scores", "kept_steps",
+    "learning_rate_at",
+]  # fmt: skip
 
 POINTS = 40  # learning points besides the evaluations, over the whole training
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What to do with the weights at the end of epochs: at most about `most` times."""
+
+    most: int = 0
+    save: Callable[[Progress], None] = lambda progress: None
+
+
+NOTHING_KEPT = Keeping()
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,9 @@ class _Course:
     options: TrainingOptions
     folder: Path
     tell: Tell
+    lengths: Sequence[int]
+    keep_at: frozenset[int]
+    keeping: Keeping
 
 
 def fit(
@@ -42,21 +59,38 @@ def fit(
     options: TrainingOptions,
     folder: Path,
     tell: Tell,
+    keeping: Keeping = NOTHING_KEPT,
 ) -> Progress:
     """Train on the first of `rows`, watch the second, and return how it went.
 
     Starts from the newest checkpoint in `folder` if there is one, and repeats no step before it.
+    What is to be kept is saved before the checkpoint of its step, so that none is ever missing.
     Raises ModelError when the training diverges, StoreError when a checkpoint cannot be written.
     """
     train, held_out = rows
     lengths = [len(row) for row in train]
-    plan = training_plan(lengths, options.tokens_per_batch, options.seed, options.epochs)
+    plan = training_plan(
+        lengths, options.tokens_per_batch, options.seed, options.epochs, options.rows_per_batch
+    )
     evaluations = _evaluation_steps(plan, options.evaluations_per_epoch) if held_out else ()
-    course = _Course(plan, frozenset(evaluations), train, held_out, options, folder, tell)
+    course = _Course(
+        plan,
+        frozenset(evaluations),
+        train,
+        held_out,
+        options,
+        folder,
+        tell,
+        lengths,
+        kept_steps(plan, keeping.most),
+        keeping,
+    )
     progress = _begin(course, learner)
     saved_at = progress.seconds
     while not progress.ended:
         progress = _advance(course, learner, progress)
+        if progress.step in course.keep_at:
+            keeping.save(progress)
         due = progress.seconds - saved_at >= options.checkpoint_seconds
         if due or progress.ended or progress.step in course.evaluations:
             save_checkpoint(folder, progress, learner.parameters, learner.optimizer, learner.names)
@@ -77,16 +111,33 @@ def learning_rate_at(share: float, warm_up: float, peak: float) -> float:
 
 def held_out_loss(learner: Learner, rows: Sequence[Encoded], tokens_per_batch: int) -> float:
     """Mean cross-entropy per answer token, in nats."""
+    return held_out_scores(learner, rows, tokens_per_batch)[0]
+
+
+def held_out_scores(
+    learner: Learner, rows: Sequence[Encoded], tokens_per_batch: int
+) -> tuple[float, float]:
+    """Mean cross-entropy per answer token in nats, and the share of tokens that are right."""
     import torch
 
     learner.model.eval()
     lengths = [len(row) for row in rows]
-    total, count = 0.0, 0
+    total, count, right = 0.0, 0, 0
     with torch.no_grad():
         for _, batch in training_plan(lengths, tokens_per_batch, seed=0, epochs=1):
-            loss, tokens = answer_loss(learner, [rows[index] for index in batch])
-            total, count = total + loss.item(), count + tokens
-    return total / count
+            loss, tokens, hits = answer_scores(learner, [rows[index] for index in batch])
+            total, count, right = total + loss.item(), count + tokens, right + hits
+    return total / count, right / count
+
+
+def kept_steps(plan: Sequence[tuple[float, list[int]]], most: int) -> frozenset[int]:
+    """The steps that end an epoch, the last one among them, thinned evenly to `most`."""
+    if most <= 0:
+        return frozenset()
+    ends = sorted({*_evaluation_steps(plan, 1)})
+    if len(ends) > most:
+        ends = [ends[math.ceil((n + 1) * len(ends) / most) - 1] for n in range(most)]
+    return frozenset(ends)
 
 
 def _begin(course: _Course, learner: Learner) -> Progress:
@@ -114,45 +165,63 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
     rate = learning_rate_at(
         _share(course, progress, ahead=1), options.warm_up, options.learning_rate
     )
-    loss, tokens, norm = take_step(learner, rows, rate, options.clip)
-    _check_finite(loss, norm, progress.step + 1, options)
+    scores = take_step(learner, _parts(course, batch), rate, options.clip)
+    _check_finite(scores.loss, scores.norm, progress.step + 1, options)
     progress = replace(
         progress,
         step=progress.step + 1,
         epoch=epoch,
         tokens=progress.tokens + sum(map(len, rows)),
-        loss_sum=progress.loss_sum + loss,
-        loss_tokens=progress.loss_tokens + tokens,
+        loss_sum=progress.loss_sum + scores.loss,
+        loss_tokens=progress.loss_tokens + scores.tokens,
     )
-    progress = _look(course, learner, progress)
+    progress, accuracy = _look(course, learner, progress)
     progress = replace(progress, seconds=progress.seconds + time.monotonic() - started)
     progress = replace(progress, ended=_why_ended(course, progress))
-    _report(course, progress, loss / tokens)
+    told = {
+        "train_loss": scores.loss / scores.tokens,
+        "train_accuracy": scores.right / scores.tokens,
+    }
+    _report(course, progress, {**told, "held_out_accuracy": accuracy})
     return progress
 
 
-def _look(course: _Course, learner: Learner, progress: Progress) -> Progress:
-    """Adds a learning point when one is due, with the held-out loss at evaluations."""
+def _parts(course: _Course, batch: Sequence[int]) -> list[list[Encoded]]:
+    """The rows of a step, in as many parts as memory asks for."""
+    if course.options.rows_per_batch is None:
+        return [[course.train[index] for index in batch]]
+    parts = fitting(batch, course.lengths, course.options.tokens_per_batch)
+    return [[course.train[index] for index in part] for part in parts]
+
+
+def _look(course: _Course, learner: Learner, progress: Progress) -> tuple[Progress, float | None]:
+    """Adds a learning point when one is due; at evaluations with the held-out loss.
+
+    The second is the held-out accuracy, None where none was taken.
+    """
     steps = len(course.plan)
     evaluate = progress.step in course.evaluations
     if not evaluate and progress.step % math.ceil(steps / POINTS) and progress.step < steps:
-        return progress
+        return progress, None
+    loss, accuracy = (
+        held_out_scores(learner, course.held_out, course.options.tokens_per_batch)
+        if evaluate
+        else (None, None)
+    )
     point = LearningPoint(
         progress.step,
         progress.epoch,
         progress.loss_sum / progress.loss_tokens,
-        held_out_loss(learner, course.held_out, course.options.tokens_per_batch)
-        if evaluate
-        else None,
+        loss,
         progress.seconds,
     )
     _check_sound(progress.learning, point, course.options)
     progress = replace(progress, learning=(*progress.learning, point), loss_sum=0.0, loss_tokens=0)
-    if point.held_out_loss is None:
-        return progress
-    if progress.best_loss is None or point.held_out_loss < progress.best_loss:
-        return replace(progress, best_step=point.step, best_loss=point.held_out_loss, worse=0)
-    return replace(progress, worse=progress.worse + 1)
+    if loss is None:
+        return progress, None
+    if progress.best_loss is None or loss < progress.best_loss:
+        return replace(progress, best_step=point.step, best_loss=loss, worse=0), accuracy
+    return replace(progress, worse=progress.worse + 1), accuracy
 
 
 def _share(course: _Course, progress: Progress, ahead: int) -> float:
@@ -167,14 +236,14 @@ def _why_ended(course: _Course, progress: Progress) -> str:
     options = course.options
     if progress.step >= len(course.plan):
         return "all epochs done"
-    if progress.worse >= options.patience:
+    if progress.worse >= options.patience and not options.to_the_end:
         return "held-out loss stopped falling"
     if options.max_seconds is not None and progress.seconds >= options.max_seconds:
         return "time limit"
     return ""
 
 
-def _report(course: _Course, progress: Progress, loss: float) -> None:
+def _report(course: _Course, progress: Progress, scores: dict[str, float | None]) -> None:
     per_share = progress.seconds / max(1e-9, _share(course, progress, ahead=0))
     evaluated = [p.held_out_loss for p in progress.learning if p.held_out_loss is not None]
     course.tell(
@@ -183,7 +252,7 @@ def _report(course: _Course, progress: Progress, loss: float) -> None:
             "step": progress.step,
             "steps": len(course.plan),
             "epoch": round(progress.epoch, 3),
-            "train_loss": loss,
+            **scores,
             "held_out_loss": evaluated[-1] if evaluated else None,
             "tokens_per_second": progress.tokens / max(1e-9, progress.seconds),
             "seconds_left": max(0.0, per_share - progress.seconds),
