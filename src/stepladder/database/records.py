@@ -15,7 +15,7 @@ from typing import Literal
 from ..core import Json
 
 __all__ = [
-    "Batch", "BatchItem", "Checkpoint", "Feedback", "JobState", "KeptPrefix", "Served",
+    "ApiKey", "Batch", "BatchItem", "Checkpoint", "Feedback", "JobState", "KeptPrefix", "Served",
     "StoredFile", "TunedModel", "TuningEvent", "TuningJob",
 ]  # fmt: skip
 
@@ -212,3 +212,16 @@ class Feedback:
     verdict: Literal["right", "wrong"] | None = None
     correction: Json = None
     comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """Who may call, and how much. `hash` is the SHA-256 of the key, which is kept nowhere."""
+
+    id: str
+    hash: str
+    role: Literal["use", "tune", "admin"]
+    requests_per_minute: int | None
+    dollars_per_month: float | None
+    created_at: datetime
+    revoked_at: datetime | None = None
