@@ -1,0 +1,255 @@
+"""From an `Ask` to its events: the one way to a served model, whichever protocol asks.
+
+Stands between the protocols and the models with limits, budgets, metrics, traces and traffic.
+Every call that gets here is recorded, the refused ones too. Nothing here knows a wire format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..core import Call, Json
+from . import (
+    Ask,
+    Caller,
+    Embedded,
+    End,
+    Event,
+    ModelCard,
+    Refusal,
+    ServedModel,
+    Spoken,
+    Totals,
+)
+from .calls import Recorded
+from .log import LOGGER
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["Answer", "Candidate", "Whole", "answer", "embed", "model_for", "whole"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A whole answer: `finish` is "stop", "length" or "calls"."""
+
+    text: str
+    tokens: tuple[Spoken, ...]
+    calls: tuple[Call, ...]
+    finish: str
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All candidates of an answer, in order, and what they took."""
+
+    candidates: tuple[Candidate, ...]
+    totals: Totals
+
+
+class Answer:
+    """The events of an answer as they are made; closing it frees its place in the engine.
+
+    `headers` go with the response; those about the whole answer are there once it is whole.
+    Raises Refusal where the answer cannot be finished: in the middle too.
+    """
+
+    def __init__(self, call: Recorded, events: AsyncIterator[Event], deadline: float) -> None:
+        self.id = call.id
+        self.headers: dict[str, str] = {"x-request-id": call.id}
+        self._call = call
+        self._events = events
+        self._deadline = deadline
+        self._first: Event | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        """The model that answers."""
+        assert self._call.card is not None
+        return self._call.card
+
+    def __aiter__(self) -> Answer:
+        return self
+
+    async def __anext__(self) -> Event:
+        if (event := self._first) is not None:
+            self._first = None
+            return event
+        if self._call.over:
+            raise StopAsyncIteration
+        return await self._next()
+
+    async def begin(self) -> None:
+        """Wait for the first event, so that a refusal comes before anything was told."""
+        self._first = await self._next()
+
+    async def aclose(self) -> None:
+        """End the answer early; nothing if it is over."""
+        if not self._call.over:
+            self._call.end(499, error="the caller went away")
+            await _close(self._events)
+
+    async def _next(self) -> Event:
+        try:
+            async with asyncio.timeout_at(self._deadline) as limit:
+                event = await anext(self._events)
+        except Refusal as refusal:
+            self._call.refuse(refusal)
+            raise
+        except asyncio.CancelledError:
+            self._call.end(499, error="the caller went away")
+            raise
+        except StopAsyncIteration:
+            raise self._broken("the model ended without saying what the answer took") from None
+        except TimeoutError as error:
+            if limit.expired():
+                raise self._too_late() from error
+            raise self._broken("the model failed") from error
+        except Exception as error:  # a bug of a model or a plugin is told as one, in any protocol
+            raise self._broken("the model failed") from error
+        self._call.note(event)
+        if isinstance(event, Totals):
+            if event.ignored:
+                self.headers["x-stepladder-ignored"] = ", ".join(event.ignored)
+            self._call.end(200)
+            await _close(self._events)
+        return event
+
+    def _too_late(self) -> Refusal:
+        refusal = Refusal(
+            "timeout",
+            f"the answer took longer than the server's {self._call.server.settings.request_seconds:g}"
+            " seconds",
+            hint="ask for fewer output tokens, or stream the answer",
+        )
+        self._call.refuse(refusal)
+        return refusal
+
+    def _broken(self, message: str) -> Refusal:
+        LOGGER.exception("%s: request %s", message, self.id)
+        refusal = Refusal("internal", f"{message}; the server's log has it under {self.id}")
+        self._call.refuse(refusal)
+        return refusal
+
+
+async def answer(
+    server: Server, caller: Caller, ask: Ask, *, protocol: str, route: str, body: Json
+) -> Answer:
+    """Begin to answer; the first event is there when this returns.
+
+    `route` is the protocol's own name of the call, the same for all models; `body` is what is kept
+    of the request where content is kept.
+
+    Raises:
+        Refusal: the model is unknown, cannot do it or is busy; the key's budget is spent.
+    """  # fmt: skip
+    call = Recorded(server, caller, ask.model, protocol, route, body)
+    try:
+        model = model_for(server, caller, ask.model)
+        await call.admit(model.card, ask.n)
+    except Refusal as refusal:
+        call.refuse(refusal)
+        raise
+    loop = asyncio.get_running_loop()
+    begun = Answer(call, model.generate(ask), loop.time() + server.settings.request_seconds)
+    call.holds(begun)
+    await begun.begin()
+    return begun
+
+
+async def whole(answer: Answer) -> Whole:
+    """Wait for all of it; raises Refusal where it cannot be finished."""
+    parts: dict[int, _Parts] = {}
+    async for event in answer:
+        if isinstance(event, Totals):
+            ordered = sorted(parts)
+            return Whole(tuple(parts[index].candidate() for index in ordered), event)
+        found = parts.setdefault(event.index, _Parts([], [], []))
+        if isinstance(event, End):
+            found.finish = event.finish
+        else:
+            found.text.append(event.text)
+            found.tokens.extend(event.tokens)
+            found.calls.extend(event.calls)
+    raise Refusal("internal", "the answer was over before it was read")
+
+
+@dataclass(slots=True)
+class _Parts:
+    text: list[str]
+    tokens: list[Spoken]
+    calls: list[Call]
+    finish: str = "stop"
+
+    def candidate(self) -> Candidate:
+        return Candidate("".join(self.text), (*self.tokens,), (*self.calls,), self.finish)
+
+
+async def embed(  # noqa: PLR0913 (the call as every protocol makes it)
+    server: Server,
+    caller: Caller,
+    model: str,
+    texts: Sequence[str],
+    dimensions: int | None,
+    *,
+    protocol: str,
+    route: str,
+    body: Json,
+) -> Embedded:
+    """The vectors of `texts`, cut to `dimensions` where given.
+
+    Raises:
+        Refusal: as `answer`; unsupported by a model that does not embed.
+    """
+    call = Recorded(server, caller, model, protocol, route, body)
+    try:
+        found: Any = model_for(server, caller, model)
+        if not hasattr(found, "embed"):
+            raise Refusal(
+                "unsupported",
+                f"the model {model!r} does not embed",
+                hint=f"those that do: {_encoders(server, caller)}",
+                param="model",
+            )
+        await call.admit(found.card, 1)
+        async with asyncio.timeout(server.settings.request_seconds):
+            embedded: Embedded = await found.embed(texts, dimensions)
+    except Refusal as refusal:
+        call.refuse(refusal)
+        raise
+    except TimeoutError as error:
+        refusal = Refusal("timeout", "embedding took longer than the server allows")
+        call.refuse(refusal)
+        raise refusal from error
+    except asyncio.CancelledError:
+        call.end(499, error="the caller went away")
+        raise
+    except Exception:
+        call.end(500, error="internal")
+        raise
+    call.embedded(sum(embedded.tokens))
+    return embedded
+
+
+def model_for(server: Server, caller: Caller, name: str) -> ServedModel:
+    """The served model of that name; raises Refusal (not_found) where it is not the caller's."""
+    model = server.models.get(name)
+    owner = model.card.owner
+    if owner is not None and caller.role != "admin" and owner != caller.id:
+        raise Refusal("not_found", f"no model is called {name!r}", param="model")
+    return model
+
+
+def _encoders(server: Server, caller: Caller) -> str:
+    cards = server.models.list(caller)
+    return ", ".join(repr(card.name) for card in cards if card.kind == "encoder") or "none"
+
+
+async def _close(events: AsyncIterator[Event]) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,83 @@
+"""One line per request, for a person or for a machine. Never what was asked or answered, or a key.
+
+Writes to standard error by Python's logging, under the name "stepladder.serve".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode
+
+from ..models.hosted.keys import redact
+from .visits import Visit
+
+__all__ = ["LOGGER", "log_request", "set_up_log", "without_key"]
+
+LOGGER = logging.getLogger("stepladder.serve")
+SECRET = frozenset({"key", "access_token", "upload_id"})  # each of them opens something
+
+
+def set_up_log(form: Literal["text", "json"] | None) -> None:
+    """Send the server's lines to standard error: as text on a terminal, else as JSON."""
+    if form is None:
+        form = "text" if sys.stderr.isatty() else "json"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Text() if form == "text" else _Json())
+    for name in ("stepladder.serve", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+def without_key(query: bytes) -> str:
+    """A query string as it may be logged."""
+    if not query:
+        return ""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    kept = [(name, "..." if name in SECRET else value) for name, value in pairs]
+    return "?" + urlencode(kept)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        fields = getattr(record, "fields", {})
+        told = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+        said = record.getMessage()
+        if record.exc_info:
+            said += "\n" + self.formatException(record.exc_info)
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        return redact(f"{clock} {level}{said} {told}".rstrip())
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"at": at, "level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        fields = {k: v for k, v in getattr(record, "fields", {}).items() if v is not None}
+        return redact(json.dumps({**line, **fields}, ensure_ascii=False, default=str))
+
+
+def log_request(scope: Mapping[str, Any], visit: Visit, status: int, seconds: float) -> None:
+    """The line of one request."""
+    if not LOGGER.isEnabledFor(logging.INFO):
+        return
+    path = scope.get("stepladder.path", scope["path"]) + without_key(scope["query_string"])
+    fields = {
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+        "id": visit.id,
+        "key": visit.key or None,
+        "model": visit.model or None,
+        "trace": visit.traceparent,
+        "error": visit.error,
+    }
+    LOGGER.info("%s %s", scope["method"], path, extra={"fields": fields})

@@ -1,0 +1,108 @@
+"""A server on a port: from listening until the last answer is out.
+
+The first SIGTERM or Ctrl-C stops accepting and finishes what was started, within the settings'
+`shutdown_seconds`; the second ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from ..errors import StepladderError
+from .settings import ServeSettings
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["Running", "listen"]
+
+BACKLOG = 2048
+
+
+def listen(settings: ServeSettings) -> socket.socket:
+    """The socket that the server will answer on; port 0 takes one that is free.
+
+    Raises:
+        StepladderError: the port is taken, or the address is not of this machine.
+    """
+    host, port = settings.host, settings.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise StepladderError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="another program has this port: give another one with --port"
+            if taken
+            else "give an address of this machine with --host",
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+class Running(uvicorn.Server):
+    """Answers on a socket until it is told to stop; `on_ready` is called once it does."""
+
+    def __init__(
+        self, app: Any, server: Server, *, on_ready: Callable[[], None] = lambda: None
+    ) -> None:
+        settings = server.settings
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=_whole(settings.shutdown_seconds),
+                **_tls(settings),
+            )
+        )
+        self._server = server
+        self._on_ready = on_ready
+
+    def stop(self) -> None:
+        """Take no more calls, and end once those under way are answered."""
+        self._server.limits.stopping = True
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        self.stop()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As the base's, but a signal that was obeyed is not raised again at the end."""
+        self._captured_signals.clear()
+        with super().capture_signals():
+            yield
+
+    def answer_on(self, listening: socket.socket) -> None:
+        """Answer until stopped; blocks."""
+        asyncio.run(self.serve(sockets=[listening]))
+
+
+def _whole(seconds: float) -> int:
+    return max(1, round(seconds))
+
+
+def _tls(settings: ServeSettings) -> dict[str, Any]:
+    if settings.tls_certificate is None:
+        return {}
+    return {"ssl_certfile": str(settings.tls_certificate),
+            "ssl_keyfile": str(settings.tls_key) if settings.tls_key is not None else None}  # fmt: skip

@@ -1,0 +1,90 @@
+"""Servers for tests: without a port (`server`, `app_client`) and on one (`running_server`)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from serving import fake_models
+
+from stepladder.database import open_database
+from stepladder.fake_live import FakeEngine
+from stepladder.serve.app import create_app
+from stepladder.serve.running import Running, listen
+from stepladder.serve.server import Server, assemble
+from stepladder.serve.settings import ServeSettings
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Asynchronous tests run on asyncio, as the server does."""
+    return "asyncio"
+
+
+@pytest.fixture
+def serve_settings(tmp_path: Path) -> ServeSettings:
+    """The settings of `server`; a test module may have its own."""
+    return ServeSettings(
+        base_models=("local:fake",),
+        aliases={"gemini-3.5-flash": "fake", "gpt-5-mini": "fake"},
+        port=0,
+        database=f"sqlite:///{tmp_path / 'serve.db'}",
+        gs_folder=tmp_path / "gs",
+        log_format="text",
+    )
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    """The engine below the served model "fake", which says the last user's turn back."""
+    engine = FakeEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def server(
+    serve_settings: ServeSettings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Server]:
+    """A server over the fake engine, without keys, without workers."""
+    monkeypatch.delenv("STEPLADDER_API_KEY", raising=False)
+    database = open_database(serve_settings.database, keep_content=serve_settings.keep_content)
+    yield assemble(serve_settings, fake_models(engine, serve_settings.aliases), database)
+    database.close()
+
+
+@pytest.fixture
+async def app_client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the app, without sockets. Tests that take it are `async` and marked `anyio`."""
+    transport = httpx.ASGITransport(create_app(server))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server on a port of this machine, in a thread of the test's process."""
+
+    url: str
+    server: Server
+    engine: FakeEngine
+
+
+@pytest.fixture
+def running_server(server: Server, engine: FakeEngine) -> Iterator[RunningServer]:
+    """The server on a free port, for SDKs. Tests that take it are marked `network`."""
+    listening = listen(server.settings)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    ready = threading.Event()
+    running = Running(create_app(server), server, on_ready=ready.set)
+    thread = threading.Thread(target=running.answer_on, args=(listening,), name="server")
+    thread.start()
+    assert ready.wait(10), "the server starts"
+    yield RunningServer(url, server, engine)
+    running.stop()
+    thread.join(10)
+    assert not thread.is_alive(), "the server ends"
