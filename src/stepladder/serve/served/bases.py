@@ -1,0 +1,119 @@
+"""Open models in memory: one engine each, however many names, tuned models and bundles are on it.
+
+Loading takes seconds, so whoever needs one holds it, and the last to let go frees it. Callers'
+requests never come here; see `local.py` and `live_model.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ...errors import ModelError
+from ...models.live import LiveEngine
+from .text import TextTokenizer
+
+__all__ = ["Base", "Bases", "open_base"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """An open model and what runs it. `name` is `local:...`, `fingerprint` that of what is said.
+
+    `scorer()` gives what scores choices (`models/local/scoring.py`), or raises ModelError.
+    """
+
+    name: str
+    folder: Path
+    engine: LiveEngine
+    tokenizer: TextTokenizer
+    fingerprint: str
+    loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    scorer: Callable[[], Any] = field(default=lambda: _no_scorer(), repr=False)
+
+
+Opener = Callable[[str, Path], Base]
+
+
+class Bases:
+    """Bases by name, each loaded by the first who holds it. Thread-safe.
+
+    `open_base(name, artifacts)` loads one; `artifacts` has the models that a run or bundle tuned.
+    """
+
+    def __init__(self, open_base: Opener) -> None:
+        self._open_base = open_base
+        self._lock = threading.RLock()  # held while loading: two at once would take twice as long
+        self._held: dict[tuple[str, Path | None], tuple[Base, int]] = {}
+
+    @contextmanager
+    def hold(self, name: str, artifacts: Path = Path()) -> Iterator[Base]:
+        """The base, in memory for as long as the context is open.
+
+        Raises ModelError when it cannot be had.
+        """
+        key = (name, artifacts.resolve() if name.startswith("local:tuned/") else None)
+        with self._lock:
+            base, holders = self._held.get(key) or (self._open_base(name, artifacts), 0)
+            self._held[key] = (base, holders + 1)
+        try:
+            yield base
+        finally:
+            self._let_go(key)
+
+    def _let_go(self, key: tuple[str, Path | None]) -> None:
+        with self._lock:
+            base, holders = self._held.pop(key)
+            if holders > 1:
+                self._held[key] = (base, holders - 1)
+                return
+        base.engine.close()
+
+
+def open_base(name: str, artifacts: Path = Path(), *, most_running: int = 32) -> Base:
+    """Load an open model by its name, `local:...`; takes seconds.
+
+    Raises:
+        ModelError: there is none, or its weights are damaged.
+        MissingExtra: what runs it is not installed.
+    """
+    from ...models.local import LocalProvider
+    from ...models.local.live_openvino import open_live
+
+    provider = LocalProvider(artifacts)
+    model = provider.model(name)
+    engine = open_live(model.folder, model.tokenizer, most_running=most_running)
+    return Base(
+        name,
+        model.folder,
+        engine,
+        model.tokenizer,
+        model.fingerprint,
+        scorer=_once(lambda: provider.scorer(model)),
+    )
+
+
+def _once(make: Callable[[], Any]) -> Callable[[], Any]:
+    """The same thing every time, made when it is first asked for, by one thread."""
+    lock = threading.Lock()
+    made: list[Any] = []
+
+    def get() -> Any:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return get
+
+
+def _no_scorer() -> Any:
+    raise ModelError(
+        "this engine does not score given answers",
+        hint="use a model on which choices can be scored, or scoring = 'none'",
+    )
