@@ -50,21 +50,28 @@ class _Reader:
     depth: int = field(default=0)
 
     def every(self) -> Fits:
+        """What is joined by AND."""
         parts = [self.some()]
         while self._take("AND"):
             parts.append(self.some())
         return lambda body: all(part(body) for part in parts)
 
     def some(self) -> Fits:
+        """What is joined by OR."""
         parts = [self.one()]
         while self._take("OR"):
             parts.append(self.one())
         return lambda body: any(part(body) for part in parts)
 
     def one(self) -> Fits:
-        if self._take("NOT"):
-            inner = self.one()
-            return lambda body: not inner(body)
+        """A comparison or a group, or what it is not."""
+        wanted = True
+        while self._take("NOT"):
+            wanted = not wanted
+        inner = self._group()
+        return inner if wanted else lambda body: not inner(body)
+
+    def _group(self) -> Fits:
         if not self._take("("):
             return self._comparison()
         self.depth += 1
@@ -85,7 +92,7 @@ class _Reader:
         )
 
     def _comparison(self) -> Fits:
-        if len(self.left) < 3 or self.left[1] not in SIGNS:
+        if len(self.left) < 3 or self.left[1] not in SIGNS or self.left[2] in SIGNS | {"(", ")"}:
             raise self.wrong('a comparison such as state="JOB_STATE_FAILED" is missing')
         name, sign, value = self.left[:3]
         del self.left[:3]
@@ -144,11 +151,20 @@ def _compare(found: str | None, sign: str, wanted: str) -> bool:
 
 
 def _matches(found: str, wanted: str) -> bool:
-    """Whether `*` in the pattern can stand for what is missing; without one, whether it holds it."""
-    if "*" not in wanted:
+    """Whether the text holds this; with `*` for anything, whether it is this from end to end."""
+    first, *others = wanted.split("*")
+    if not others:
         return wanted in found
-    pattern = ".*".join(re.escape(part) for part in re.split(r"\*+", wanted))
-    return re.fullmatch(pattern, found, re.DOTALL) is not None
+    if not found.startswith(first):
+        return False
+    *middle, last = others
+    at = len(first)
+    for part in middle:
+        at = found.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return found.endswith(last) and len(found) - len(last) >= at
 
 
 def _unquoted(word: str) -> str:

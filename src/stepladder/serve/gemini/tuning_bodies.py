@@ -1,0 +1,147 @@
+"""A `TuningJob` in Vertex's words: state, tuned model, statistics of the data, error.
+
+What is told is what the worker wrote; the names of resources are under the project and location of
+the request, which are accepted and told back but separate nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...core import Json
+from ...database.records import JobState, TuningJob
+from .errors import RPC_CODES, STATUS_NAMES, TYPES
+from .own import rfc3339
+from .tuning_forms import ADAPTER_SIZES
+
+__all__ = ["JOB_STATES", "job_body", "status_of"]
+
+JOB_STATES: Mapping[JobState, str] = {
+    "queued": "JOB_STATE_PENDING", "running": "JOB_STATE_RUNNING",
+    "succeeded": "JOB_STATE_SUCCEEDED", "failed": "JOB_STATE_FAILED",
+    "cancelling": "JOB_STATE_CANCELLING", "cancelled": "JOB_STATE_CANCELLED",
+}  # fmt: skip
+SIZE_NAMES = {size: name for name, size in ADAPTER_SIZES.items()}
+DISTRIBUTIONS = {
+    "userInputTokenDistribution": "input_tokens",
+    "userOutputTokenDistribution": "output_tokens",
+    "userMessagePerExampleDistribution": "messages_per_example",
+}
+
+
+def job_body(job: TuningJob, place: str) -> dict[str, Json]:
+    """The resource; `place` is `projects/P/locations/L`."""
+    body: dict[str, Json] = {
+        "name": f"{place}/tuningJobs/{job.id}",
+        "state": JOB_STATES[job.state],
+        "createTime": rfc3339(job.created_at),
+        "updateTime": rfc3339(job.updated_at),
+        "supervisedTuningSpec": _spec(job),
+    }
+    if job.pre_tuned is None:
+        body["baseModel"] = job.base
+    else:
+        body["preTunedModel"] = {**job.request.get("preTunedModel", {}), "baseModel": job.base}
+    for name in ("tunedModelDisplayName", "description", "labels"):
+        if name in job.request:
+            body[name] = job.request[name]
+    if job.started_at is not None:
+        body["startTime"] = rfc3339(job.started_at)
+    if job.finished_at is not None:
+        body["endTime"] = rfc3339(job.finished_at)
+    if job.statistics is not None:
+        body["tuningDataStats"] = {"supervisedTuningDataStats": _statistics(job.statistics)}
+    if job.tuned_model is not None:
+        body["tunedModel"] = _tuned_model(job, place)
+    if job.error is not None:
+        body["error"] = status_of(job.error)
+    return body
+
+
+def status_of(error: Mapping[str, Json]) -> dict[str, Json]:
+    """What failed as a google.rpc.Status; rows at fault are its details."""
+    name = STATUS_NAMES.get(error.get("reason") or "internal", "INTERNAL")
+    status: dict[str, Json] = {
+        "code": RPC_CODES["CANCELLED" if error.get("reason") == "cancelled" else name],
+        "message": str(error.get("message") or name),
+    }
+    if rows := error.get("rows"):
+        violations = [_violation(row) for row in rows]
+        status["details"] = [{"@type": f"{TYPES}BadRequest", "fieldViolations": violations}]
+    return status
+
+
+def _violation(row: Json) -> dict[str, str]:
+    if not isinstance(row, Mapping):
+        return {"field": "", "description": str(row)}
+    line = row.get("line", row.get("row"))
+    where = str(row.get("param") or "")
+    return {
+        "field": where if line is None else f"line {line}{f': {where}' if where else ''}",
+        "description": str(row.get("message", "")),
+    }
+
+
+def _spec(job: TuningJob) -> dict[str, Json]:
+    """The request's own part, with what was chosen for the job where it left that open."""
+    asked = job.request.get("supervisedTuningSpec", {})
+    found: dict[str, Json] = {**asked, "trainingDatasetUri": asked.get("trainingDatasetUri", "")}
+    hyper: dict[str, Json] = {**asked.get("hyperParameters", {})}
+    options = job.options
+    for name, option in (("epochCount", "epochs"), ("batchSize", "batch_size")):
+        if options.get(option) is not None:
+            hyper[name] = str(options[option])
+    if options.get("learning_rate_multiplier") is not None:
+        hyper["learningRateMultiplier"] = options["learning_rate_multiplier"]
+    if options.get("adapter_rank") in SIZE_NAMES:
+        hyper["adapterSize"] = SIZE_NAMES[options["adapter_rank"]]
+    if hyper:
+        found["hyperParameters"] = hyper
+    return found
+
+
+def _tuned_model(job: TuningJob, place: str) -> dict[str, Json]:
+    found: dict[str, Json] = {
+        "model": f"{place}/models/{job.tuned_model}@1",
+        "endpoint": f"{place}/endpoints/{job.tuned_model}",
+    }
+    if job.checkpoints and not job.options.get("last_checkpoint_only"):
+        found["checkpoints"] = [
+            {
+                "checkpointId": checkpoint.id,
+                "epoch": str(round(checkpoint.epoch)),
+                "step": str(checkpoint.step),
+                "endpoint": f"{place}/endpoints/{checkpoint.tuned_model}",
+            }
+            for checkpoint in job.checkpoints
+        ]
+    return found
+
+
+def _statistics(neutral: Mapping[str, Json]) -> dict[str, Json]:
+    """Dropped examples are those that Vertex calls truncated: it leaves them out as a whole."""
+    counts = {
+        "tuningDatasetExampleCount": "examples",
+        "totalBillableTokenCount": "billable_tokens",
+        "tuningStepCount": "steps",
+        "totalTruncatedExampleCount": "truncated",
+    }
+    found: dict[str, Json] = {
+        name: str(neutral[key]) for name, key in counts.items() if neutral.get(key) is not None
+    }
+    if rows := neutral.get("truncated_rows"):
+        found["truncatedExampleIndices"] = [str(row) for row in rows]
+    if reasons := neutral.get("dropped_reasons"):
+        found["droppedExampleReasons"] = [str(reason) for reason in reasons]
+    for name, key in DISTRIBUTIONS.items():
+        if neutral.get(key):
+            found[name] = _distribution(neutral[key])
+    return found
+
+
+def _distribution(neutral: Mapping[str, Json]) -> dict[str, Json]:
+    names = ("min", "max", "mean", "median", "p5", "p95", "buckets")
+    found: dict[str, Json] = {name: neutral[name] for name in names if name in neutral}
+    if "sum" in neutral:
+        found |= {"sum": str(neutral["sum"]), "billableSum": str(neutral["sum"])}
+    return found
