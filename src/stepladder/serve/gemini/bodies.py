@@ -12,15 +12,20 @@ from ...core import Json
 from .. import Refusal
 from .forms import Form
 
-__all__ = ["DEEPEST", "read_body", "read_json"]
+__all__ = ["DEEPEST", "read_body", "read_json", "read_raw"]
 
 DEEPEST = 100  # levels of nesting; the services stop there as well
 
 
 async def read_body(request: Request, form: Form) -> Json:
     """The body as `form` reads it; no body at all is an empty object."""
+    return form(await read_raw(request), "")
+
+
+async def read_raw(request: Request) -> Json:
+    """The body as it is; no body at all is an empty object."""
     raw = await request.body()
-    return form(read_json(raw) if raw.strip() else {}, "")
+    return read_json(raw) if raw.strip() else {}
 
 
 def read_json(raw: bytes) -> Json:

@@ -95,6 +95,8 @@ def _wrong(schema: str) -> str:
         Draft202012Validator.check_schema(json.loads(schema))
     except SchemaError as error:
         return f"{error.message[:200]} at {error.json_path}"
+    except (ValueError, RecursionError) as error:  # what the checker itself cannot cope with
+        return str(error)[:200]
     return ""
 
 
