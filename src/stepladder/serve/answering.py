@@ -120,10 +120,10 @@ class Answer:
         return event
 
     def _too_late(self) -> Refusal:
+        seconds = self._call.server.settings.request_seconds
         refusal = Refusal(
             "timeout",
-            f"the answer took longer than the server's {self._call.server.settings.request_seconds:g}"
-            " seconds",
+            f"the answer took longer than the server's {seconds:g} seconds",
             hint="ask for fewer output tokens, or stream the answer",
         )
         self._call.refuse(refusal)

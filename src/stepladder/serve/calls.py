@@ -50,7 +50,7 @@ class Recorded:
         if self._visit is not None:
             self._visit.model = model
             self._visit.recorded = True
-            self._visit.answering = True
+            self._visit.answering += 1
         self._span = server.tracer.begin(
             route, model, protocol, self._visit.traceparent if self._visit is not None else None
         )
@@ -99,8 +99,8 @@ class Recorded:
         if self._places:
             self.server.limits.give_back(self._places)
         if self._visit is not None:
-            self._visit.answering = False
-            self._visit.error = error
+            self._visit.answering -= 1
+            self._visit.error = error or self._visit.error
         record = self._record(status, error, input_tokens)
         if record.dollars is not None:
             self.server.keyring.spend(self._caller.id, record.dollars)

@@ -27,7 +27,8 @@ VERTEX_ONLY = frozenset({
 })  # fmt: skip
 GEMINI_ONLY = frozenset({"cachedContents", "tunedModels", "operations", "interactions"})
 SHARED = frozenset({"models", "files", "batches"})
-VERB = re.compile(r"[^/]+:([a-z][A-Za-z]+)")
+OPENAI_NAMES = re.compile(r"/(?:models/ft:|files/file-|batches/batch_)")
+VERB = re.compile(r"[^/]*:([a-z][A-Za-z]+)")
 VERTEX_VERBS = frozenset({"evaluateInstances", "evaluateDataset", "computeTokens", "predict"})
 GEMINI_VERBS = frozenset({
     "generateContent", "streamGenerateContent", "countTokens", "embedContent",
@@ -86,9 +87,11 @@ def _versioned(version: str, rest: str, google: bool) -> Decided:
         return Decided("vertex", f"/vertex/{version}{rest}")
     first = rest.lstrip("/").partition("/")[0].partition(":")[0]
     verb = VERB.fullmatch(rest.rpartition("/")[2])
-    name = verb[1] if verb else rest.rpartition(":")[2] if "/:" in rest else ""
+    name = verb[1] if verb is not None else ""
     if first in VERTEX_ONLY or (name in VERTEX_VERBS and first != "models"):
         return Decided("vertex", f"/vertex/{version}{rest}")
+    if version == "v1" and OPENAI_NAMES.match(rest):
+        return Decided("openai", f"/openai/{version}{rest}")
     if version in ("v1beta", "v1alpha") or first in GEMINI_ONLY:
         return Decided("gemini", f"/gemini/{version}{rest}")
     if name in GEMINI_VERBS | VERTEX_VERBS or (first in SHARED and google):

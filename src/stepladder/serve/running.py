@@ -104,5 +104,5 @@ def _whole(seconds: float) -> int:
 def _tls(settings: ServeSettings) -> dict[str, Any]:
     if settings.tls_certificate is None:
         return {}
-    return {"ssl_certfile": str(settings.tls_certificate),
-            "ssl_keyfile": str(settings.tls_key) if settings.tls_key is not None else None}  # fmt: skip
+    key = str(settings.tls_key) if settings.tls_key is not None else None
+    return {"ssl_certfile": str(settings.tls_certificate), "ssl_keyfile": key}

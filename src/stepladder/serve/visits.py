@@ -32,7 +32,7 @@ class Visit:
     route: str = ""
     error: str | None = None
     traceparent: str | None = None
-    answering: bool = False  # ends when the caller goes away
+    answering: int = 0  # answers under way, which end when the caller goes away
     recorded: bool = False
     open: list[Open] = field(default_factory=list)
 
