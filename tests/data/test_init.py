@@ -141,6 +141,17 @@ def test_the_kind_is_told_by_the_answers(
     load_split(task)
 
 
+@pytest.mark.parametrize(
+    ("answers", "kind"), [(("a", "b", "c"), "qa"), (("a", "b", "a"), "classification")]
+)
+def test_of_a_few_rows_only_a_repeated_answer_is_a_label(
+    tmp_path: Path, answers: tuple[str, ...], kind: str
+) -> None:
+    rows = [{"prompt": f"word {k}", "completion": answer} for k, answer in enumerate(answers)]
+    report = init_task("t", lines(tmp_path / "a.jsonl", rows), tmp_path)
+    assert f'kind = "{kind}"' in (report.folder / "task.toml").read_text("utf-8")
+
+
 def test_conversations_bring_their_instructions(tmp_path: Path) -> None:
     rows = [
         {"messages": [

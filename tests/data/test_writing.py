@@ -115,7 +115,7 @@ def test_openai_ties_results_to_calls(tmp_path: Path) -> None:
         {"role": "assistant", "content": "20 °C"},
     ]  # fmt: skip
     path.write_text(json.dumps({"messages": rows, "tools": [1]}), "utf-8")
-    assert convert(path, tmp_path / "b.jsonl", form="openai").lost == ("ids",)
+    assert convert(path, tmp_path / "b.jsonl", form="openai").lost == ()
     written = json.loads((tmp_path / "b.jsonl").read_text("utf-8"))
     call, result = written["messages"][1]["tool_calls"][0], written["messages"][2]
     assert result == {
@@ -151,7 +151,11 @@ def test_converting_says_how_many_what_was_lost_and_how_to_read_it(tmp_path: Pat
     first, _ = read_examples(tmp_path / "b.jsonl", done.source)
     assert (first.input, first.expected, first.group) == ("hello", "yes", "7")
     done = convert(tmp_path / "a.csv", tmp_path / "c.jsonl", source=source, form="gemini")
-    assert done.lost == ("ids", "groups")
+    assert done.lost == ("groups",)
+    named = DataSource(input="text", expected="label", id="customer")
+    assert convert(tmp_path / "a.csv", tmp_path / "d.jsonl", source=named, form="gemini").lost == (
+        "ids",
+    )
     assert json.loads((tmp_path / "c.jsonl").read_text("utf-8").splitlines()[0]) == {
         "contents": [
             {"role": "user", "parts": [{"text": "hello"}]},

@@ -79,6 +79,14 @@ def test_each_verdict_has_its_words(verdict: str, said: str) -> None:
     assert said in " ".join(verdict_text(decision, fake_task()).split())
 
 
+def test_a_test_that_nobody_opened_need_only_grow() -> None:
+    unopened = fake_decision(
+        verdict="undecided", chosen=None, confirmations=(), examples_needed=1_200
+    )
+    said = " ".join(verdict_text(unopened, fake_task()).split())
+    assert "About 1,200 more test examples would settle it." in said
+
+
 def test_without_a_confirmation_the_closest_is_named_with_its_interval() -> None:
     decision = fake_decision(verdict="not_met", chosen=None, confirmations=())
     text = " ".join(verdict_text(decision, fake_task()).split())

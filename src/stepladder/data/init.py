@@ -309,7 +309,8 @@ def _kind(examples: Sequence[Example]) -> tuple[Kind, str]:
     words = sorted(len(text.split()) for text in texts)
     median = words[len(words) // 2]
     labels = 2 <= len(distinct) <= MOST_LABELS and max(map(len, distinct)) <= LABEL_LENGTH
-    if labels and (len(texts) >= PER_LABEL * len(distinct) or len(texts) < FEW_ROWS):
+    few = len(distinct) < len(texts) < FEW_ROWS  # a repeated answer is the least sign of a label
+    if labels and (few or len(texts) >= PER_LABEL * len(distinct)):
         return "classification", f"{len(texts)} answers, {len(distinct)} of them distinct"
     if median <= 12:
         return "qa", f"answers differ and are short (half have at most {median} words)"

@@ -61,7 +61,8 @@ def convert(
     if instructions and form in CHAT:
         examples = [_instructed(example, instructions) for example in examples]
     written = write_examples(examples, path, form)
-    return Conversion(len(examples), written, _lost(examples, form))
+    named = source is not None and source.id is not None
+    return Conversion(len(examples), written, _lost(examples, form, named))
 
 
 def write_examples(examples: Iterable[Example], path: Path, form: str | None = None) -> DataSource:
@@ -115,10 +116,10 @@ def _instructed(example: Example, instructions: str) -> Example:
     return replace(example, input=(Message("system", instructions), *turns))
 
 
-def _lost(examples: Sequence[Example], form: str) -> tuple[str, ...]:
+def _lost(examples: Sequence[Example], form: str, named: bool) -> tuple[str, ...]:
     if form not in CHAT:
         return ()
-    lost = {"ids": bool(examples), "groups": any(e.group is not None for e in examples)}
+    lost = {"ids": named, "groups": any(e.group is not None for e in examples)}
     names = dict.fromkeys(name for example in examples for name in example.metadata)
     kept = {"tools"} | ({"parallel_tool_calls"} if form == "openai" else {"generationConfig"})
     return (*(what for what, found in lost.items() if found), *(n for n in names if n not in kept))
