@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from fastapi import Request
 
@@ -16,7 +16,9 @@ from ...errors import StoreError
 from .. import Caller, Refusal
 from .page import Page
 
-__all__ = ["listed", "may_see", "owner_of_lists", "place_of", "rfc3339"]
+__all__ = [
+    "api_of", "listed", "may_see", "model_name", "owner_of_lists", "place_of", "rfc3339",
+]  # fmt: skip
 
 One = TypeVar("One")
 AT_ONCE = 200
@@ -35,6 +37,20 @@ def place_of(request: Request) -> str:
     """`projects/P/locations/L` of a request to Vertex."""
     given = request.path_params
     return f"projects/{given['project']}/locations/{given['location']}"
+
+
+def api_of(request: Request) -> Literal["gemini", "vertex"]:
+    """Which of the two protocols a request speaks."""
+    return "vertex" if "project" in request.path_params else "gemini"
+
+
+def model_name(said: str) -> str:
+    """A model's own name, of `models/M`, `publishers/google/models/M` or a longer one."""
+    for word in ("/models/", "/endpoints/", "tunedModels/"):
+        before, found, name = said.rpartition(word)
+        if found:
+            return name.partition("@")[0] if before.startswith("projects/") else name
+    return said.removeprefix("models/")
 
 
 def rfc3339(moment: datetime) -> str:
