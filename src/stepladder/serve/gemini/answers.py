@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from ...core import Call, Json, Usage
 from .. import End, ModelCard, Piece, Spoken, Totals
 from ..answering import Whole
+from .own import rfc3339
 
 __all__ = [
     "Api",
     "Chunks",
     "Frame",
     "as_json",
-    "instant",
     "to_response",
     "token_details",
     "version_of",
@@ -48,7 +48,7 @@ class Frame:
             message["usageMetadata"] = _usage(totals.usage, self.api)
         message["modelVersion"] = self.version
         if self.api == "vertex":
-            message["createTime"] = instant(self.created_at)
+            message["createTime"] = rfc3339(self.created_at)
         message["responseId"] = self.id
         return message
 
@@ -118,11 +118,6 @@ def token_details(count: int) -> list[Json]:
 def as_json(value: Json) -> bytes:
     """JSON as it goes out."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def instant(at: datetime) -> str:
-    """RFC 3339, in UTC, with Z."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _candidate(index: int, text: str, calls: Sequence[Call]) -> dict[str, Json]:

@@ -13,7 +13,7 @@ from .contents import to_messages
 from .schema import checked_schema, to_json_schema
 from .tools import to_choice, to_functions
 
-__all__ = ["DEFAULTS", "Kept", "to_ask", "to_kept"]
+__all__ = ["DEFAULTS", "Kept", "ask_for_count", "to_ask", "to_kept"]
 
 # what Google documents for its models where the caller does not say
 DEFAULTS = Sampling(temperature=1.0, top_p=0.95, top_k=64)
@@ -77,6 +77,14 @@ def to_ask(
         given=frozenset(given),
         **_form(config),
     )
+
+
+def ask_for_count(model: str, body: Mapping[str, Json]) -> Ask:
+    """What the tokens of a `countTokens` body are counted of."""
+    if not body.get("contents"):
+        raise Refusal("invalid", "'contents' is missing or empty", param="contents")
+    own = to_kept(model, body)
+    return Ask(model, own.messages, functions=own.functions)
 
 
 def _check_kept(kept: Kept, body: Mapping[str, Json]) -> None:

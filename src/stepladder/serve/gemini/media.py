@@ -8,7 +8,6 @@ from __future__ import annotations
 import mimetypes
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,13 +16,14 @@ from anyio.to_thread import run_sync
 from ...core import Json
 from .. import Caller, Refusal
 from .contents import is_textual, text_of
+from .files import file_of
 
 if TYPE_CHECKING:
     from ..server import Server
 
 __all__ = ["with_files"]
 
-UPLOADED = re.compile(r"(?:https?://[^/?#]+/(?:[^?#]*/)?)?files/([A-Za-z0-9-]{1,64})")
+UPLOADED = re.compile(r"(?:https?://[^/?#]+/(?:[^?#]*/)?)?files/[a-z0-9-]{1,64}")
 
 
 async def with_files(
@@ -72,31 +72,26 @@ async def _read_file(server: Server, caller: Caller, named: Mapping[str, Json], 
     if media_type and not is_textual(media_type):
         text_of(b"", media_type, place)  # refused before anything is fetched
     most = server.settings.request_bytes
-    found = UPLOADED.fullmatch(uri)
-    stored = await run_sync(_stored, server, caller, found[1], most) if found else None
-    if stored is None:
-        if found and "://" not in uri:
-            raise Refusal(
-                "forbidden",
-                f"the file {uri!r} is not there, or not yours",
-                param=f"{place}.fileUri",
-            )
-        try:
-            stored = await server.fetch.read(uri, most_bytes=most)
-        except Refusal as refusal:
-            refusal.param = refusal.param or f"{place}.fileUri"
-            raise
-    raw, told = stored
+    try:
+        found = await run_sync(_uploaded, server, caller, uri, most)
+        raw, told = found or await server.fetch.read(uri, most_bytes=most)
+    except Refusal as refusal:
+        refusal.param = refusal.param or f"{place}.fileUri"
+        raise
     guessed = mimetypes.guess_type(urlsplit(uri).path)[0] or ""
     return text_of(raw, media_type or told or guessed, place)
 
 
-def _stored(server: Server, caller: Caller, id: str, most: int) -> tuple[bytes, str] | None:
-    file = server.database.file(id)
-    if file is None or (caller.role != "admin" and file.owner != caller.id):
+def _uploaded(server: Server, caller: Caller, uri: str, most: int) -> tuple[bytes, str] | None:
+    """The bytes and type of a file that was uploaded here; None where `uri` is another's."""
+    if not UPLOADED.fullmatch(uri):
         return None
-    if file.expires_at is not None and file.expires_at <= datetime.now(UTC):
-        return None
+    try:
+        file = file_of(server, caller, uri)
+    except Refusal:
+        if "://" in uri:
+            return None
+        raise
     if file.size_bytes > most:
-        raise Refusal("too_large", f"the file {id!r} has more than {most} bytes")
-    return b"".join(server.database.read_file(id)), file.media_type
+        raise Refusal("too_large", f"the file {uri!r} has more than {most} bytes")
+    return b"".join(server.database.read_file(file.id)), file.media_type
