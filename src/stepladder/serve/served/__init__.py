@@ -21,6 +21,7 @@ class PromptTooLong(Refusal):
             "of prompt and answer together",
             hint="send less, or ask a model with a longer context",
             param=param,
+            detail="context_length",
         )
         self.tokens = tokens
         self.context_tokens = context_tokens

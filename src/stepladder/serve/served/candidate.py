@@ -9,50 +9,39 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
-from ...core import Function, Json
-from ...models.live import Made, Prompt
+from ...core import Json, Usage
+from ...models.live import Made
 from ...models.local.functions import OPENING, calls_schema, parse_calls
 from .. import End, Event, Piece, Refusal
-from .text import Said, Speech, TextTokenizer
+from .planning import Plan
+from .text import Said, Speech
 
-__all__ = ["Candidate", "Plan"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How candidates are made: the engine's prompt, and what is looked for in what it says.
-
-    `calls` says whether the answer is a call from the start, may turn into one, or is only text.
-    """
-
-    name: str
-    prompt: Prompt
-    tokenizer: TextTokenizer
-    stop: tuple[str, ...] = ()
-    functions: tuple[Function, ...] = ()
-    calls: Literal["never", "maybe", "always"] = "never"
-    parallel: bool = True
+__all__ = ["Candidate", "usage_of"]
 
 
 class Candidate:
     """Candidate `index` of an answer as it is made; `prompt` is what the engine is to go on with.
 
+    `seed_offset` is added to the seed; by default candidates have seeds that follow each other.
     `take` gives the events of each thing that was made. Where it sets `again`, the sequence is to
     be ended and `prompt` started anew.
     """
 
-    def __init__(self, plan: Plan, index: int) -> None:
+    def __init__(self, plan: Plan, index: int, seed_offset: int | None = None) -> None:
         seed = plan.prompt.sampling.seed
-        seeded = None if seed is None else seed + index
+        offset = index if seed_offset is None else seed_offset
+        seeded = None if seed is None else seed + offset
         sampling = replace(plan.prompt.sampling, seed=seeded)
         self.index = index
         self.prompt = replace(plan.prompt, sampling=sampling)
         self.over = False
         self.again = False
+        self.input_tokens = len(plan.prompt.ids)
         self.output_tokens = 0
+        self.logprob = 0.0  # of all tokens together, where they were asked for
         self.seconds = 0.0
         self.compute_seconds: float | None = None
         self.cached_tokens: int | None = None
@@ -86,6 +75,7 @@ class Candidate:
         self._ids.extend(token.id for token in made.tokens)
         # the token that ends a sequence was made as well
         self.output_tokens += len(made.tokens) + (made.finish == "stop")
+        self.logprob += sum(token.logprob or 0.0 for token in made.tokens)
         if self.cached_tokens is None:
             self.cached_tokens = made.cached_tokens
         self.seconds = self._seconds + made.seconds
@@ -130,7 +120,7 @@ class Candidate:
         if self._calling:
             yield from self._calls(text, finish)
             return
-        if finish == "stop" and not cut:
+        if finish == "stop" and not cut and self._plan.checked:
             _check(self._plan, text)
         yield End(self.index, finish)
 
@@ -182,7 +172,15 @@ def _failed(name: str, made: Made) -> Refusal:
     )
 
 
-def total(values: Sequence[int | float | None]) -> float | None:
-    """The sum of those that are known; None where none is."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+def usage_of(name: str, candidates: Sequence[Candidate]) -> Usage:
+    """What candidates of one prompt took together; the prompt counts once."""
+    cached = [one.cached_tokens for one in candidates if one.cached_tokens is not None]
+    computed = [one.compute_seconds for one in candidates if one.compute_seconds is not None]
+    return Usage(
+        name,
+        input_tokens=candidates[0].input_tokens,
+        output_tokens=sum(one.output_tokens for one in candidates),
+        cached_tokens=min(cached) if cached else None,
+        seconds=max(one.seconds for one in candidates),
+        compute_seconds=sum(computed) if computed else None,
+    )
