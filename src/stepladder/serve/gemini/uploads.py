@@ -14,11 +14,13 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from ...database import Database
 from ...database.records import StoredFile
 from .. import Refusal
+
+if TYPE_CHECKING:
+    from ...database import Database
 
 __all__ = ["PURPOSE", "Upload", "Wanted", "begin", "drop", "finish", "keep_piece", "resume"]
 
