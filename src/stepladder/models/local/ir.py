@@ -22,7 +22,16 @@ from filelock import FileLock
 
 from ...errors import ModelError
 
-__all__ = ["GRAPH", "LINEAR", "build", "engine_folder", "read_weights", "stride", "supports"]
+__all__ = [
+    "GRAPH",
+    "LINEAR",
+    "build",
+    "engine_folder",
+    "float_values",
+    "read_weights",
+    "stride",
+    "supports",
+]
 
 GRAPH = "2"  # part of the name of what was built; another one for another graph
 _FAMILIES = ("llama", "qwen2", "mistral")
@@ -105,18 +114,22 @@ def read_weights(folder: Path) -> Mapping[str, np.ndarray[Any, Any]]:
     return weights
 
 
-def _float16(name: str, tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+def float_values(name: str, tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """The values of a deserialised tensor, in float32 unless they are stored in float16."""
     kind, raw = tensor["dtype"], tensor["data"]
     if kind == "BF16":  # NumPy has no bfloat16: it is the upper half of a float32
         wide = np.frombuffer(raw, dtype=np.uint16).astype(np.uint32) << 16
-        values = wide.view(np.float32)
-    elif kind in _FLOATS:
-        values = np.frombuffer(raw, dtype=_FLOATS[kind])
-    else:
-        raise ModelError(
-            f"the weight {name!r} is stored as {kind}",
-            hint="only float16, bfloat16 and float32 weights are supported",
-        )
+        return wide.view(np.float32).reshape(tensor["shape"])
+    if kind in _FLOATS:
+        return np.frombuffer(raw, dtype=_FLOATS[kind]).reshape(tensor["shape"])
+    raise ModelError(
+        f"the weight {name!r} is stored as {kind}",
+        hint="only float16, bfloat16 and float32 weights are supported",
+    )
+
+
+def _float16(name: str, tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    values = float_values(name, tensor)
     with np.errstate(over="ignore", invalid="ignore"):  # looked at in the next line
         narrow = values.astype(np.float16)
     if not np.isfinite(narrow).all():
@@ -124,7 +137,7 @@ def _float16(name: str, tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
             f"the weight {name!r} has values that are no numbers or do not fit into float16",
             hint="the weights are damaged, or the model needs wider floats than this engine keeps",
         )
-    return narrow.reshape(tensor["shape"])
+    return narrow
 
 
 @dataclass(frozen=True)

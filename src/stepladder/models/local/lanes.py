@@ -1,0 +1,236 @@
+"""A pipeline and the sequences in it: one lane for the base model, one for all its adapters.
+
+A lane admits a sequence when it is told to, steps, and says what came out. Who is admitted when is
+decided in `live_loop.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ...messages import Json
+from ..live import Prompt, Ticket, Token
+from .adapters import AdapterFile, place_holder
+from .ir import stride
+from .pipeline import constraint
+from .prefixes import Prefixes
+
+__all__ = ["AdapterLane", "Finish", "Lane", "Sequence", "Stepped"]
+
+Finish = Literal["stop", "length", "cancelled", "error"]
+
+_SEEDS = 1 << 32
+_SMALLEST_SHARE = 1e-6  # of top_p, which must be more than nothing: the most probable token
+_ADAPTER_BYTES = 1 << 30  # of adapters kept in memory; the one in use is always kept
+_LARGEST_ID = (1 << 31) - 1  # the CPU device counts in 32 bits
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One sequence from its arrival to its end."""
+
+    ticket: Ticket
+    prompt: Prompt
+    arrived: float
+    room: int  # tokens that may be made
+    adapter: AdapterFile | None = None
+    handle: Any = None
+    began: float | None = None
+    share: float = 0.0
+    made: list[Token] = field(default_factory=list)
+    cancelled: bool = False
+
+    @property
+    def wants_top(self) -> bool:
+        """Whether the most probable other tokens are asked for."""
+        return bool(self.prompt.top_logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What a step made of one sequence; `finish` None: it goes on."""
+
+    sequence: Sequence
+    tokens: tuple[Token, ...]
+    finish: Finish | None
+
+
+class Lane:
+    """The base model's pipeline."""
+
+    def __init__(self, pipeline: Any, eos_id: int) -> None:
+        import openvino_genai as genai
+
+        self._genai = genai
+        self._pipeline = pipeline
+        self._eos_id = eos_id
+        self._prefixes = Prefixes()
+        self._flying: dict[Ticket, Sequence] = {}
+        self._next_id = 0
+
+    @property
+    def running(self) -> int:
+        """How many sequences are in it, those that were cancelled since the last step included."""
+        return len(self._flying)
+
+    def must_wait(self, sequence: Sequence) -> bool:
+        """Whether the beginning of its prompt is being computed for another one."""
+        return self._prefixes.must_wait(self._ids(sequence))
+
+    def admit(self, sequence: Sequence, now: float) -> None:
+        """Start a sequence. Raises RuntimeError when the engine does not take its settings."""
+        import openvino
+
+        ids = self._ids(sequence)
+        config = _config(self._genai, sequence, self._eos_id)
+        self._next_id += 1
+        tensor = openvino.Tensor(ids[None].copy())
+        sequence.handle = self._pipeline.add_request(self._next_id, tensor, config)
+        sequence.began = now
+        self._prefixes.admitted(sequence.ticket, ids)
+        self._flying[sequence.ticket] = sequence
+
+    def step(self, clock: Callable[[], float]) -> list[Stepped]:
+        """Move every sequence on by one token, or by a piece of its prompt."""
+        before = clock()
+        self._pipeline.step()
+        share = (clock() - before) / len(self._flying)
+        stepped = []
+        for sequence in list(self._flying.values()):
+            sequence.share += share
+            tokens = self._read(sequence)
+            finish = self._finish(sequence, tokens)
+            if tokens:
+                self._prefixes.computed(sequence.ticket)
+            if sequence.cancelled or finish is not None:
+                self._prefixes.gone(sequence.ticket)
+                del self._flying[sequence.ticket]
+            if not sequence.cancelled:
+                ended = tokens and tokens[-1].id == self._eos_id
+                stepped.append(Stepped(sequence, tokens[:-1] if ended else tokens, finish))
+        return stepped
+
+    def _ids(self, sequence: Sequence) -> npt.NDArray[np.int64]:
+        return np.asarray(sequence.prompt.ids, dtype=np.int64)
+
+    def _read(self, sequence: Sequence) -> tuple[Token, ...]:
+        if not sequence.handle.can_read():
+            return ()
+        with_logprob = sequence.prompt.top_logprobs is not None
+        tokens = []
+        for output in sequence.handle.read().values():
+            pairs = zip(output.generated_ids, output.generated_log_probs, strict=True)
+            tokens += [Token(id, logprob if with_logprob else None) for id, logprob in pairs]
+        return tuple(tokens)
+
+    def _finish(self, sequence: Sequence, tokens: tuple[Token, ...]) -> Finish | None:
+        status = self._genai.GenerationStatus
+        state = sequence.handle.get_status()
+        if state == status.RUNNING:
+            return None
+        if state == status.IGNORED:
+            return "error"
+        return "stop" if tokens and tokens[-1].id == self._eos_id else "length"
+
+
+class AdapterLane(Lane):
+    """A pipeline that computes with one adapter at a time.
+
+    Its prefix cache compares ids, so that each adapter's prompts are told to it in ids of their
+    own, which the graph takes for the same tokens (`ir.stride`).
+    """
+
+    def __init__(
+        self,
+        open_pipeline: Callable[[Any], Any],
+        eos_id: int,
+        base: Mapping[str, Json],
+    ) -> None:
+        import openvino_genai as genai
+
+        config: Any = genai.AdapterConfig(place_holder(base))
+        self._open: Callable[[], Any] = lambda: open_pipeline(config)
+        super().__init__(self._open(), eos_id)
+        self._stride = stride(base)
+        self._slots: dict[Any, int] = {}
+        self._loaded: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._in_use: Any = None
+
+    def admit(self, sequence: Sequence, now: float) -> None:
+        """Start a sequence; when its adapter is not the one in use, no other may be running."""
+        assert sequence.adapter is not None
+        if sequence.adapter.stamp != self._in_use:
+            self._use(sequence.adapter)
+        super().admit(sequence, now)
+
+    def _ids(self, sequence: Sequence) -> npt.NDArray[np.int64]:
+        assert sequence.adapter is not None
+        # of an adapter that was never used nothing is computed or cached: any slot will do
+        slot = self._slots.get(sequence.adapter.stamp, 0)
+        return super()._ids(sequence) + slot * self._stride
+
+    def _use(self, adapter: AdapterFile) -> None:
+        """Put an adapter's matrices into the pipeline.
+
+        Only `generate` does that, so it is asked for one token. It wants the pipeline empty.
+        """
+        import openvino
+
+        while self._pipeline.has_non_finished_requests():  # what was cancelled in the meantime
+            self._pipeline.step()
+        if adapter.stamp not in self._slots:
+            if (len(self._slots) + 2) * self._stride > _LARGEST_ID:
+                self._pipeline, self._prefixes, self._slots = self._open(), Prefixes(), {}
+            self._slots[adapter.stamp] = len(self._slots) + 1
+        config = self._genai.GenerationConfig()
+        config.max_new_tokens = 1
+        config.eos_token_id = self._eos_id
+        config.apply_chat_template = False
+        config.adapters = self._genai.AdapterConfig(self._load(adapter), adapter.scale)
+        own = self._eos_id + self._slots[adapter.stamp] * self._stride
+        self._in_use = None  # until it is known to have worked
+        self._pipeline.generate([openvino.Tensor(np.array([[own]], dtype=np.int64))], [config])
+        self._in_use = adapter.stamp
+
+    def _load(self, adapter: AdapterFile) -> Any:
+        """The engine's object of an adapter; the latest are kept in memory.
+
+        Read into memory, not mapped: a file that is overwritten would change under the engine.
+        """
+        import openvino
+
+        if adapter.stamp not in self._loaded:
+            raw = np.fromfile(adapter.path, dtype=np.uint8)
+            self._loaded[adapter.stamp] = (self._genai.Adapter(openvino.Tensor(raw)), raw.nbytes)
+        self._loaded.move_to_end(adapter.stamp)
+        while len(self._loaded) > 1 and sum(n for _, n in self._loaded.values()) > _ADAPTER_BYTES:
+            self._loaded.popitem(last=False)
+        return self._loaded[adapter.stamp][0]
+
+
+def _config(genai: Any, sequence: Sequence, eos_id: int) -> Any:
+    prompt, sampling = sequence.prompt, sequence.prompt.sampling
+    config = genai.GenerationConfig()
+    config.max_new_tokens = sequence.room
+    config.eos_token_id = eos_id
+    config.apply_chat_template = False
+    config.logprobs = int(prompt.top_logprobs is not None)
+    config.presence_penalty = sampling.presence_penalty
+    config.frequency_penalty = sampling.frequency_penalty
+    config.do_sample = sampling.temperature > 0
+    if config.do_sample:
+        seed = random.getrandbits(32) if sampling.seed is None else sampling.seed
+        config.rng_seed = seed % _SEEDS
+        config.temperature = sampling.temperature
+        config.top_p = max(sampling.top_p, _SMALLEST_SHARE)
+        if sampling.top_k is not None:
+            config.top_k = sampling.top_k
+    config.structured_output_config = constraint(prompt.schema, prompt.choices, prompt.grammar)
+    return config

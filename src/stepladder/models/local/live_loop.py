@@ -1,0 +1,263 @@
+"""Many sequences on one OpenVINO engine: what is admitted when, and what each step made of whom.
+
+Runs in the engine's own process (`live_worker.py`) and knows nothing of it. Base sequences and
+those of adapters have a pipeline each, stepped in turn; places are given in the order of arrival,
+to the first whose lane can take it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from ...errors import ModelError
+from ...messages import Json
+from ..live import Made, Prompt, Ticket, Token
+from .adapters import read_adapter
+from .grammars import Grammars
+from .lanes import AdapterLane, Finish, Lane, Sequence, Stepped
+from .live_messages import Ended, Settings
+from .pipeline import open_pipeline
+from .top_tokens import TopTokens
+from .turns import Turns
+
+__all__ = ["LiveLoop"]
+
+_LOOK_AHEAD = 256  # sequences that are looked through for one that can start
+_TURN_SECONDS = 2.0  # of an adapter while others wait
+_MOST_TOP = 20
+
+_LookUp = Iterator[tuple[Token, ...] | None]
+
+
+class LiveLoop:
+    """Sequences wait, run, and end; `step` moves all that run by one token.
+
+    Every method is called from one thread, which has to be the one that made the loop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        turn_seconds: float = _TURN_SECONDS,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        import openvino_genai as genai
+
+        self._settings = settings
+        self._clock = clock
+        config = (settings.folder / "config.json").read_text(encoding="utf-8")
+        self._config: Mapping[str, Json] = json.loads(config)
+        self._tokenizer = genai.Tokenizer(str(settings.engine))
+        self._base = Lane(self._open(), settings.eos_id)
+        self._adapters: AdapterLane | None = None  # opened for the first one who asks
+        self._turns = Turns(turn_seconds, clock)
+        vocabulary = int(self._config["vocab_size"])
+        self._grammars = Grammars(self._tokenizer, vocabulary, settings.eos_id)
+        self._top = TopTokens(settings.folder, exact=settings.exact)
+        self._waiting: dict[Ticket, Sequence] = {}
+        self._running: dict[Ticket, Sequence] = {}
+        self._looked_up: dict[Ticket, tuple[Sequence, Finish]] = {}  # in the order of their ends
+        self._look_up: _LookUp | None = None  # of the first of them
+
+    @property
+    def running(self) -> int:
+        """How many sequences run, those whose probabilities are being looked up included."""
+        return len(self._running) + len(self._looked_up)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do until another sequence comes."""
+        return not (self._waiting or self._flying() or self._looked_up)
+
+    def start(self, ticket: Ticket, prompt: Prompt, arrived: float) -> Ended | None:
+        """Queue a sequence; its end at once if it cannot be run. `arrived` is by the clock."""
+        room = min(prompt.max_output_tokens, self._settings.context_tokens - len(prompt.ids))
+        sequence = Sequence(ticket, prompt, arrived, room)
+        try:
+            error = self._fault(prompt) or self._form_fault(prompt)
+            if prompt.adapter is not None and error is None:
+                sequence.adapter = read_adapter(prompt.adapter, self._config)
+        except ModelError as raised:
+            error = raised.message
+        if error is not None:
+            return self._end(sequence, "error", error)
+        self._waiting[ticket] = sequence
+        return None
+
+    def cancel(self, ticket: Ticket) -> Ended | None:
+        """The end of a sequence that is not over; what it has cost until then is in it."""
+        if (waiting := self._waiting.pop(ticket, None)) is not None:
+            return self._end(waiting, "cancelled")
+        if ticket in self._looked_up:
+            if next(iter(self._looked_up)) == ticket:
+                self._look_up = None
+            return self._end(self._looked_up.pop(ticket)[0], "cancelled")
+        if (running := self._running.pop(ticket, None)) is not None:
+            running.cancelled = True
+            running.handle.stop()  # its place in the engine is free after the next step
+            return self._end(running, "cancelled")
+        return None
+
+    def admit(self) -> tuple[list[Ticket], list[Ended]]:
+        """Start as many of those who wait as there are places: the started, and the failed."""
+        started: list[Ticket] = []
+        failed: list[Ended] = []
+        waiting = list(islice(self._waiting.values(), _LOOK_AHEAD))
+        stamps = {one.adapter.stamp for one in waiting if one.adapter is not None}
+        for sequence in waiting:
+            if self._flying() >= self._settings.most_running:
+                break
+            if not self._may_start(sequence, stamps):
+                continue
+            del self._waiting[sequence.ticket]
+            try:
+                self._start(sequence)
+            except RuntimeError as error:  # what the engine thinks of its settings
+                failed.append(self._end(sequence, "error", str(error)))
+            else:
+                self._running[sequence.ticket] = sequence
+                started.append(sequence.ticket)
+        return started, failed
+
+    def step(self) -> list[Ended]:
+        """One step of each pipeline in which something runs, and what it made of whom."""
+        made: list[Ended] = []
+        for lane in self._lanes():
+            if lane.running:
+                before = lane.running
+                stepped = lane.step(self._clock)
+                made.extend(told for one in stepped for told in self._told(one))
+                if lane is self._adapters:
+                    self._turns.ended(before - lane.running)
+        made.extend(self._step_look_up())
+        return made
+
+    def _open(self, adapters: Any = None) -> Any:
+        settings = self._settings
+        return open_pipeline(
+            settings.engine,
+            exact=settings.exact,
+            most_running=settings.most_running,
+            tokenizer=self._tokenizer,
+            adapters=adapters,
+        )
+
+    def _lanes(self) -> tuple[Lane, ...]:
+        return (self._base,) if self._adapters is None else (self._base, self._adapters)
+
+    def _flying(self) -> int:
+        return sum(lane.running for lane in self._lanes())
+
+    def _fault(self, prompt: Prompt) -> str | None:
+        """Why a prompt cannot be run, whatever the model says."""
+        sampling = prompt.sampling
+        numbers = (
+            sampling.temperature, sampling.top_p,
+            sampling.presence_penalty, sampling.frequency_penalty,
+        )  # fmt: skip
+        if not prompt.ids:
+            return "the prompt has no tokens"
+        if not 0 <= min(prompt.ids) <= max(prompt.ids) < self._config["vocab_size"]:
+            return "the prompt has ids that are no tokens of this model"
+        if len(prompt.ids) >= self._settings.context_tokens:
+            most = self._settings.context_tokens
+            return f"the prompt has {len(prompt.ids)} tokens, but this model reads {most}"
+        if prompt.max_output_tokens < 1:
+            return "max_output_tokens must be at least 1"
+        if not all(map(math.isfinite, numbers)) or not 0 <= sampling.top_p <= 1:
+            return "temperature and penalties must be numbers, and top_p between 0 and 1"
+        if not 0 <= (prompt.top_logprobs or 0) <= _MOST_TOP:
+            return f"top_logprobs must be between 0 and {_MOST_TOP}"
+        return None
+
+    def _form_fault(self, prompt: Prompt) -> str | None:
+        forms = (prompt.schema is not None, bool(prompt.choices), prompt.grammar is not None)
+        if sum(forms) > 1:
+            return "only one of schema, choices and grammar can bound an answer"
+        fault = self._grammars.fault(prompt.schema, prompt.choices, prompt.grammar)
+        return fault and f"no answer can be made in this form: {fault}"
+
+    def _may_start(self, sequence: Sequence, stamps: set[Any]) -> bool:
+        if sequence.adapter is None:
+            return not self._base.must_wait(sequence)
+        stamp = sequence.adapter.stamp
+        if not self._turns.may_start(stamp, others_wait=bool(stamps - {stamp})):
+            return False
+        return self._adapters is None or not self._adapters.must_wait(sequence)
+
+    def _start(self, sequence: Sequence) -> None:
+        now = self._clock()
+        if sequence.adapter is None:
+            self._base.admit(sequence, now)
+            return
+        if self._adapters is None:
+            self._adapters = AdapterLane(self._open, self._settings.eos_id, self._config)
+        self._adapters.admit(sequence, now)
+        self._turns.started(sequence.adapter.stamp)
+
+    def _told(self, stepped: Stepped) -> Iterator[Ended]:
+        """What a caller is told of a step, if anything."""
+        sequence, finish = stepped.sequence, stepped.finish
+        sequence.made.extend(stepped.tokens)
+        if finish is not None:
+            del self._running[sequence.ticket]
+        if finish == "error":
+            yield self._end(sequence, "error", "the sequence does not fit the engine's cache")
+        elif not sequence.wants_top or (finish is not None and not sequence.made):
+            if stepped.tokens or finish is not None:
+                yield sequence.ticket, self._made(sequence, stepped.tokens, finish)
+        elif finish is not None:
+            self._looked_up[sequence.ticket] = (sequence, finish)
+
+    def _step_look_up(self) -> Iterator[Ended]:
+        """A piece of the work on the first sequence whose probabilities were asked for."""
+        if not self._looked_up:
+            return
+        ticket, (sequence, finish) = next(iter(self._looked_up.items()))
+        before = self._clock()
+        try:
+            if self._look_up is None:
+                self._look_up = self._top.look_up(
+                    sequence.prompt.ids,
+                    [token.id for token in sequence.made],
+                    sequence.prompt.top_logprobs or 0,
+                    sequence.adapter,
+                )
+            tokens = next(self._look_up)
+        except ModelError as error:
+            self._look_up = None
+            del self._looked_up[ticket]
+            yield self._end(sequence, "error", error.message)
+            return
+        sequence.share += self._clock() - before
+        if tokens is not None:
+            self._look_up = None
+            del self._looked_up[ticket]
+            yield ticket, self._made(sequence, tokens, finish)
+
+    def _end(self, sequence: Sequence, finish: Finish, error: str | None = None) -> Ended:
+        return sequence.ticket, self._made(sequence, (), finish, error)
+
+    def _made(
+        self,
+        sequence: Sequence,
+        tokens: tuple[Token, ...],
+        finish: Finish | None,
+        error: str | None = None,
+    ) -> Made:
+        now = self._clock()
+        began = now if sequence.began is None else sequence.began
+        return Made(
+            tokens,
+            finish,
+            error,
+            seconds=now - sequence.arrived,
+            waited_seconds=began - sequence.arrived,
+            compute_seconds=sequence.share,
+        )
