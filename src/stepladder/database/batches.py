@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select, update
 from ..core import Json
 from .leases import Leased
 from .records import Batch, BatchItem, JobState
-from .rows import Page, add, find, page, same
+from .rows import Page, add, find, limited, page, same
 from .tables import batch_items, batches
 from .values import encode, record_of, values_of
 
@@ -78,7 +78,7 @@ class Batches(Leased):
         query = select(batch_items).where(
             *same(batch_items, batch=batch), batch_items.c.done.is_(False)
         )
-        return self._items(query.order_by(batch_items.c.index).limit(limit))
+        return self._items(query.order_by(batch_items.c.index).limit(limited(limit)))
 
     def finish_item(
         self,
@@ -109,9 +109,9 @@ class Batches(Leased):
     def items(self, batch: str, *, after: int = -1, limit: int = 1000) -> list[BatchItem]:
         """Items by their index, from the one after `after` on."""
         query = select(batch_items).where(
-            *same(batch_items, batch=batch), batch_items.c.index > after
+            *same(batch_items, batch=batch), batch_items.c.index > min(after, 2**62)
         )
-        return self._items(query.order_by(batch_items.c.index).limit(limit))
+        return self._items(query.order_by(batch_items.c.index).limit(limited(limit)))
 
     def delete_batch(self, id: str) -> bool:
         """Forget a batch and its items; False where there was none."""

@@ -8,6 +8,7 @@ durable one came after it. Knows no table.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,14 @@ from ..registry import need
 __all__ = ["BUSY_SECONDS", "Connections", "make_file", "parse_url", "told"]
 
 BUSY_SECONDS = 30.0  # how long a write of another process is waited for
-CONNECT_SECONDS = 5
+PAGES_AT_ONCE = 2000  # given back to the disk in one transaction
+NETWORK = {  # a PostgreSQL that has vanished is noticed; the URL may say otherwise
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 POOL = {"pool_size": 8, "max_overflow": 16, "pool_timeout": BUSY_SECONDS}
 WITHOUT_DRIVER = ("postgres", "postgresql")
 
@@ -41,8 +49,9 @@ class Connections:
             self._reads = _sqlite(url, begin="BEGIN", query_only=1)
             self._durable = _sqlite(url, begin="BEGIN IMMEDIATE", synchronous="FULL")
             self._quick = _sqlite(url, begin="BEGIN IMMEDIATE", synchronous="NORMAL")
+            self._tidying = _sqlite(url, begin="BEGIN", synchronous="NORMAL", busy_timeout=1000)
         else:
-            self._reads = self._durable = self._quick = _postgresql(url)
+            self._reads = self._durable = self._quick = self._tidying = _postgresql(url)
         self._one_writer: AbstractContextManager[Any] = (
             threading.Lock() if self.sqlite else nullcontext()
         )
@@ -60,14 +69,29 @@ class Connections:
         with told(self.url), self._one_writer, engine.begin() as connection:
             yield connection
 
-    def maintain(self, statement: str) -> None:
-        """Run a statement of SQLite that no transaction may be around."""
-        with told(self.url), self._one_writer, self._quick.connect() as connection:
-            connection.connection.cursor().execute(statement).fetchall()
+    def tidy(self) -> None:
+        """Give the space of what was deleted back to the disk, and empty SQLite's log.
+
+        In steps, so that writers come in between. PostgreSQL does the like by itself.
+        """
+        if not self.sqlite:
+            return
+        before, free = math.inf, self._pragma("freelist_count")
+        while 0 < free < before:
+            self._pragma(f"incremental_vacuum({PAGES_AT_ONCE})")
+            before, free = free, self._pragma("freelist_count")
+        self._pragma("wal_checkpoint(TRUNCATE)")
+
+    def _pragma(self, statement: str) -> int:
+        """Run a pragma that no transaction may be around; the first number of its answer."""
+        with told(self.url), self._one_writer, self._tidying.connect() as connection:
+            cursor = connection.connection.cursor()
+            rows = cursor.execute(f"PRAGMA {statement}").fetchall()
+            return int(rows[0][0]) if rows else 0
 
     def close(self) -> None:
         """Close all of them; transactions under way keep theirs until they end."""
-        for engine in (self._reads, self._durable, self._quick):
+        for engine in (self._reads, self._durable, self._quick, self._tidying):
             engine.dispose()
 
 
@@ -114,6 +138,8 @@ CURES = {
     "unable to open": "the folder must be there and writable",
     "readonly": "the file and its folder must be writable",
     "password": "give the right user and password in the URL",
+    "permission denied": "make the user the owner of the database",
+    "already exists": "give the server a database of its own, without other programs' tables",
     "does not exist": "create the database and its user first",
 }
 
@@ -160,9 +186,10 @@ def make_file(url: URL) -> None:
     path = Path(str(url.database))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # it holds what people asked
     except OSError as error:
         raise StoreError(
-            f"the folder of the database {str(path)!r} cannot be made: {error.strerror}",
+            f"the database {str(path)!r} cannot be made: {error.strerror}",
             hint="name a place that is writable",
         ) from error
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
@@ -176,7 +203,11 @@ def make_file(url: URL) -> None:
 def _postgresql(url: URL) -> Engine:
     return create_engine(
         url,
-        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "stepladder"},
+        connect_args={
+            name: value
+            for name, value in {**NETWORK, "application_name": "stepladder"}.items()
+            if name not in url.query
+        },
         pool_pre_ping=True,  # connections that a restart of PostgreSQL broke are made anew
         json_serializer=_as_it_is,
         json_deserializer=_as_it_is,

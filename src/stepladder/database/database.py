@@ -38,10 +38,12 @@ class Database(Files, Jobs, Batches, Prefixes, Traffic, Keys):
         Returns how many calls, files and prefixes that were. In small transactions, so that
         nobody waits long; in SQLite the text is overwritten, in the file and in its log.
         """
-        gone = super().forget(before) + self.sweep_files()
-        if self._connections.sqlite:
-            self._connections.maintain("PRAGMA incremental_vacuum")
-            self._connections.maintain("PRAGMA wal_checkpoint(TRUNCATE)")
+        return self._forget_calls(before) + self.sweep()
+
+    def sweep(self) -> int:
+        """Delete the files and prefixes that have expired, and what cut-off uploads left."""
+        gone = self._delete_expired_prefixes() + self.sweep_files()
+        self._connections.tidy()
         return gone
 
     def ping(self) -> None:

@@ -16,7 +16,7 @@ from ..errors import StoreError
 from .connections import Connections
 from .values import encode, is_storable, record_of, values_of
 
-__all__ = ["Ground", "Kept", "NotKept", "Page", "add", "change", "find", "page", "same"]
+__all__ = ["Ground", "Kept", "NotKept", "Page", "add", "change", "find", "limited", "page", "same"]
 
 Kind = TypeVar("Kind")
 
@@ -75,10 +75,8 @@ def page(
     *where: ColumnElement[bool],
 ) -> list[Kind]:
     """A part of the list; raises NotKept where `after` names nothing (any more)."""
-    if shown.limit < 0:
-        raise StoreError(f"'limit' is {shown.limit}", hint="it must not be negative")
     order = (table.c.created_at, table.c.id)
-    query = select(table).where(*where).limit(min(shown.limit, 2**31))
+    query = select(table).where(*where).limit(limited(shown.limit))
     if shown.after is not None:
         last = (
             is_storable(shown.after)
@@ -91,6 +89,13 @@ def page(
         query = query.where(here < place if shown.newest_first else here > place)
     query = query.order_by(*(each.desc() if shown.newest_first else each for each in order))
     return [record_of(kind, table, _named(row)) for row in connection.execute(query).mappings()]
+
+
+def limited(limit: int) -> int:
+    """A limit that every database takes; raises StoreError for a negative one."""
+    if limit < 0:
+        raise StoreError(f"'limit' is {limit}", hint="it must not be negative")
+    return min(limit, 2**31 - 1)
 
 
 def same(table: Table, **values: str | None) -> list[ColumnElement[bool]]:

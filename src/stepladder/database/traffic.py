@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from ..errors import StoreError
 from .records import Feedback, Served
-from .rows import Ground, Kept, NotKept, add, find, same
+from .rows import Ground, Kept, NotKept, add, find, limited, same
 from .tables import feedback, prefixes, traffic
 from .values import encode, is_storable, json_text, record_of, values_of
 from .writer import Row, Unwritable, Writer
@@ -26,6 +26,7 @@ __all__ = ["Traffic"]
 
 AT_ONCE = 500  # rows deleted in one transaction
 TEXTS = ("id", "key", "protocol", "route", "model", "version", "finish", "error", "trace")
+CONTENT = ("request", "answer")
 
 
 class Traffic(Kept):
@@ -47,7 +48,7 @@ class Traffic(Kept):
         is left out, and `error` says so.
         """
         row = _row_of(served if self._ground.keep_content else _without_content(served))
-        self._writer.put(row, sum(len(row[name] or "") for name in ("request", "answer")) + 1000)
+        self._writer.put(row, sum(len(row[name] or "") for name in CONTENT) + 1000)
 
     def served(self, id: str) -> Served | None:
         """The call with this id, written or not yet."""
@@ -69,7 +70,7 @@ class Traffic(Kept):
             select(traffic)
             .where(traffic.c.at >= start, traffic.c.at < end, *same(traffic, model=model))
             .order_by(traffic.c.at, traffic.c.id)
-            .limit(limit)
+            .limit(limited(limit))
         )
         with self._connections.read() as connection:
             rows = connection.execute(query).mappings()
@@ -82,7 +83,11 @@ class Traffic(Kept):
         """
         if not self._ground.keep_content:
             given = replace(given, correction=None, comment="")
-        waiting = self._writer.waiting(given.request)
+        with self._writer.saving:
+            self._add_feedback(given, self._writer.waiting(given.request))
+
+    def _add_feedback(self, given: Feedback, waiting: Row | None) -> None:
+        """With its call where that is not written yet."""
         with self._connections.write() as connection:
             if waiting is not None:
                 self._insert(connection, [waiting])
@@ -115,16 +120,12 @@ class Traffic(Kept):
             row["dollars"] or 0.0 for row in waiting if row["key"] == key and row["at"] >= since
         )
 
-    def forget(self, before: datetime) -> int:
-        """Delete calls from before that time with their feedback, and all that has expired.
+    def _forget_calls(self, before: datetime) -> int:
+        return self._delete(traffic, select(traffic.c.id).where(traffic.c.at < before))
 
-        Returns how many calls, files and prefixes that were. In small transactions, so that
-        nobody waits long; in SQLite the text is overwritten, in the file and in its log.
-        """
-        old = select(traffic.c.id).where(traffic.c.at < before)
+    def _delete_expired_prefixes(self) -> int:
         expired = select(prefixes.c.id).where(prefixes.c.expires_at <= self._clock())
-        gone = self._delete(traffic, old) + self._delete(prefixes, expired)
-        return gone
+        return self._delete(prefixes, expired)
 
     def _delete(self, table: Table, wanted: Any) -> int:
         few = delete(table).where(table.c.id.in_(wanted.limit(AT_ONCE)))
@@ -153,17 +154,14 @@ def _row_of(served: Served) -> Row:
     for name in TEXTS:
         if values[name] is not None and not is_storable(values[name]):
             values[name] = _cleaned(values[name])
-    for name in ("request", "answer"):
+    for name in CONTENT:
         try:
             values[name] = None if values[name] is None else json_text(values[name], name)
         except StoreError as error:
             values[name] = None
             values["error"] = values["error"] or error.message
-    return {
-        **encode(traffic, {k: v for k, v in values.items() if k not in ("request", "answer")}),
-        "request": values["request"],
-        "answer": values["answer"],
-    }
+    content = {name: values.pop(name) for name in CONTENT}
+    return encode(traffic, values) | content
 
 
 def _without_content(served: Served) -> Served:

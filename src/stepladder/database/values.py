@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import JSON, BigInteger, Boolean, Float, LargeBinary, Table, Text
@@ -24,6 +25,7 @@ from .tables import Moment
 __all__ = ["decode", "encode", "is_storable", "json_text", "record_of", "values_of"]
 
 MOST_OPEN = 400  # nested lists and objects; deeper ones cannot be read back by every JSON parser
+Check = Callable[[str, Any], Any]
 Kind = TypeVar("Kind")
 
 
@@ -34,10 +36,9 @@ def values_of(record: Any) -> dict[str, Any]:
 
 def encode(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values for the columns of `table`; raises StoreError naming the one that cannot be kept."""
-    columns = table.c
+    checks = _checks(table)
     return {
-        name: None if value is None else _column(columns[name].type, name, value)
-        for name, value in values.items()
+        name: None if value is None else checks[name](name, value) for name, value in values.items()
     }
 
 
@@ -79,25 +80,22 @@ def json_text(value: Json, name: str) -> str:
     return json.dumps(value, allow_nan=False, default=_plain)
 
 
-def _column(kind: TypeEngine[Any], name: str, value: Any) -> Any:
-    if isinstance(kind, JSON):
-        return json_text(value, name)
-    if isinstance(kind, Moment):
-        return _moment(name, value)
-    if isinstance(kind, Text):
-        return _text(name, value)
-    if isinstance(kind, Boolean):
-        return bool(value)
-    if isinstance(kind, BigInteger | Float):
-        return _number(kind, name, value)
-    if isinstance(kind, LargeBinary):
-        return value
+@cache
+def _checks(table: Table) -> Mapping[str, Check]:
+    """By column: what checks a value, and makes of it what the database takes."""
+    return {column.name: _check(column.type) for column in table.c}
+
+
+def _check(kind: TypeEngine[Any]) -> Check:
+    for known, check in CHECKS:
+        if isinstance(kind, known):
+            return check
     raise TypeError(f"no way to keep {kind!r}")
 
 
 def _moment(name: str, value: Any) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise _refused(name, f"must be a time with a zone, not {value!r}")
+        raise _refused(name, f"must be a time with a zone, not {_short(value)}")
     return value.astimezone(UTC)
 
 
@@ -109,20 +107,44 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _number(kind: TypeEngine[Any], name: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _refused(name, f"must be a number, not {type(value).__name__}")
-    if isinstance(kind, BigInteger):
-        if not isinstance(value, int) or not -(2**63) <= value < 2**63:
-            raise _refused(name, "must be a whole number of at most 64 bits")
-        return value
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise _refused(name, "must be a finite number")
-    return number
+def _integer(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise _refused(name, f"must be a whole number of at most 64 bits, not {_short(value)}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise _refused(name, f"must be a finite number, not {_short(value)}")
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _refused(name, f"must be true or false, not {_short(value)}")
+    return value
+
+
+def _bytes(name: str, value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise _refused(name, f"must be bytes, not {type(value).__name__}")
+    return value
+
+
+def _json(name: str, value: Any) -> str:
+    return json_text(value, name)
+
+
+def _short(value: Any) -> str:
+    """Enough of a value to know it again; a huge number has no text at all."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a larger one"
+    return f"{value!r:.40}" if isinstance(value, int | float) else type(value).__name__
 
 
 def _has_no_surrogates(text: str) -> bool:
@@ -156,3 +178,14 @@ def _depth(value: Json) -> int:
 
 def _refused(name: str, why: str) -> StoreError:
     return StoreError(f"{name!r} {why}", hint="the database keeps text, JSON and 64-bit numbers")
+
+
+CHECKS: tuple[tuple[type[TypeEngine[Any]], Check], ...] = (
+    (JSON, _json),
+    (Moment, _moment),
+    (Text, _text),
+    (Boolean, _flag),
+    (BigInteger, _integer),
+    (Float, _number),
+    (LargeBinary, _bytes),
+)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -56,8 +55,10 @@ class Writer:
         self.dropped_rows = 0
 
     def put(self, row: Row, size: int) -> None:
-        """Take a row, or drop and count it. Returns at once."""
+        """Take a row, or drop and count it. Returns at once; of two with one id the first stays."""
         with self._changed:
+            if row["id"] in self._rows:
+                return
             if (
                 self._closed
                 or len(self._rows) >= self._most_rows
@@ -65,7 +66,7 @@ class Writer:
             ):
                 self._drop(1, "there is no room for more")
                 return
-            self._bytes += size - self._rows.get(row["id"], (row, 0))[1]
+            self._bytes += size
             self._rows[row["id"]] = (row, size)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
@@ -116,31 +117,35 @@ class Writer:
     def _run(self) -> None:
         wait = RETRY_SECONDS[0]
         while (group := self._next_group()) is not None:
-            if not group:
-                continue  # somebody else has written what woke us
+            last_try = self._closed
             try:
-                with self.saving:
-                    self._save_group(group)
-                    with self._changed:
-                        self._forget(group)
-                        self._went_well()
+                self._write(group)
                 wait = RETRY_SECONDS[0]
             except StoreError as error:
                 with self._changed:
                     self._went_wrong(error)
-                    if self._closed or self._changed.wait_for(lambda: self._closed, wait):
+                    if last_try:
                         return
+                    self._changed.wait_for(lambda: self._closed, wait)
                 wait = min(2 * wait, RETRY_SECONDS[1])
+
+    def _write(self, group: Mapping[str, Row]) -> None:
+        if not group:
+            return  # somebody else has written what woke us
+        with self.saving:
+            self._save_group(group)
+            with self._changed:
+                self._forget(group)
+                self._went_well()
 
     def _next_group(self) -> dict[str, Row] | None:
         """The rows to write next, when it is time; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._rows or self._closed)
             if not self._trouble:
-                until = time.monotonic() + LINGER_SECONDS
                 self._changed.wait_for(
                     lambda: len(self._rows) >= GROUP or self._closed or self._hurried,
-                    until - time.monotonic(),
+                    LINGER_SECONDS,
                 )
             self._hurried = False
             if not self._rows:
@@ -159,9 +164,9 @@ class Writer:
                     with self._changed:
                         self._drop(1, error.message)
 
-    def _forget(self, ids: Any) -> None:
+    def _forget(self, ids: Iterable[str]) -> None:
         for id in ids:
-            self._bytes -= self._rows.pop(id, ((), 0))[1]
+            self._bytes -= self._rows.pop(id, ({}, 0))[1]
 
     def _drop(self, rows: int, why: str) -> None:
         """Count rows, and say so at the first and whenever their number has doubled."""
