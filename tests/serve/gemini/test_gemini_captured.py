@@ -1,0 +1,128 @@
+"""What the official SDKs really sent is answered, and the answers are what the documents say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from contract.captured import captured, events
+from contract.specs import Exchange, Json, Spec
+from contract.vendors import developer, vertex
+
+from stepladder.database.records import Checkpoint, TunedModel, TuningJob
+from stepladder.serve.server import Server
+from stepladder.serve.settings import ServeSettings
+
+pytestmark = pytest.mark.anyio
+
+CAPTURED = Path(__file__).parent / "captured"
+GOOGLE = {"x-goog-api-key": "fake", "x-goog-api-client": "google-genai-sdk/3.4.0"}
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MODELS = (
+    "gemini-2.5-flash", "gemini-3.5-flash", "gemini-3.8-flash", "my-model", "456",
+)  # fmt: skip
+ENCODERS = ("gemini-embedding-001", "gemini-embedding-2", "text-embedding-004")
+
+# what is refused, and why; everything else is answered with 200
+REFUSED: Mapping[str, tuple[int, str]] = {
+    "google_search_code_exec_tools": (400, "tools[0].googleSearch"),
+    "multimodal_inline_and_uri": (400, "read text only"),
+    "cached_content": (404, "cached content"),
+    "continuation-2": (400, "continuationToken"),
+    "list_base_dev-2": (400, "pageToken"),
+    "list_base_vertex-2": (400, "pageToken"),
+}
+
+
+@pytest.fixture
+def serve_settings(tmp_path: Path) -> ServeSettings:
+    aliases = {**dict.fromkeys(MODELS, "fake"), **dict.fromkeys(ENCODERS, "fake-encoder")}
+    return ServeSettings(aliases=aliases, database=f"sqlite:///{tmp_path / 'serve.db'}")
+
+
+def recorded(file: str) -> list[tuple[str, Exchange]]:
+    kept = json.loads((CAPTURED / f"{file}.json").read_text("utf-8"))["requests"]
+    return [(one["case"], Exchange(one["method"], one["path"], one["body"])) for one in kept]
+
+
+def all_of_them() -> list[tuple[str, Exchange]]:
+    files = ("generate_content_dev", "generate_content_vertex", "count_tokens")
+    found = [(one.id.partition("/")[2], one.exchange) for one in captured(*files)]
+    return [*found, *recorded("embed_content")]
+
+
+def spec_for(path: str) -> Spec:
+    return vertex() if path.startswith("/v1beta1/") else developer()
+
+
+async def send(client: httpx.AsyncClient, exchange: Exchange) -> httpx.Response:
+    body = {} if exchange.body is None else {"json": exchange.body}
+    return await client.request(exchange.method, exchange.path, headers=GOOGLE, **body)
+
+
+def faults(exchange: Exchange, answer: Json) -> list[str]:
+    answered = Exchange(exchange.method, exchange.path, exchange.body, 200, answer)
+    return spec_for(exchange.path).faults_of_response(answered)
+
+
+@pytest.mark.parametrize(("case", "exchange"), all_of_them(), ids=lambda one: str(one)[:60])
+async def test_it_is_answered_as_the_document_says(
+    case: str, exchange: Exchange, app_client: httpx.AsyncClient
+) -> None:
+    response = await send(app_client, exchange)
+    if case in REFUSED:
+        status, word = REFUSED[case]
+        assert response.status_code == status, response.text
+        error = response.json()["error"]
+        assert error["code"] == status
+        assert word in json.dumps(error)
+        return
+    assert response.status_code == 200, response.text
+    if "alt=sse" in exchange.path:
+        told = events(response.text)
+        assert "".join(one["candidates"][0]["content"]["parts"][0]["text"] for one in told) == "x"
+        assert told[-1]["candidates"][0]["finishReason"] == "STOP"
+        assert told[-1]["usageMetadata"]["totalTokenCount"] > 0
+        assert [faults(exchange, one) for one in told] == [[]] * len(told)
+    else:
+        assert faults(exchange, response.json()) == []
+
+
+@pytest.mark.parametrize(("case", "exchange"), recorded("models"), ids=lambda one: str(one)[:60])
+async def test_calls_about_models_are_answered(
+    case: str, exchange: Exchange, app_client: httpx.AsyncClient, server: Server
+) -> None:
+    for id in ("a", "9"):
+        add_tuned(server, id)
+    response = await send(app_client, exchange)
+    if case in REFUSED:
+        assert response.status_code == REFUSED[case][0]
+        return
+    assert response.status_code == 200, response.text
+    assert faults(exchange, response.json()) == []
+    if case in ("update_dev", "update_vertex"):
+        assert response.json()["displayName"] == "n"
+    if case == "update_vertex":
+        assert response.json()["defaultCheckpointId"] == "2"
+    if case in ("delete_dev", "delete_vertex"):
+        again = await app_client.get(exchange.path, headers=GOOGLE)
+        assert again.status_code == 404
+
+
+def add_tuned(server: Server, id: str) -> None:
+    checkpoints = tuple(Checkpoint(n, 10 * int(n), float(n), f"{id}{n}") for n in ("1", "2"))
+    job = TuningJob(
+        id=f"job{id}", owner="local", protocol="vertex", base="gemini-2.5-flash", model="fake",
+        method="supervised", training_file="gs://b/t.jsonl", created_at=NOW, updated_at=NOW,
+        state="succeeded", tuned_model=id, checkpoints=checkpoints,
+    )  # fmt: skip
+    server.database.add_job(job)
+    tuned = TunedModel(
+        id=id, owner="local", job=job.id, base="gemini-2.5-flash", model="fake", created_at=NOW,
+        updated_at=NOW, files={}, name="d",
+    )  # fmt: skip
+    server.database.add_tuned(tuned)
