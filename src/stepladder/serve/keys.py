@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from anyio.to_thread import run_sync
+from starlette.requests import HTTPConnection  # FastAPI reads it from the signature below
 
 from ..database.records import ApiKey
 from . import Caller, Refusal, Role
 
 if TYPE_CHECKING:
-    from starlette.requests import HTTPConnection
-
     from ..database import Database
 
 __all__ = ["ENVIRONMENT_KEY", "Keyring", "caller_of", "hash_of", "need_role", "new_key"]

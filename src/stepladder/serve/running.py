@@ -35,9 +35,15 @@ def listen(settings: ServeSettings) -> socket.socket:
     """
     host, port = settings.host, settings.port
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        flags = socket.AI_PASSIVE
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
         family, _, _, _, address = found[0]
-        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it, an answer of
+        # two writes waits 40 ms for the caller's delayed acknowledgement
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise StepladderError(
