@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
@@ -97,7 +97,7 @@ def _finish(finish: str, chat: Chat) -> str:
     return "function_call" if finish == "calls" and chat.legacy_functions else FINISHES[finish]
 
 
-async def _chunks(begun: Answer, chat: Chat) -> AsyncIterator[bytes]:
+async def _chunks(begun: Answer, chat: Chat) -> AsyncGenerator[bytes, None]:
     """A chunk per piece; each candidate begins with its role and ends with why it ended."""
     head = _head(begun, chat, "chat.completion.chunk")
     open_usage = {"usage": None} if chat.usage else {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -59,12 +60,11 @@ async def _complete(request: Request, caller: As) -> Response:
     server = server_of(request)
     body = await read_fields(request)
     running = _Running(server, caller, _read(server, caller, body), body)
-    events = running.events()
-    first = await anext(events)  # a refusal comes before anything was told
-    if running.completion.stream:
-        return streamed(running.chunks(_from(first, events)), running.answer.headers)
-    told = await running.told(_from(first, events))
-    return answered(told, running.answer.headers)
+    if not running.completion.stream:
+        told = await running.told()
+        return answered(told, running.answer.headers)
+    await running.begin()
+    return streamed(running.chunks(), running.answer.headers)
 
 
 async def completion_body(server: Server, caller: Caller, body: Fields) -> dict[str, Json]:
@@ -72,8 +72,7 @@ async def completion_body(server: Server, caller: Caller, body: Fields) -> dict[
     completion = _read(server, caller, body)
     if completion.stream:
         raise body.fault("stream", "has to be false here")
-    running = _Running(server, caller, completion, body)
-    return await running.told(running.events())
+    return await _Running(server, caller, completion, body).told()
 
 
 def _read(server: Server, caller: Caller, body: Fields) -> _Completion:
@@ -107,38 +106,42 @@ def _read(server: Server, caller: Caller, body: Fields) -> _Completion:
 
 @dataclass
 class _Running:
-    """A call under way; `answer` is the first of its answers, once there is one."""
+    """A call under way; `answer` is the first of its answers, once there is one.
+
+    `begin` waits for the first event, so that a refusal comes before anything was told.
+    """
 
     server: Server
     caller: Caller
     completion: _Completion
     body: Fields
-    _first: list[Answer] = field(default_factory=list)
+    _answers: list[Answer] = field(default_factory=list)
+    _begun: list[tuple[int, Event]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._events = side_by_side([partial(self._start, ask) for ask in self.completion.asks])
 
     @property
     def answer(self) -> Answer:
-        return self._first[0]
+        return self._answers[0]
 
-    async def events(self) -> AsyncIterator[tuple[int, Event]]:
+    async def begin(self) -> None:
+        self._begun.append(await anext(self._events))
+
+    async def _all(self) -> AsyncGenerator[tuple[int, Event], None]:
         """What all prompts bring, each event with its prompt's place."""
-        starts = [partial(self._start, ask) for ask in self.completion.asks]
-        if len(starts) > 1:
-            async for place, event in side_by_side(starts):
+        async with aclosing(self._events):
+            for place, event in self._begun:
                 yield place, event
-            return
-        begun = await starts[0]()
-        try:
-            async for event in begun:
-                yield 0, event
-        finally:
-            await begun.aclose()
+            async for place, event in self._events:
+                yield place, event
 
     async def _start(self, ask: Ask) -> Answer:
         given = dict(self.body.given)
         begun = await answer(
             self.server, self.caller, ask, protocol="openai", route=ROUTE, body=given
         )
-        self._first.append(begun)
+        self._answers.append(begun)
         return begun
 
     def _head(self) -> dict[str, Json]:
@@ -160,16 +163,17 @@ class _Running:
         prompts = [ask.prompt or "" if self.completion.echo else "" for ask in asks]
         return {index: _Choice(prompts[index // n]) for index in range(n * len(asks))}
 
-    async def told(self, events: AsyncIterator[tuple[int, Event]]) -> dict[str, Json]:
+    async def told(self) -> dict[str, Json]:
         """The whole answer."""
         choices, usages = self._opened(), []
-        async for place, event in events:
-            if isinstance(event, Totals):
-                usages.append(event.usage)
-            elif isinstance(event, End):
-                choices[self._index(place, event.index)].finish = event.finish
-            else:
-                choices[self._index(place, event.index)].add(event)
+        async with aclosing(self._all()) as events:
+            async for place, event in events:
+                if isinstance(event, Totals):
+                    usages.append(event.usage)
+                elif isinstance(event, End):
+                    choices[self._index(place, event.index)].finish = event.finish
+                else:
+                    choices[self._index(place, event.index)].add(event)
         asked = self.completion.asks[0].top_logprobs is not None
         return {
             **self._head(),
@@ -185,18 +189,19 @@ class _Running:
             "usage": usage_body(_sum(usages)),
         }
 
-    async def chunks(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """A chunk per piece; those of several prompts are mixed, told apart by their index."""
         head, choices = self._head(), self._opened()
         open_usage = {"usage": None} if self.completion.usage else {}
         usages: list[Usage] = []
-        async for place, event in events:
-            if isinstance(event, Totals):
-                usages.append(event.usage)
-                continue
-            index = self._index(place, event.index)
-            choice = _chunk(choices[index], event, index)
-            yield sse({**head, "choices": [choice], **open_usage})
+        async with aclosing(self._all()) as events:
+            async for place, event in events:
+                if isinstance(event, Totals):
+                    usages.append(event.usage)
+                    continue
+                index = self._index(place, event.index)
+                choice = _chunk(choices[index], event, index)
+                yield sse({**head, "choices": [choice], **open_usage})
         if self.completion.usage:
             yield sse({**head, "choices": [], "usage": usage_body(_sum(usages))})
 
@@ -252,11 +257,3 @@ def _sum(usages: Sequence[Usage]) -> Usage:
         cached_tokens=sum(one.cached_tokens or 0 for one in usages),
         thinking_tokens=sum(one.thinking_tokens or 0 for one in usages),
     )
-
-
-async def _from(
-    first: tuple[int, Event], rest: AsyncIterator[tuple[int, Event]]
-) -> AsyncIterator[tuple[int, Event]]:
-    yield first
-    async for one in rest:
-        yield one

@@ -72,5 +72,9 @@ def _text(server: Server, caller: Caller, name: str, ids: list[int], path: str) 
             hint="send the text itself",
             param=path,
         )
-    text: str = model.text_of(ids)
+    try:
+        text: str = model.text_of(ids)
+    except Refusal as refusal:
+        refusal.param = refusal.param or path
+        raise
     return text

@@ -6,12 +6,14 @@ A failure after the first event is told as an event of its own, since the status
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 
 from fastapi.responses import StreamingResponse
 
 from .. import Event, Refusal
 from ..answering import Answer
+from ..visits import VISIT
 from .errors import error_body
 from .telling import sse
 
@@ -22,8 +24,13 @@ AT_ONCE = 16  # prompts of one call that are under way together: a call has no m
 Start = Callable[[], Awaitable[Answer]]
 
 
-def streamed(chunks: AsyncIterator[bytes], headers: Mapping[str, str]) -> StreamingResponse:
-    """The response of a stream that ends with [DONE], or with an error."""
+def streamed(chunks: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> StreamingResponse:
+    """The response of a stream that ends with [DONE], or with an error.
+
+    However the request ends, the chunks' generator is closed with it.
+    """
+    if (visit := VISIT.get()) is not None:
+        visit.open.insert(0, chunks)
     return StreamingResponse(
         _guarded(chunks),
         media_type="text/event-stream",
@@ -31,20 +38,21 @@ def streamed(chunks: AsyncIterator[bytes], headers: Mapping[str, str]) -> Stream
     )
 
 
-async def _guarded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _guarded(chunks: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
     try:
-        async for chunk in chunks:
-            yield chunk
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
     except Refusal as refusal:
         yield sse(error_body(refusal))
         return
     yield DONE
 
 
-async def side_by_side(starts: Sequence[Start]) -> AsyncIterator[tuple[int, Event]]:
+async def side_by_side(starts: Sequence[Start]) -> AsyncGenerator[tuple[int, Event], None]:
     """The events of several answers as they come, each with the place of its answer.
 
-    Ends with the first refusal, which ends the others too.
+    Ends with the first refusal, which ends the others too. It has to be closed.
     """
     queue: asyncio.Queue[tuple[int, Event] | BaseException | None] = asyncio.Queue(256)
     room = asyncio.Semaphore(AT_ONCE)

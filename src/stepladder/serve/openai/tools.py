@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
 from ...core import Function, Json
 from .fields import Fields, wrong
 
@@ -55,9 +58,6 @@ def check_schema(schema: Mapping[str, Json], where: Fields, name: str) -> None:
 @lru_cache(maxsize=256)
 def _schema_fault(schema: str) -> str:
     """What is wrong with it. Kept, since callers send the same schema with every call."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
     try:
         Draft202012Validator.check_schema(json.loads(schema))
     except SchemaError as error:
