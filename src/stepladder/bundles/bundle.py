@@ -6,7 +6,8 @@ It needs no run folder and no task folder. It keeps no answer and no vector of w
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Set
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +45,11 @@ def _quiet(event: str, fields: Mapping[str, Json]) -> None:
     """Nobody is watching."""
 
 
+def _by_provider(model: BundledModel) -> Model | None:
+    """Every model comes from its own provider."""
+    return None
+
+
 @dataclass(frozen=True)
 class Bundle:
     """What is served, and why it may be.
@@ -72,11 +78,13 @@ class Bundle:
         prices: Prices | None = None,
         catalogue: Catalogue | None = None,
         tell: Tell = _quiet,
+        replace: Callable[[BundledModel], Model | None] = _by_provider,
     ) -> Iterator[Workshop]:
         """The workshop to answer in, `bundle.solver.answer(inputs, workshop)`, until it is left.
 
         A local model is loaded when it is first asked, and is then checked to be the one that was
-        measured. Raises there what its provider raises: ModelError, MissingExtra, TaskError.
+        measured. Raises there what its provider raises: ModelError, MissingExtra, TaskError. What
+        `replace` gives for a model is asked instead of that of its provider, after the same check.
         """
         _check_encoder(self.models)
         known = prices or load_prices(today=datetime.now(UTC).date())
@@ -86,7 +94,7 @@ class Bundle:
 
         with tempfile.TemporaryDirectory(prefix="stepladder-") as scratch:
             artifacts = _view(self.folder, Path(scratch))
-            models = _Models(self, artifacts, (catalogue or Catalogue(), known), tell)
+            models = _Models(self, artifacts, (catalogue or Catalogue(), known), tell, replace)
             try:
                 yield Workshop(models.model, artifacts, tell, price, models.settings)
             finally:
@@ -198,25 +206,33 @@ class _Models:
     """The bundle's models by name; providers are opened when they are first asked for."""
 
     def __init__(
-        self, bundle: Bundle, artifacts: Path, known: tuple[Catalogue, Prices], tell: Tell
+        self,
+        bundle: Bundle,
+        artifacts: Path,
+        known: tuple[Catalogue, Prices],
+        tell: Tell,
+        replace: Callable[[BundledModel], Model | None],
     ) -> None:
         self._bundled = {model.name: model for model in bundle.models}
         self._options = bundle.task.providers
         self._artifacts = artifacts
         self._known = known
         self._tell = tell
+        self._replace = replace
+        self._opening = threading.Lock()  # a server answers in many threads
         self._providers: dict[str, Any] = {}
         self._models: dict[str, Model] = {}
 
     def model(self, name: str) -> Model:
-        if name not in self._models:
-            if name not in self._bundled:
-                raise StepladderError(
-                    f"the bundle does not name the model {name!r}",
-                    hint=f"it names: {', '.join(map(repr, self._bundled)) or 'none'}",
-                )
-            self._models[name] = self._open(name)
-        return self._models[name]
+        with self._opening:
+            if name not in self._models:
+                if name not in self._bundled:
+                    raise StepladderError(
+                        f"the bundle does not name the model {name!r}",
+                        hint=f"it names: {', '.join(map(repr, self._bundled)) or 'none'}",
+                    )
+                self._models[name] = self._open(name)
+            return self._models[name]
 
     def settings(self, kind: str) -> ProviderSettings:
         catalogue, prices = self._known
@@ -237,10 +253,7 @@ class _Models:
             provider.close()
 
     def _open(self, name: str) -> Model:
-        kind = name.partition(":")[0]
-        if kind not in self._providers:
-            self._providers[kind] = look_up("provider", kind)(self.settings(kind))
-        model: Model = self._providers[kind].model(name)
+        model = self._replace(self._bundled[name]) or self._provided(name)
         wanted, found = self._bundled[name].fingerprint, getattr(model, "fingerprint", None)
         if wanted is not None and wanted != found:
             raise ModelError(
@@ -248,4 +261,11 @@ class _Models:
                 f"{found}, not {wanted}",
                 hint=self._bundled[name].fetch,
             )
+        return model
+
+    def _provided(self, name: str) -> Model:
+        kind = name.partition(":")[0]
+        if kind not in self._providers:
+            self._providers[kind] = look_up("provider", kind)(self.settings(kind))
+        model: Model = self._providers[kind].model(name)
         return model

@@ -19,6 +19,7 @@ from ..models.local import TUNED, LocalProvider
 from ..models.local.weights import EMBEDDED, Package, base_folder
 from ..solvers import artifacts_of, content_hash, models_of, solver_record
 from ..solvers.artifact import open_artifact
+from ..store import read_rows, rows_name
 from ..trainers import base_fingerprint
 from .chosen import AGAIN, Chosen
 from .manifest import check_path
@@ -127,8 +128,33 @@ def _evaluation(chosen: Chosen) -> dict[str, Json]:
         "trial": chosen.trial,
         "cautions": chosen.decision["cautions"],
         "data": chosen.data,
+        "inputs": _inputs(chosen),
         "run": {"name": chosen.run.resolve().name, **{name: run.get(name) for name in _RUN}},
     }
+
+
+def _inputs(chosen: Chosen) -> dict[str, Json]:
+    """What an input is, so that a server makes the same of what a caller sends.
+
+    "text", "fields" with their names, or "turns" of a conversation, which may also be one text.
+    """
+    columns = chosen.task["data"].get("input")
+    if isinstance(columns, list):
+        return {"kind": "fields", "fields": columns, "required": columns}
+    name = rows_name(
+        chosen.trial["step"],
+        chosen.trial["solver"],
+        content_hash(chosen.solver)[:8],
+        chosen.trial["set"],
+    )
+    asked = [row["input"] for row in read_rows(chosen.run / "rows" / name)]
+    if any(isinstance(one, list) for one in asked):
+        return {"kind": "turns"}
+    if not asked or not all(isinstance(one, dict) for one in asked):
+        return {"kind": "text"}
+    fields = list(dict.fromkeys(name for one in asked for name in one))
+    required = [name for name in fields if all(name in one for one in asked)]
+    return {"kind": "fields", "fields": fields, "required": required}
 
 
 # --- artefacts ----------------------------------------------------------------------------------

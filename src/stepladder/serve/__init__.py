@@ -143,13 +143,15 @@ class Totals:
     """The last event of an answer: what all its candidates took together.
 
     Prompt tokens count once for all candidates. `ignored` are the fields of `Ask.given` that this
-    model did not use; the server names them in a response header.
+    model did not use; the server names them in a response header. `failure` says that a bundle
+    could not read what its model said, so that the text is that and no answer of its task.
     """
 
     usage: Usage
     calls: tuple[Usage, ...] = ()  # what underlying models were asked, for the price
     dollars: float | None = None
     ignored: tuple[str, ...] = ()
+    failure: str = ""
 
 
 Event = Piece | End | Totals

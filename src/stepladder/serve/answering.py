@@ -115,6 +115,8 @@ class Answer:
         if isinstance(event, Totals):
             if event.ignored:
                 self.headers["x-stepladder-ignored"] = ", ".join(event.ignored)
+            if event.failure:
+                self.headers["x-stepladder-failure"] = event.failure
             self._call.end(200)
             await _close(self._events)
         return event

@@ -16,37 +16,51 @@ from typing import Any
 
 from ...errors import ModelError
 from ...models.live import LiveEngine
+from .scoring import Scores
 from .text import TextTokenizer
 
-__all__ = ["Base", "Bases", "open_base"]
+__all__ = ["Base", "Bases", "Measured", "measured_model", "open_base"]
+
+TUNED = "local:tuned/"
 
 
 @dataclass(frozen=True)
 class Base:
     """An open model and what runs it. `name` is `local:...`, `fingerprint` that of what is said.
 
-    `scorer()` gives what scores choices (`models/local/scoring.py`), or raises ModelError.
+    `sha256()` is over the weights, as adapters name their base.
     """
 
     name: str
-    folder: Path
     engine: LiveEngine
     tokenizer: TextTokenizer
     fingerprint: str
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    scorer: Callable[[], Any] = field(default=lambda: _no_scorer(), repr=False)
+    scores: Scores = field(default_factory=lambda: Scores(_no_scorer), repr=False)
+    sha256: Callable[[], str] = field(default=lambda: "", repr=False)
 
 
-Opener = Callable[[str, Path], Base]
+@dataclass(frozen=True)
+class Measured:
+    """A model as it was measured, without an engine for it."""
+
+    fingerprint: str
+    scorer: Callable[[], Any]
 
 
 class Bases:
     """Bases by name, each loaded by the first who holds it. Thread-safe.
 
     `open_base(name, artifacts)` loads one; `artifacts` has the models that a run or bundle tuned.
+    `measured(name, artifacts)` looks at one that needs no engine of its own.
     """
 
-    def __init__(self, open_base: Opener) -> None:
+    def __init__(
+        self,
+        open_base: Callable[[str, Path], Base],
+        measured: Callable[[str, Path], Measured] | None = None,
+    ) -> None:
+        self.measured = measured or measured_model
         self._open_base = open_base
         self._lock = threading.RLock()  # held while loading: two at once would take twice as long
         self._held: dict[tuple[str, Path | None], tuple[Base, int]] = {}
@@ -57,7 +71,7 @@ class Bases:
 
         Raises ModelError when it cannot be had.
         """
-        key = (name, artifacts.resolve() if name.startswith("local:tuned/") else None)
+        key = (name, artifacts.resolve() if name.startswith(TUNED) else None)
         with self._lock:
             base, holders = self._held.get(key) or (self._open_base(name, artifacts), 0)
             self._held[key] = (base, holders + 1)
@@ -84,18 +98,30 @@ def open_base(name: str, artifacts: Path = Path(), *, most_running: int = 32) ->
     """
     from ...models.local import LocalProvider
     from ...models.local.live_openvino import open_live
+    from ...trainers import base_fingerprint
 
     provider = LocalProvider(artifacts)
     model = provider.model(name)
-    engine = open_live(model.folder, model.tokenizer, most_running=most_running)
     return Base(
         name,
-        model.folder,
-        engine,
+        open_live(model.folder, model.tokenizer, most_running=most_running),
         model.tokenizer,
         model.fingerprint,
-        scorer=_once(lambda: provider.scorer(model)),
+        scores=Scores(_once(lambda: provider.scorer(model))),
+        sha256=_once(lambda: base_fingerprint(model.folder)),
     )
+
+
+def measured_model(name: str, artifacts: Path) -> Measured:
+    """A local model by its name, as it was measured.
+
+    Raises ModelError when there is none.
+    """
+    from ...models.local import LocalProvider
+
+    provider = LocalProvider(artifacts)
+    model = provider.model(name)
+    return Measured(model.fingerprint, _once(lambda: provider.scorer(model)))
 
 
 def _once(make: Callable[[], Any]) -> Callable[[], Any]:

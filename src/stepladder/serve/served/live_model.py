@@ -25,7 +25,7 @@ from .sequences import follow_in_thread
 __all__ = ["LiveModel"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class LiveModel:
     """The model called `name` on the engine of `base`, or with `adapter` one tuned from it.
 

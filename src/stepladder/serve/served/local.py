@@ -18,6 +18,7 @@ from .. import Ask, Event, ModelCard, Refusal, Totals
 from . import PromptTooLong
 from .candidate import Candidate, usage_of
 from .planning import Plan, plan_for, prompt_ids
+from .sampling_fields import THINKING, unused
 from .sequences import follow
 from .text import TextTokenizer
 
@@ -25,11 +26,6 @@ __all__ = ["OUTPUT_TOKENS", "LocalServed"]
 
 OUTPUT_TOKENS = 2048  # at most, where the caller does not say
 _LONG = 50_000  # characters; more are made into tokens beside the loop, which others wait for
-
-# what a caller may set that a model without thinking has no use for, as the protocols spell it
-_THINKING = frozenset(
-    {"reasoning_effort", "reasoningEffort", "thinkingConfig", "thinking_config", "thinkingBudget"}
-)
 
 
 class LocalServed:
@@ -65,8 +61,7 @@ class LocalServed:
         finally:
             await answering.aclose()
         usage = usage_of(self.card.name, candidates)
-        ignored = tuple(sorted(ask.given & _THINKING))
-        yield Totals(usage, (usage,), ignored=ignored)
+        yield Totals(usage, (usage,), ignored=unused(ask.given, THINKING))
 
     async def count_tokens(self, ask: Ask) -> int:
         """How many input tokens this is, with template and function declarations."""
