@@ -192,9 +192,9 @@ async def _computed(call: Recorded, model: Any, kept: Kept) -> int:
         call.refuse(refusal)
         raise
     except TimeoutError as error:
-        refusal = Refusal("timeout", "computing the prefix took longer than the server allows")
-        call.refuse(refusal)
-        raise refusal from error
+        late = Refusal("timeout", "computing the prefix took longer than the server allows")
+        call.refuse(late)
+        raise late from error
     except asyncio.CancelledError:
         call.end(499, error="the caller went away")
         raise

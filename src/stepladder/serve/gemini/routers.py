@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from .. import Caller, Refusal
 from ..keys import caller_of
-from . import embed, evaluate, files, models, prefixes, tokens, tuning_jobs
+from . import batches, embed, evaluate, files, models, prefixes, token, tokens, tuning_jobs
 from .answers import Api
 from .generate import Asked, generate, stream
 
@@ -42,6 +42,7 @@ def gemini_router() -> APIRouter:
     _add_verbs(router, f"{under}/tunedModels/{{model:path}}", "gemini", GENERATING)
     router.include_router(files.upload_router)
     for inner in (
+        batches.gemini_router,
         files.router,
         prefixes.gemini_router,
         tuning_jobs.developer_router,
@@ -55,6 +56,7 @@ def gemini_router() -> APIRouter:
 def vertex_router() -> APIRouter:
     """`/{version}/projects/P/locations/L/...`, and what of it there is without a project."""
     router = APIRouter(dependencies=[Depends(_version("v1", "v1beta1"))])
+    router.include_router(token.router)
     published = "/publishers/{publisher}/models/{model:path}"
     every = {**GENERATING, **EMBEDDING, **OF_VERTEX}
     _add_verbs(router, f"{PROJECT}{published}", "vertex", every)
@@ -63,6 +65,7 @@ def vertex_router() -> APIRouter:
     for prefix in (PROJECT, "/{version}"):
         router.include_router(models.publisher_router, prefix=prefix)
     for inner in (
+        batches.vertex_router,
         prefixes.vertex_router,
         tuning_jobs.router,
         evaluate.router,

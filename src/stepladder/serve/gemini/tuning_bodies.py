@@ -119,20 +119,22 @@ def _tuned_model(job: TuningJob, place: str) -> dict[str, Json]:
 
 
 def _statistics(neutral: Mapping[str, Json]) -> dict[str, Json]:
-    """Dropped examples are those that Vertex calls truncated: it leaves them out as a whole."""
+    """What Vertex calls truncated are the rows that were left out."""
     counts = {
         "tuningDatasetExampleCount": "examples",
         "totalBillableTokenCount": "billable_tokens",
         "tuningStepCount": "steps",
-        "totalTruncatedExampleCount": "truncated",
+        "totalTruncatedExampleCount": "dropped",
     }
     found: dict[str, Json] = {
         name: str(neutral[key]) for name, key in counts.items() if neutral.get(key) is not None
     }
-    if rows := neutral.get("truncated_rows"):
-        found["truncatedExampleIndices"] = [str(row) for row in rows]
-    if reasons := neutral.get("dropped_reasons"):
-        found["droppedExampleReasons"] = [str(reason) for reason in reasons]
+    for name, key in (
+        ("truncatedExampleIndices", "dropped_rows"),
+        ("droppedExampleReasons", "dropped_reasons"),
+    ):
+        if rows := neutral.get(key):
+            found[name] = [str(row) for row in rows]
     for name, key in DISTRIBUTIONS.items():
         if neutral.get(key):
             found[name] = _distribution(neutral[key])
