@@ -31,7 +31,9 @@ REASONS: dict[int, Any] = {404: "not_found", 401: "unauthenticated", 403: "forbi
 
 def create_app(server: Server) -> FastAPI:
     """All routes of a server that is open."""
-    app = FastAPI(title="stepladder", openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="stepladder", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.server = server
     _add_protocols(app)
     app.include_router(make_feedback_router())
