@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from making import Clock
 from postgres_server import Missing, PostgresServer
 
 from stepladder.database.database import Database, open_database
 from stepladder.database.tables import metadata
 
 Opened = Callable[..., Database]
-
-
-class Clock:
-    """The time, which only the test moves."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def move(self, **by: float) -> None:
-        self.now += timedelta(**by)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""Records for the tests of the database."""
+"""A clock and records for the tests of the database."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stepladder.database import new_id
@@ -17,6 +17,19 @@ from stepladder.database.records import (
 )
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class Clock:
+    """The time, which only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = AT
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **by: float) -> None:
+        self.now += timedelta(**by)
 
 
 def a_job(**changes: Any) -> TuningJob:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from ..core import Json
-from .leases import Leased
+from .leases import Leased, only
 from .records import Batch, BatchItem, JobState
 from .rows import Page, add, find, limited, page, same
 from .tables import batch_items, batches
@@ -60,10 +60,18 @@ class Batches(Leased):
             return page(connection, batches, Batch, Page(after, limit), *wanted)
 
     def change_batch(
-        self, id: str, *, only_in: tuple[JobState, ...] = (), **changes: Any
+        self,
+        id: str,
+        *,
+        only_in: tuple[JobState, ...] = (),
+        held_by: str | None = None,
+        **changes: Any,
     ) -> Batch | None:
-        """The batch after the change; None where it is gone or in none of the states `only_in`."""
-        return self._change(batches, Batch, id, only_in, changes)
+        """The batch after the change.
+
+        None where it is gone, in none of the states `only_in`, or no longer claimed by `held_by`.
+        """
+        return self._change(batches, Batch, id, only(batches, only_in, held_by), changes)
 
     def claim_batch(self, worker: str, lease_seconds: float) -> Batch | None:
         """The oldest batch that waits or whose worker fell silent, as `claim_job` has it."""

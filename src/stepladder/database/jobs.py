@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import delete, func, insert, select
 
 from ..core import Json
-from .leases import Leased, checked_changes
+from .leases import Leased, checked_changes, only
 from .records import Checkpoint, JobState, TunedModel, TuningEvent, TuningJob
 from .rows import NotKept, Page, add, change, find, limited, page, same
 from .tables import tuned_models, tuning_events, tuning_jobs
@@ -46,10 +46,20 @@ class Jobs(Leased):
         return [job for each in found if (job := _whole(each))]
 
     def change_job(
-        self, id: str, *, only_in: tuple[JobState, ...] = (), **changes: Any
+        self,
+        id: str,
+        *,
+        only_in: tuple[JobState, ...] = (),
+        held_by: str | None = None,
+        **changes: Any,
     ) -> TuningJob | None:
-        """The job after the change; None where it is gone or in none of the states `only_in`."""
-        return _whole(self._change(tuning_jobs, TuningJob, id, only_in, changes))
+        """The job after the change.
+
+        None where it is gone, in none of the states `only_in`, or no longer claimed by `held_by`.
+        """
+        return _whole(
+            self._change(tuning_jobs, TuningJob, id, only(tuning_jobs, only_in, held_by), changes)
+        )
 
     def claim_job(self, worker: str, lease_seconds: float) -> TuningJob | None:
         """The oldest job that waits, or whose worker has been silent for longer than its lease.

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Table, case, func, literal, or_, select, update
 
 from ..errors import StoreError
 from .records import OVER, JobState
-from .rows import Kept, change, find, same
+from .rows import Kept, change, same
 from .tables import Moment
 from .values import record_of
 
-__all__ = ["Leased", "checked_changes"]
+__all__ = ["Leased", "checked_changes", "only"]
 
 Kind = TypeVar("Kind")
 FIXED = frozenset({"id", "owner", "created_at"})
@@ -32,18 +32,17 @@ class Leased(Kept):
         table: Table,
         kind: type[Kind],
         id: str,
-        only_in: Sequence[JobState],
+        allowed: Sequence[ColumnElement[bool]],
         changes: Mapping[str, Any],
     ) -> Kind | None:
         """Where it ends or goes back into the queue, nobody holds it any longer."""
         checked_changes(kind, changes)
         if changes.get("state") in (*OVER, "queued"):
             changes = {**changes, "worker": None, "lease_until": None}
-        where = [table.c.id == id, *([table.c.state.in_(only_in)] if only_in else [])]
+        where = [*same(table, id=id), *allowed]
+        changes = {"updated_at": self._clock(), **changes}
         with self._connections.write() as connection:
-            if find(connection, table, kind, id) is None:
-                return None
-            return change(connection, table, kind, {"updated_at": self._clock(), **changes}, where)
+            return change(connection, table, kind, changes, where)
 
     def _claim(
         self, table: Table, kind: type[Kind], worker: str, lease_seconds: float
@@ -81,6 +80,13 @@ class Leased(Kept):
         until = _until(self._clock(), lease_seconds)
         with self._connections.write() as connection:
             return bool(connection.execute(longer.values(lease_until=until)).rowcount)
+
+
+def only(
+    table: Table, only_in: Sequence[JobState], held_by: str | None
+) -> list[ColumnElement[bool]]:
+    """Conditions on the state and on who holds it, where those are given."""
+    return [*same(table, worker=held_by), *([table.c.state.in_(only_in)] if only_in else [])]
 
 
 def checked_changes(kind: type[Any], changes: Mapping[str, Any]) -> None:
