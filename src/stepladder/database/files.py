@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from ..errors import StoreError
 from .ids import new_id
@@ -21,11 +22,15 @@ from .records import StoredFile
 from .rows import Kept, NotKept, Page, add, find, page, same
 from .tables import file_pieces, files
 
-__all__ = ["PIECE", "STALLED", "Files"]
+__all__ = ["PIECE", "STALLED", "Files", "Taken"]
 
 PIECE = 1 << 20
 STALLED = timedelta(hours=1)
 AT_ONCE = 16  # pieces deleted in one transaction
+
+
+class Taken(StoreError):
+    """Another file has the id."""
 
 
 class Files(Kept):
@@ -40,12 +45,19 @@ class Files(Kept):
         media_type: str,
         chunks: Iterable[bytes],
         expires_at: datetime | None = None,
+        id: str | None = None,
     ) -> StoredFile:
-        """Store a file, whatever the sizes of the chunks; where they raise, nothing is left."""
+        """Store a file, whatever the sizes of the chunks; where they raise, nothing is left.
+
+        Raises Taken where an `id` is wanted that another file has.
+        """
         now = self._clock()
-        file = StoredFile(new_id(), owner, name, purpose, media_type, 0, "", now, expires_at)
-        with self._connections.write() as connection:
-            add(connection, files, file, whole=False, touched_at=now)
+        file = StoredFile(id or new_id(), owner, name, purpose, media_type, 0, "", now, expires_at)
+        try:
+            with self._connections.write() as connection:
+                add(connection, files, file, whole=False, touched_at=now)
+        except IntegrityError as error:
+            raise Taken(f"there is a file {id!r} already", hint="take another id") from error
         try:
             return self._fill(file, chunks)
         except BaseException:

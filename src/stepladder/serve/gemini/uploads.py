@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING
 
+from ...database.files import Taken
 from ...database.records import StoredFile
 from .. import Refusal
 
 if TYPE_CHECKING:
-    from ...database import Database
-
+    
 __all__ = ["PURPOSE", "Upload", "Wanted", "begin", "drop", "finish", "keep_piece", "resume"]
 
 PURPOSE = "upload"  # of sessions and pieces, which no list of files shows
@@ -146,17 +146,20 @@ def store(
     expires_at: datetime,
 ) -> StoredFile:
     """The file itself, whole or not at all; raises Refusal where its id is taken."""
-    if wanted.id and database.file(wanted.id) is not None:
-        raise Refusal("conflict", f"the file 'files/{wanted.id}' already exists", param="file.name")
-    return database.add_file(
-        owner=wanted.owner,
-        name=wanted.name,
-        purpose=purpose,
-        media_type=wanted.media_type,
-        chunks=chunks,
-        expires_at=expires_at,
-        id=wanted.id or None,
-    )
+    try:
+        return database.add_file(
+            owner=wanted.owner,
+            name=wanted.name,
+            purpose=purpose,
+            media_type=wanted.media_type,
+            chunks=chunks,
+            expires_at=expires_at,
+            id=wanted.id or None,
+        )
+    except Taken as error:
+        raise Refusal(
+            "conflict", f"the file 'files/{wanted.id}' already exists", param="file.name"
+        ) from error
 
 
 def _pieces(database: Database, session: str) -> Iterator[StoredFile]:
