@@ -36,7 +36,7 @@ class Taken(StoreError):
 class Files(Kept):
     """The files that callers sent and jobs made."""
 
-    def add_file(
+    def add_file(  # noqa: PLR0913 (a record's fields, and its bytes)
         self,
         *,
         owner: str,

@@ -21,7 +21,8 @@ from ...database.records import StoredFile
 from .. import Refusal
 
 if TYPE_CHECKING:
-    
+    from ...database import Database
+
 __all__ = ["PURPOSE", "Upload", "Wanted", "begin", "drop", "finish", "keep_piece", "resume"]
 
 PURPOSE = "upload"  # of sessions and pieces, which no list of files shows
