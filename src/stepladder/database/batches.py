@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select, update
 from ..core import Json
 from .leases import Leased, only
 from .records import Batch, BatchItem, JobState
-from .rows import Page, add, find, limited, page, same
+from .rows import Page, add, counted, find, limited, page, same
 from .tables import batch_items, batches
 from .values import encode, record_of, values_of
 
@@ -117,7 +117,7 @@ class Batches(Leased):
     def items(self, batch: str, *, after: int = -1, limit: int = 1000) -> list[BatchItem]:
         """Items by their index, from the one after `after` on."""
         query = select(batch_items).where(
-            *same(batch_items, batch=batch), batch_items.c.index > min(after, 2**62)
+            *same(batch_items, batch=batch), batch_items.c.index > counted(after)
         )
         return self._items(query.order_by(batch_items.c.index).limit(limited(limit)))
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, insert, select
 from ..core import Json
 from .leases import Leased, checked_changes, only
 from .records import Checkpoint, JobState, TunedModel, TuningEvent, TuningJob
-from .rows import NotKept, Page, add, change, find, limited, page, same
+from .rows import NotKept, Page, add, change, counted, find, limited, page, same
 from .tables import tuned_models, tuning_events, tuning_jobs
 from .values import encode, is_storable, record_of, values_of
 
@@ -97,7 +97,7 @@ class Jobs(Leased):
         """What happened to a job: what comes after the event `after` in the order asked for."""
         number = tuning_events.c.number
         query = select(tuning_events).where(*same(tuning_events, job=job)).limit(limited(limit))
-        after = min(after, 2**62)
+        after = counted(after)
         if newest_first:
             query = query.order_by(number.desc()).where(*([number < after] if after else []))
         else:

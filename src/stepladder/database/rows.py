@@ -16,7 +16,19 @@ from ..errors import StoreError
 from .connections import Connections
 from .values import encode, is_storable, record_of, values_of
 
-__all__ = ["Ground", "Kept", "NotKept", "Page", "add", "change", "find", "limited", "page", "same"]
+__all__ = [
+    "Ground",
+    "Kept",
+    "NotKept",
+    "Page",
+    "add",
+    "change",
+    "counted",
+    "find",
+    "limited",
+    "page",
+    "same",
+]
 
 Kind = TypeVar("Kind")
 
@@ -96,6 +108,11 @@ def limited(limit: int) -> int:
     if limit < 0:
         raise StoreError(f"'limit' is {limit}", hint="it must not be negative")
     return min(limit, 2**31 - 1)
+
+
+def counted(number: int) -> int:
+    """A place in a list of numbers from 0 on, which every database takes."""
+    return max(-1, min(number, 2**62))
 
 
 def same(table: Table, **values: str | None) -> list[ColumnElement[bool]]:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -25,12 +24,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSON, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
 __all__ = [
-    "Moment", "batch_items", "batches", "feedback", "file_pieces", "files", "keys", "metadata",
-    "prefixes", "traffic", "tuned_models", "tuning_events", "tuning_jobs",
+    "Document", "Moment", "batch_items", "batches", "feedback", "file_pieces", "files", "keys",
+    "metadata", "prefixes", "traffic", "tuned_models", "tuning_events", "tuning_jobs",
 ]  # fmt: skip
 
 
@@ -62,9 +61,23 @@ class Moment(TypeDecorator[datetime]):
         return datetime.fromisoformat(value)
 
 
+class Document(TypeDecorator[str]):
+    """JSON text, which `values.py` writes and reads; None is NULL.
+
+    In SQLite it is plain text: a column declared as JSON would turn a text of digits into a number.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Which column type to use."""
+        postgresql = dialect.name == "postgresql"
+        return dialect.type_descriptor(JSON(none_as_null=True) if postgresql else Text())
+
+
 def _json(name: str, *, needed: bool = False) -> Column[Any]:
-    """A column of JSON text, which `values.py` writes and reads; None is NULL."""
-    return Column(name, JSON(none_as_null=True), nullable=not needed)
+    return Column(name, Document, nullable=not needed)
 
 
 def _text(name: str, *, needed: bool = True) -> Column[str]:

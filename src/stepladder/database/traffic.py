@@ -152,7 +152,7 @@ class Traffic(Kept):
 def _row_of(served: Served) -> Row:
     values = values_of(served)
     for name in TEXTS:
-        if values[name] is not None and not is_storable(values[name]):
+        if isinstance(values[name], str) and not is_storable(values[name]):
             values[name] = _cleaned(values[name])
     for name in CONTENT:
         try:

@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Float, LargeBinary, Table, Text
 from sqlalchemy.types import TypeEngine
 
 from ..core import Json
 from ..errors import StoreError
-from .tables import Moment
+from .tables import Document, Moment
 
-__all__ = ["decode", "encode", "is_storable", "json_text", "record_of", "values_of"]
+__all__ = ["MOST_OPEN", "decode", "encode", "is_storable", "json_text", "record_of", "values_of"]
 
 MOST_OPEN = 400  # nested lists and objects; deeper ones cannot be read back by every JSON parser
 Check = Callable[[str, Any], Any]
@@ -46,7 +46,7 @@ def decode(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
     """What `encode` was given, as JSON and UTC times."""
     return {
         name: json.loads(value)
-        if value is not None and isinstance(table.c[name].type, JSON)
+        if value is not None and isinstance(table.c[name].type, Document)
         else value
         for name, value in row.items()
     }
@@ -181,7 +181,7 @@ def _refused(name: str, why: str) -> StoreError:
 
 
 CHECKS: tuple[tuple[type[TypeEngine[Any]], Check], ...] = (
-    (JSON, _json),
+    (Document, _json),
     (Moment, _moment),
     (Text, _text),
     (Boolean, _flag),

@@ -14,8 +14,9 @@ revision = "0001"
 down_revision = None
 
 MOMENT = sa.Text().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
+DOCUMENT = sa.Text().with_variant(postgresql.JSON(), "postgresql")
 KINDS: dict[str, Any] = {
-    "text": sa.Text(), "moment": MOMENT, "json": sa.JSON(), "count": sa.BigInteger(),
+    "text": sa.Text(), "moment": MOMENT, "json": DOCUMENT, "count": sa.BigInteger(),
     "number": sa.Float(), "flag": sa.Boolean(), "bytes": sa.LargeBinary(),
 }  # fmt: skip
 IDENTITY = ["id text!", "owner text!", "created_at moment!"]
