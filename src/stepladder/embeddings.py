@@ -21,7 +21,7 @@ from .errors import StoreError
 from .models.local.weights import Package, fetch_package
 from .registry import need
 
-__all__ = ["DIMENSIONS", "ENCODER", "KEPT", "embed", "embed_kept"]
+__all__ = ["DIMENSIONS", "ENCODER", "KEPT", "embed", "embed_kept", "token_counts"]
 
 DIMENSIONS = 384
 KEPT = "embeddings.sqlite"  # among a run's artifacts
@@ -75,6 +75,15 @@ def embed(texts: Sequence[str]) -> Any:
             means = (tokens * weights).sum(1) / weights.sum(1)
             vectors[rows] = torch.nn.functional.normalize(means, dim=1).numpy()
     return vectors
+
+
+def token_counts(texts: Sequence[str]) -> list[int]:
+    """How many tokens of each text the encoder reads, its own two included: at most 256.
+
+    Raises as `embed`.
+    """
+    tokenizer, _ = _encoder()
+    return [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts))]
 
 
 def embed_kept(texts: Sequence[str], folder: Path) -> Any:

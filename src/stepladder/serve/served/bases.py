@@ -19,9 +19,10 @@ from ...models.live import LiveEngine
 from .scoring import Scores
 from .text import TextTokenizer
 
-__all__ = ["Base", "Bases", "Measured", "measured_model", "open_base"]
+__all__ = ["LOCAL", "Base", "Bases", "Measured", "measured_model", "open_base"]
 
-TUNED = "local:tuned/"
+LOCAL = "local:"
+TUNED = f"{LOCAL}tuned/"
 
 
 @dataclass(frozen=True)

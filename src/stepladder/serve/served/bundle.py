@@ -21,7 +21,7 @@ from ...bundles.served import said
 from ...core import Input, Message, Model, Output, Usage, Workshop
 from ...errors import ModelError, StepladderError
 from .. import Ask, End, Event, ModelCard, Piece, Refusal, Totals
-from .bases import Bases
+from .bases import LOCAL, Bases
 from .inputs import input_of
 from .leaving import Leaving
 from .live_model import LiveModel
@@ -29,8 +29,6 @@ from .sampling_fields import unused
 from .scoring import Scores
 
 __all__ = ["BundleServed", "open_bundle"]
-
-LOCAL = "local:"
 
 
 class BundleServed:

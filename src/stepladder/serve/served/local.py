@@ -29,7 +29,10 @@ _LONG = 50_000  # characters; more are made into tokens beside the loop, which o
 
 
 class LocalServed:
-    """A model on a live engine, or with `adapter` (a folder) one that was tuned from it."""
+    """A model on a live engine, or with `adapter` (a folder) one that was tuned from it.
+
+    `full_name` is `local:...`, by which it can be tuned.
+    """
 
     def __init__(
         self,
@@ -38,8 +41,10 @@ class LocalServed:
         tokenizer: TextTokenizer,
         *,
         adapter: Path | None = None,
+        full_name: str | None = None,
     ) -> None:
         self.card = card
+        self.full_name = full_name or f"local:{card.name}"
         self.engine = engine
         self.tokenizer = tokenizer
         self.adapter = adapter
