@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .cli_serve import keys_app, serve
 from .core import Tell
 from .errors import StepladderError, TaskError
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Work on files of examples.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(keys_app, name="keys")
 
 TaskFolder = Annotated[
     Path, typer.Argument(help="a folder with task.toml, or a TOML file in one", metavar="TASK")
@@ -221,6 +223,9 @@ def rollback(
 
     move = rollback(where)
     _print(move, as_json, moved_text(move))
+
+
+app.command(epilog="Example: stepladder serve tickets --alias gemini-3.5-flash=tickets")(serve)
 
 
 @app.command(epilog="Example: stepladder models --tunable")

@@ -45,6 +45,12 @@ class Jobs(Leased):
             found = page(connection, tuning_jobs, TuningJob, Page(after, limit), *wanted)
         return [job for each in found if (job := _whole(each))]
 
+    def count_jobs(self) -> dict[JobState, int]:
+        """How many jobs there are, by state."""
+        counted = select(tuning_jobs.c.state, func.count()).group_by(tuning_jobs.c.state)
+        with self._connections.read() as connection:
+            return {state: number for state, number in connection.execute(counted)}
+
     def change_job(
         self,
         id: str,

@@ -63,8 +63,11 @@ class Answer:
         self.headers: dict[str, str] = {"x-request-id": call.id}
         self._call = call
         self._events = events
-        self._deadline = deadline
         self._first: Event | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._late = False
+        # one timer for the whole answer: a timeout around each event costs more than the event
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     @property
     def card(self) -> ModelCard:
@@ -90,36 +93,44 @@ class Answer:
     async def aclose(self) -> None:
         """End the answer early; nothing if it is over."""
         if not self._call.over:
-            self._call.end(499, error="the caller went away")
+            self._end(499, error="the caller went away")
             await _close(self._events)
 
     async def _next(self) -> Event:
+        if self._late:  # the time was up while the caller was busy with what it had
+            await _close(self._events)
+            raise self._too_late()
+        self._reader = asyncio.current_task()
         try:
-            async with asyncio.timeout_at(self._deadline) as limit:
-                event = await anext(self._events)
+            event = await anext(self._events)
         except Refusal as refusal:
-            self._call.refuse(refusal)
+            self._refuse(refusal)
             raise
-        except asyncio.CancelledError:
-            self._call.end(499, error="the caller went away")
+        except asyncio.CancelledError as error:
+            if self._late and self._reader is not None and not self._reader.uncancel():
+                raise self._too_late() from error
+            self._end(499, error="the caller went away")
             raise
         except StopAsyncIteration:
             raise self._broken("the model ended without saying what the answer took") from None
-        except TimeoutError as error:
-            if limit.expired():
-                raise self._too_late() from error
-            raise self._broken("the model failed") from error
         except Exception as error:  # a bug of a model or a plugin is told as one, in any protocol
             raise self._broken("the model failed") from error
+        finally:
+            self._reader = None
         self._call.note(event)
         if isinstance(event, Totals):
             if event.ignored:
                 self.headers["x-stepladder-ignored"] = ", ".join(event.ignored)
             if event.failure:
                 self.headers["x-stepladder-failure"] = event.failure
-            self._call.end(200)
+            self._end(200)
             await _close(self._events)
         return event
+
+    def _expire(self) -> None:
+        self._late = True
+        if self._reader is not None:
+            self._reader.cancel()
 
     def _too_late(self) -> Refusal:
         seconds = self._call.server.settings.request_seconds
@@ -128,14 +139,22 @@ class Answer:
             f"the answer took longer than the server's {seconds:g} seconds",
             hint="ask for fewer output tokens, or stream the answer",
         )
-        self._call.refuse(refusal)
+        self._refuse(refusal)
         return refusal
 
     def _broken(self, message: str) -> Refusal:
         LOGGER.exception("%s: request %s", message, self.id)
         refusal = Refusal("internal", f"{message}; the server's log has it under {self.id}")
-        self._call.refuse(refusal)
+        self._refuse(refusal)
         return refusal
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._timer.cancel()
+        self._call.refuse(refusal)
+
+    def _end(self, status: int, *, error: str | None = None) -> None:
+        self._timer.cancel()
+        self._call.end(status, error=error)
 
 
 async def answer(

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..core import Json
-from ..cost import price_all
 from ..database import new_id
 from ..database.records import Served
 from . import Caller, End, Event, ModelCard, Piece, Refusal, Totals
@@ -138,10 +137,7 @@ class Recorded:
             return None
         if totals.dollars is not None:
             return totals.dollars
-        settings = self.server.settings
-        return price_all(
-            totals.calls or (totals.usage,), self.server.prices, settings.hardware
-        ).dollars
+        return self.server.dollars(totals.calls or (totals.usage,))
 
     def _keep(self, piece: Piece) -> None:
         said = self._said.setdefault(piece.index, [])

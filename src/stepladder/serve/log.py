@@ -53,7 +53,7 @@ class _Text(logging.Formatter):
         if record.exc_info:
             said += "\n" + self.formatException(record.exc_info)
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return redact(f"{clock} {level}{said} {told}".rstrip())
+        return _hidden(f"{clock} {level}{said} {told}".rstrip(), record)
 
 
 class _Json(logging.Formatter):
@@ -63,7 +63,13 @@ class _Json(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         fields = {k: v for k, v in getattr(record, "fields", {}).items() if v is not None}
-        return redact(json.dumps({**line, **fields}, ensure_ascii=False, default=str))
+        return _hidden(json.dumps({**line, **fields}, ensure_ascii=False, default=str), record)
+
+
+def _hidden(text: str, record: logging.LogRecord) -> str:
+    """Without what looks like a key; the line of a call that went well has no place for one."""
+    fields = getattr(record, "fields", None)
+    return text if fields is not None and fields.get("error") is None else redact(text)
 
 
 def log_request(scope: Mapping[str, Any], visit: Visit, status: int, seconds: float) -> None:
