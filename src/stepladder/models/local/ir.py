@@ -33,8 +33,12 @@ __all__ = [
     "supports",
 ]
 
-GRAPH = "2"  # part of the name of what was built; another one for another graph
+GRAPH = "3"  # part of the name of what was built; another one for another graph
 _FAMILIES = ("llama", "qwen2", "mistral")
+
+# Added to every logit, which changes no probability: the engine's presence and frequency penalties
+# lower positive logits and raise negative ones, and are right only where all are positive.
+_RAISED = 64.0
 
 # the linear layers of each decoder layer, by the names that weights and adapters use for them
 LINEAR = (
@@ -216,7 +220,8 @@ def build(
         hidden = ov.gather(hidden, rows, graph.number(1))
     hidden = graph.norm(hidden, "model.norm.weight")
     head = graph.weight("lm_head.weight") if "lm_head.weight" in weights else embedding
-    logits = ov.result(ov.matmul(hidden, head, False, True))
+    raised = ov.add(ov.matmul(hidden, head, False, True), graph.number(_RAISED, "f32"))
+    logits = ov.result(raised)
     logits.output(0).get_tensor().set_names({"logits"})
     return openvino.Model([logits], graph.sinks, graph.parameters, "decoder")
 

@@ -28,6 +28,7 @@ Finish = Literal["stop", "length", "cancelled", "error"]
 
 _SEEDS = 1 << 32
 _SMALLEST_SHARE = 1e-6  # of top_p, which must be more than nothing: the most probable token
+_FULL_PERCENT = 90
 _ADAPTER_BYTES = 1 << 30  # of adapters kept in memory; the one in use is always kept
 _LARGEST_ID = (1 << 31) - 1  # the CPU device counts in 32 bits
 
@@ -44,6 +45,7 @@ class Sequence:
     handle: Any = None
     began: float | None = None
     share: float = 0.0
+    cached: int | None = None  # tokens of the prompt that were found in the cache
     made: list[Token] = field(default_factory=list)
     cancelled: bool = False
 
@@ -65,13 +67,13 @@ class Stepped:
 class Lane:
     """The base model's pipeline."""
 
-    def __init__(self, pipeline: Any, eos_id: int) -> None:
+    def __init__(self, pipeline: Any, eos_id: int, capacity_tokens: int) -> None:
         import openvino_genai as genai
 
         self._genai = genai
         self._pipeline = pipeline
         self._eos_id = eos_id
-        self._prefixes = Prefixes()
+        self._prefixes = Prefixes(capacity_tokens)
         self._flying: dict[Ticket, Sequence] = {}
         self._next_id = 0
 
@@ -94,6 +96,7 @@ class Lane:
         tensor = openvino.Tensor(ids[None].copy())
         sequence.handle = self._pipeline.add_request(self._next_id, tensor, config)
         sequence.began = now
+        sequence.cached = self._prefixes.cached_tokens(ids)
         self._prefixes.admitted(sequence.ticket, ids)
         self._flying[sequence.ticket] = sequence
 
@@ -102,6 +105,8 @@ class Lane:
         before = clock()
         self._pipeline.step()
         share = (clock() - before) / len(self._flying)
+        if self._pipeline.get_metrics().cache_usage > _FULL_PERCENT:
+            self._prefixes.forget()
         stepped = []
         for sequence in list(self._flying.values()):
             sequence.share += share
@@ -109,13 +114,21 @@ class Lane:
             finish = self._finish(sequence, tokens)
             if tokens:
                 self._prefixes.computed(sequence.ticket)
+            if tokens and tokens[-1].id == self._eos_id:
+                tokens = tokens[:-1]
+            sequence.made.extend(tokens)
             if sequence.cancelled or finish is not None:
-                self._prefixes.gone(sequence.ticket)
-                del self._flying[sequence.ticket]
+                self._release(sequence, finish)
             if not sequence.cancelled:
-                ended = tokens and tokens[-1].id == self._eos_id
-                stepped.append(Stepped(sequence, tokens[:-1] if ended else tokens, finish))
+                stepped.append(Stepped(sequence, tokens, finish))
         return stepped
+
+    def _release(self, sequence: Sequence, finish: Finish | None) -> None:
+        self._prefixes.gone(sequence.ticket)
+        del self._flying[sequence.ticket]
+        if finish in ("stop", "length"):  # the next prompt of a conversation begins with all this
+            made = np.array([token.id for token in sequence.made], dtype=np.int64)
+            self._prefixes.keep(np.concatenate([self._ids(sequence), made])[:-1])
 
     def _ids(self, sequence: Sequence) -> npt.NDArray[np.int64]:
         return np.asarray(sequence.prompt.ids, dtype=np.int64)
@@ -151,13 +164,14 @@ class AdapterLane(Lane):
         self,
         open_pipeline: Callable[[Any], Any],
         eos_id: int,
+        capacity_tokens: int,
         base: Mapping[str, Json],
     ) -> None:
         import openvino_genai as genai
 
         config: Any = genai.AdapterConfig(place_holder(base))
         self._open: Callable[[], Any] = lambda: open_pipeline(config)
-        super().__init__(self._open(), eos_id)
+        super().__init__(self._open(), eos_id, capacity_tokens)
         self._stride = stride(base)
         self._slots: dict[Any, int] = {}
         self._loaded: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
@@ -187,7 +201,8 @@ class AdapterLane(Lane):
             self._pipeline.step()
         if adapter.stamp not in self._slots:
             if (len(self._slots) + 2) * self._stride > _LARGEST_ID:
-                self._pipeline, self._prefixes, self._slots = self._open(), Prefixes(), {}
+                self._pipeline, self._slots = self._open(), {}
+                self._prefixes.forget()
             self._slots[adapter.stamp] = len(self._slots) + 1
         config = self._genai.GenerationConfig()
         config.max_new_tokens = 1

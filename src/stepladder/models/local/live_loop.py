@@ -21,7 +21,7 @@ from .adapters import read_adapter
 from .grammars import Grammars
 from .lanes import AdapterLane, Finish, Lane, Sequence, Stepped
 from .live_messages import Ended, Settings
-from .pipeline import open_pipeline
+from .pipeline import cache_tokens, open_pipeline
 from .top_tokens import TopTokens
 from .turns import Turns
 
@@ -54,7 +54,8 @@ class LiveLoop:
         config = (settings.folder / "config.json").read_text(encoding="utf-8")
         self._config: Mapping[str, Json] = json.loads(config)
         self._tokenizer = genai.Tokenizer(str(settings.engine))
-        self._base = Lane(self._open(), settings.eos_id)
+        self._capacity_tokens = cache_tokens(self._config, exact=settings.exact)
+        self._base = Lane(self._open(), settings.eos_id, self._capacity_tokens)
         self._adapters: AdapterLane | None = None  # opened for the first one who asks
         self._turns = Turns(turn_seconds, clock)
         vocabulary = int(self._config["vocab_size"])
@@ -197,14 +198,15 @@ class LiveLoop:
             self._base.admit(sequence, now)
             return
         if self._adapters is None:
-            self._adapters = AdapterLane(self._open, self._settings.eos_id, self._config)
+            self._adapters = AdapterLane(
+                self._open, self._settings.eos_id, self._capacity_tokens, self._config
+            )
         self._adapters.admit(sequence, now)
         self._turns.started(sequence.adapter.stamp)
 
     def _told(self, stepped: Stepped) -> Iterator[Ended]:
         """What a caller is told of a step, if anything."""
         sequence, finish = stepped.sequence, stepped.finish
-        sequence.made.extend(stepped.tokens)
         if finish is not None:
             del self._running[sequence.ticket]
         if finish == "error":
@@ -260,4 +262,5 @@ class LiveLoop:
             seconds=now - sequence.arrived,
             waited_seconds=began - sequence.arrived,
             compute_seconds=sequence.share,
+            cached_tokens=sequence.cached,
         )

@@ -5,6 +5,7 @@ Takes token ids, gives token ids; templates, caching and prices are elsewhere.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core import Request
-from .pipeline import constraint, open_pipeline
+from .pipeline import cache_tokens, constraint, open_pipeline
 from .prefixes import Prefixes
 
 __all__ = ["Generated", "OpenVINOEngine"]
@@ -58,6 +59,8 @@ class OpenVINOEngine:
         self._eos_id = eos_id
         self._window = window
         self._pipeline = open_pipeline(folder, exact=exact, most_running=window)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self._cache_tokens = cache_tokens(config, exact=exact)
         self._next_id = 0
 
     def run(
@@ -66,7 +69,7 @@ class OpenVINOEngine:
         """Each answer as it finishes, with the index of its prompt."""
         waiting = deque(range(len(prompts)))
         flying: list[_InFlight] = []
-        prefixes = Prefixes()
+        prefixes = Prefixes(self._cache_tokens)
         arrays = [np.asarray(prompt, dtype=np.int64) for prompt in prompts]
         try:
             while waiting or flying:

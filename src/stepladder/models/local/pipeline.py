@@ -14,9 +14,9 @@ from typing import Any
 
 from ...messages import Json
 
-__all__ = ["constraint", "open_pipeline", "properties"]
+__all__ = ["cache_tokens", "constraint", "open_pipeline", "properties"]
 
-_CACHE_GIBIBYTES = 2  # about 87,000 tokens of SmolLM2-135M in bfloat16
+_CACHE_GIBIBYTES = 2
 
 
 def properties(*, exact: bool) -> dict[str, Any]:
@@ -54,6 +54,14 @@ def open_pipeline(
     if tokenizer is None:
         return genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", settings)
     return genai.ContinuousBatchingPipeline(str(folder), tokenizer, scheduler, "CPU", **settings)
+
+
+def cache_tokens(config: Mapping[str, Json], *, exact: bool) -> int:
+    """How many tokens the cache of a pipeline holds: 93,000 of SmolLM2-135M in bfloat16."""
+    heads = config["num_attention_heads"]
+    head = config.get("head_dim") or config["hidden_size"] // heads
+    numbers = 2 * config["num_hidden_layers"] * config.get("num_key_value_heads", heads) * head
+    return int((_CACHE_GIBIBYTES << 30) // (numbers * (4 if exact else 2)))
 
 
 def constraint(
