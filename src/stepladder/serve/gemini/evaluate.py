@@ -13,6 +13,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 
 from ...core import Json
+from ...errors import MissingExtra
 from .. import Caller, Refusal
 from ..keys import caller_of
 from .bodies import read_body
@@ -69,7 +70,10 @@ async def evaluate_instances(
 ) -> Mapping[str, Json]:
     """One score for each instance, or one for each metric."""
     body = await read_body(request, anything)
-    return await run_sync(_evaluated, body)
+    try:
+        return await run_sync(_evaluated, body)
+    except MissingExtra as error:
+        raise Refusal("unavailable", error.message, hint=error.hint) from error
 
 
 def _evaluated(body: Json) -> Mapping[str, Json]:
