@@ -49,7 +49,7 @@ class Connections:
             self._reads = _sqlite(url, begin="BEGIN", query_only=1)
             self._durable = _sqlite(url, begin="BEGIN IMMEDIATE", synchronous="FULL")
             self._quick = _sqlite(url, begin="BEGIN IMMEDIATE", synchronous="NORMAL")
-            self._tidying = _sqlite(url, begin="BEGIN", synchronous="NORMAL", busy_timeout=1000)
+            self._tidying = _sqlite(url, begin="", synchronous="NORMAL", busy_timeout=1000)
         else:
             self._reads = self._durable = self._quick = self._tidying = _postgresql(url)
         self._one_writer: AbstractContextManager[Any] = (
@@ -86,8 +86,9 @@ class Connections:
         """Run a pragma that no transaction may be around; the first number of its answer."""
         with told(self.url), self._one_writer, self._tidying.connect() as connection:
             cursor = connection.connection.cursor()
+            # vacuuming goes on only as long as its (empty) rows are fetched
             rows = cursor.execute(f"PRAGMA {statement}").fetchall()
-            return int(rows[0][0]) if rows else 0
+            return int(rows[0][0]) if rows and rows[0] else 0
 
     def close(self) -> None:
         """Close all of them; transactions under way keep theirs until they end."""
@@ -122,11 +123,10 @@ def told(url: URL) -> Iterator[None]:
         raise StoreError(
             f"{_place(url)}: all connections are in use", hint="try again, or add a server"
         ) from error
-    except DBAPIError as error:
-        words = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no reason"
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        words = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise StoreError(f"{_place(url)}: {words}", hint=_cure(url, words)) from error
-    except SQLAlchemyError as error:
-        raise StoreError(f"{_place(url)}: {error}", hint=_cure(url, str(error))) from error
 
 
 _URLS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
@@ -176,7 +176,8 @@ def _sqlite(url: URL, *, begin: str, **pragmas: int | str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if begin:
+            connection.exec_driver_sql(begin)
 
     return engine
 
@@ -192,11 +193,10 @@ def make_file(url: URL) -> None:
             f"the database {str(path)!r} cannot be made: {error.strerror}",
             hint="name a place that is writable",
         ) from error
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
+    engine = _sqlite(url, begin="")
     with told(url), engine.connect() as connection:
-        cursor = connection.connection.cursor()
-        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a new file heeds it
-        cursor.execute("PRAGMA journal_mode = WAL")
+        connection.exec_driver_sql("PRAGMA auto_vacuum = INCREMENTAL")  # only a new file heeds it
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     engine.dispose()
 
 

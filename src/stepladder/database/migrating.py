@@ -20,7 +20,7 @@ from sqlalchemy import Connection, text
 from ..errors import StoreError
 from .connections import BUSY_SECONDS, Connections, make_file
 
-__all__ = ["migrate", "newest_version"]
+__all__ = ["migrate", "migration_config", "newest_version"]
 
 LOCK = 7_263_548_190_254_178  # of PostgreSQL's advisory locks, the one for migrating
 
@@ -41,11 +41,11 @@ def migrate(connections: Connections) -> None:
 
 def newest_version() -> str:
     """The version that `migrate` leads to."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+    return str(ScriptDirectory.from_config(migration_config()).get_current_head())
 
 
 def _upgrade(connection: Connection) -> None:
-    config = _config()
+    config = migration_config()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     now = MigrationContext.configure(connection).get_current_revision()
     if now is not None and now not in known:
@@ -59,7 +59,8 @@ def _upgrade(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
-def _config() -> Config:
+def migration_config() -> Config:
+    """What Alembic's commands take; with the connection to use among its `attributes`."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
