@@ -49,10 +49,10 @@ def recorded(file: str) -> list[tuple[str, Exchange]]:
     return [(one["case"], Exchange(one["method"], one["path"], one["body"])) for one in kept]
 
 
-def all_of_them() -> list[tuple[str, Exchange]]:
-    files = ("generate_content_dev", "generate_content_vertex", "count_tokens")
-    found = [(one.id.partition("/")[2], one.exchange) for one in captured(*files)]
-    return [*found, *recorded("embed_content")]
+def of_file(file: str) -> list[tuple[str, Exchange]]:
+    if (CAPTURED / f"{file}.json").exists():
+        return recorded(file)
+    return [(one.id.partition("/")[2], one.exchange) for one in captured(file)]
 
 
 def spec_for(path: str) -> Spec:
@@ -69,27 +69,39 @@ def faults(exchange: Exchange, answer: Json) -> list[str]:
     return spec_for(exchange.path).faults_of_response(answered)
 
 
-@pytest.mark.parametrize(("case", "exchange"), all_of_them(), ids=lambda one: str(one)[:60])
+@pytest.mark.parametrize(
+    "file", ["generate_content_dev", "generate_content_vertex", "count_tokens", "embed_content"]
+)
 async def test_it_is_answered_as_the_document_says(
-    case: str, exchange: Exchange, app_client: httpx.AsyncClient
+    file: str, app_client: httpx.AsyncClient
 ) -> None:
-    response = await send(app_client, exchange)
+    wrong = {}
+    for case, exchange in of_file(file):
+        response = await send(app_client, exchange)
+        found = problems(case, exchange, response)
+        if found:
+            wrong[case] = found
+    assert wrong == {}
+
+
+def problems(case: str, exchange: Exchange, response: httpx.Response) -> list[Json]:
     if case in REFUSED:
         status, word = REFUSED[case]
-        assert response.status_code == status, response.text
-        error = response.json()["error"]
-        assert error["code"] == status
-        assert word in json.dumps(error)
-        return
-    assert response.status_code == 200, response.text
-    if "alt=sse" in exchange.path:
-        told = events(response.text)
-        assert "".join(one["candidates"][0]["content"]["parts"][0]["text"] for one in told) == "x"
-        assert told[-1]["candidates"][0]["finishReason"] == "STOP"
-        assert told[-1]["usageMetadata"]["totalTokenCount"] > 0
-        assert [faults(exchange, one) for one in told] == [[]] * len(told)
-    else:
-        assert faults(exchange, response.json()) == []
+        code = response.json().get("error", {}).get("code")
+        is_told = response.status_code == code == status and word in response.text
+        return [] if is_told else [response.text]
+    if response.status_code != 200:
+        return [response.text]
+    if "alt=sse" not in exchange.path:
+        return faults(exchange, response.json())
+    told = events(response.text)
+    found = [fault for one in told for fault in faults(exchange, one)]
+    if "".join(one["candidates"][0]["content"]["parts"][0]["text"] for one in told) != "x":
+        found.append("the stream does not say the whole answer")
+    last = told[-1]
+    if not last["candidates"][0]["finishReason"] or not last["usageMetadata"]["totalTokenCount"]:
+        found.append("the stream does not end with a reason and its usage")
+    return found
 
 
 @pytest.mark.parametrize(("case", "exchange"), recorded("models"), ids=lambda one: str(one)[:60])

@@ -52,6 +52,11 @@ def to_json_schema(schema: Mapping[str, Json], place: str) -> dict[str, Json]:
     Properties stand in the order in which the model shall write them. An object that names its
     properties has no others, unless it says so. Raises Refusal for what contradicts itself.
     """
+    for name in ("enum", "anyOf"):
+        if name in schema and not schema[name]:
+            raise Refusal(
+                "invalid", f"{at(place, name)!r} leaves nothing to choose", param=at(place, name)
+            )
     found: dict[str, Json] = {}
     kind = schema.get("type", "TYPE_UNSPECIFIED")
     if kind != "TYPE_UNSPECIFIED":
