@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ...errors import ModelError
@@ -27,7 +27,7 @@ from .turns import Turns
 
 __all__ = ["LiveLoop"]
 
-_LOOK_AHEAD = 256  # sequences that are looked through for one that can start
+_LOOK_AHEAD = 64  # sequences of the base or an adapter that are looked through for one to start
 _TURN_SECONDS = 2.0  # of an adapter while others wait
 _MOST_TOP = 20
 
@@ -61,7 +61,7 @@ class LiveLoop:
         vocabulary = int(self._config["vocab_size"])
         self._grammars = Grammars(self._tokenizer, vocabulary, settings.eos_id)
         self._top = TopTokens(settings.folder, exact=settings.exact)
-        self._waiting: dict[Ticket, Sequence] = {}
+        self._waiting: dict[Any, dict[Ticket, Sequence]] = {}  # by adapter; None is the base model
         self._running: dict[Ticket, Sequence] = {}
         self._looked_up: dict[Ticket, tuple[Sequence, Finish]] = {}  # in the order of their ends
         self._look_up: _LookUp | None = None  # of the first of them
@@ -80,21 +80,24 @@ class LiveLoop:
         """Queue a sequence; its end at once if it cannot be run. `arrived` is by the clock."""
         room = min(prompt.max_output_tokens, self._settings.context_tokens - len(prompt.ids))
         sequence = Sequence(ticket, prompt, arrived, room)
+        if (fault := self._fault(prompt) or self._form_fault(prompt)) is not None:
+            ticket, made = self._end(sequence, "error", fault)
+            return ticket, replace(made, refused=True)
         try:
-            error = self._fault(prompt) or self._form_fault(prompt)
-            if prompt.adapter is not None and error is None:
+            if prompt.adapter is not None:
                 sequence.adapter = read_adapter(prompt.adapter, self._config)
-        except ModelError as raised:
-            error = raised.message
-        if error is not None:
-            return self._end(sequence, "error", error)
-        self._waiting[ticket] = sequence
+        except ModelError as error:
+            return self._end(sequence, "error", error.message)
+        self._waiting.setdefault(_group(sequence), {})[ticket] = sequence
         return None
 
     def cancel(self, ticket: Ticket) -> Ended | None:
         """The end of a sequence that is not over; what it has cost until then is in it."""
-        if (waiting := self._waiting.pop(ticket, None)) is not None:
-            return self._end(waiting, "cancelled")
+        for group in self._waiting.values():
+            if ticket in group:
+                waiting = group[ticket]
+                self._leave(waiting)
+                return self._end(waiting, "cancelled")
         if ticket in self._looked_up:
             if next(iter(self._looked_up)) == ticket:
                 self._look_up = None
@@ -109,14 +112,13 @@ class LiveLoop:
         """Start as many of those who wait as there are places: the started, and the failed."""
         started: list[Ticket] = []
         failed: list[Ended] = []
-        waiting = list(islice(self._waiting.values(), _LOOK_AHEAD))
-        stamps = {one.adapter.stamp for one in waiting if one.adapter is not None}
-        for sequence in waiting:
+        firsts = [islice(group.values(), _LOOK_AHEAD) for group in self._waiting.values()]
+        for sequence in sorted(chain(*firsts), key=lambda one: one.ticket):
             if self._flying() >= self._settings.most_running:
                 break
-            if not self._may_start(sequence, stamps):
+            if not self._may_start(sequence):
                 continue
-            del self._waiting[sequence.ticket]
+            self._leave(sequence)
             try:
                 self._start(sequence)
             except RuntimeError as error:  # what the engine thinks of its settings
@@ -184,11 +186,18 @@ class LiveLoop:
         fault = self._grammars.fault(prompt.schema, prompt.choices, prompt.grammar)
         return fault and f"no answer can be made in this form: {fault}"
 
-    def _may_start(self, sequence: Sequence, stamps: set[Any]) -> bool:
+    def _leave(self, sequence: Sequence) -> None:
+        group = _group(sequence)
+        del self._waiting[group][sequence.ticket]
+        if not self._waiting[group]:
+            del self._waiting[group]
+
+    def _may_start(self, sequence: Sequence) -> bool:
         if sequence.adapter is None:
             return not self._base.must_wait(sequence)
-        stamp = sequence.adapter.stamp
-        if not self._turns.may_start(stamp, others_wait=bool(stamps - {stamp})):
+        waiting = {next(iter(q)): group for group, q in self._waiting.items() if group is not None}
+        adapters = [waiting[ticket] for ticket in sorted(waiting)]
+        if not self._turns.may_start(sequence.adapter.stamp, adapters):
             return False
         return self._adapters is None or not self._adapters.must_wait(sequence)
 
@@ -263,4 +272,9 @@ class LiveLoop:
             waited_seconds=began - sequence.arrived,
             compute_seconds=sequence.share,
             cached_tokens=sequence.cached,
+            end_logprob=sequence.end_logprob if finish is not None else None,
         )
+
+
+def _group(sequence: Sequence) -> Any:
+    return None if sequence.adapter is None else sequence.adapter.stamp
