@@ -265,6 +265,7 @@ class FakeEngine:
         return found
 
     def _made(self, sequence: _Sequence, tokens: tuple[Token, ...], finish: Any) -> Made:
+        with_logprobs = sequence.prompt.top_logprobs is not None
         return Made(
             tokens,
             finish,
@@ -273,6 +274,7 @@ class FakeEngine:
             waited_seconds=sequence.waited,
             compute_seconds=0.0,
             cached_tokens=sequence.cached,
+            end_logprob=_CHOSEN if finish == "stop" and with_logprobs else None,
         )
 
 

@@ -73,6 +73,8 @@ class Made:
     waited_seconds: float = 0.0
     compute_seconds: float | None = None
     cached_tokens: int | None = None  # of the prompt; None where the engine does not tell
+    end_logprob: float | None = None  # of the end-of-sequence token, where they are asked for
+    refused: bool = False  # with "error": it is the prompt's fault, and it would fail again
 
 
 Sink = Callable[[Made], None]

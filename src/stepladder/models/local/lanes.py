@@ -47,6 +47,7 @@ class Sequence:
     share: float = 0.0
     cached: int | None = None  # tokens of the prompt that were found in the cache
     made: list[Token] = field(default_factory=list)
+    end_logprob: float | None = None
     cancelled: bool = False
 
     @property
@@ -115,6 +116,7 @@ class Lane:
             if tokens:
                 self._prefixes.computed(sequence.ticket)
             if tokens and tokens[-1].id == self._eos_id:
+                sequence.end_logprob = tokens[-1].logprob
                 tokens = tokens[:-1]
             sequence.made.extend(tokens)
             if sequence.cancelled or finish is not None:

@@ -76,6 +76,7 @@ class Candidate:
         # the token that ends a sequence was made as well
         self.output_tokens += len(made.tokens) + (made.finish == "stop")
         self.logprob += sum(token.logprob or 0.0 for token in made.tokens)
+        self.logprob += made.end_logprob or 0.0
         if self.cached_tokens is None:
             self.cached_tokens = made.cached_tokens
         self.seconds = self._seconds + made.seconds
@@ -165,6 +166,8 @@ def _does_not_fit(name: str, what: str, error: ValueError) -> Refusal:
 
 
 def _failed(name: str, made: Made) -> Refusal:
+    if made.refused:
+        return Refusal("invalid", f"{name!r} cannot answer this: {made.error}")
     if made.finish == "cancelled":
         return Refusal("unavailable", f"{name!r} is being shut down", hint="ask again")
     return Refusal(

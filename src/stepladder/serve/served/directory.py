@@ -30,7 +30,7 @@ class Source(Protocol):
 
 
 class Changing(Source, Protocol):
-    """A source of everybody's models that changes outside of this process and has to be looked at."""
+    """A source of everybody's models that changes elsewhere and has to be looked at."""
 
     def look(self) -> None: ...
 
@@ -38,11 +38,11 @@ class Changing(Source, Protocol):
 
 
 class ServedModels:
-    """The directory of served models. `aliases` are other names; `sources` are asked in their order, after
-    `following`, which is looked at while `follow` runs.
+    """The directory: `models`, then what `following` has now, then `sources` in their order.
 
-    Raises StepladderError where a name is taken twice or an alias leads nowhere.
-    """  # noqa: D205
+    `aliases` are other names for them. Raises StepladderError where a name is taken twice or an
+    alias leads nowhere.
+    """
 
     def __init__(
         self,
