@@ -92,7 +92,7 @@ def fit(
         if progress.step in course.keep_at:
             keeping.save(progress)
         due = progress.seconds - saved_at >= options.checkpoint_seconds
-        if due or progress.ended or progress.step in course.evaluations:
+        if due or progress.ended or progress.step in course.evaluations | course.keep_at:
             save_checkpoint(folder, progress, learner.parameters, learner.optimizer, learner.names)
             saved_at = progress.seconds
     return progress

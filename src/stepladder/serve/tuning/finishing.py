@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from ...core import Json
 from ...database.records import Checkpoint, StoredFile, TunedModel, TuningJob
+from ...database.rows import NotKept
 from ...trainers import TrainedModel
 from .holding import Hold, Lost
+from .options import MOST_CHECKPOINTS
 from .telling import metrics_table, result_csv
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def finish(database: Database, job: TuningJob, trained: TrainedModel, hold: Hold
     results = _put(
         database, job, kept, f"step_metrics-{job.id}.csv", RESULTS, iter([result_csv(table)])
     )
-    several = len(points) > 1 or bool(trained.facts["kept"])
+    several = bool(trained.facts["kept"])
     ended = database.change_job(
         job.id,
         only_in=("running",),
@@ -82,12 +84,8 @@ def finish(database: Database, job: TuningJob, trained: TrainedModel, hold: Hold
 
 def withdraw(database: Database, job: TuningJob) -> None:
     """Take back every model and file that this job put there."""
-    after: str | None = None
-    while page := database.tuned_models(owner=job.owner, after=after, limit=PAGE):
-        after = page[-1].id
-        for tuned in page:
-            if tuned.job == job.id:
-                database.delete_tuned(tuned.id)
+    for number in range(1, MOST_CHECKPOINTS + 1):
+        database.delete_tuned(tuned_id(job.id, number))
     for file in _files_of(database, job).values():
         database.delete_file(file.id)
 
@@ -166,6 +164,7 @@ def _announce(database: Database, job: TuningJob, point: _Point, files: Mapping[
             labels=labels if isinstance(labels, dict) else {},
         )
     )
+    database.add_event(job.id, "info", f"Checkpoint created at step {point.step}")
 
 
 def _checkpoints(
@@ -199,11 +198,17 @@ def _trained_tokens(job: TuningJob) -> int | None:
 
 def _files_of(database: Database, job: TuningJob) -> dict[str, StoredFile]:
     """The files that earlier tries of this job stored, by name."""
-    found = {}
+    while True:
+        try:
+            return {file.name: file for file in _ours(database, job)}
+        except NotKept:  # somebody deleted the file that a page was to begin after
+            continue
+
+
+def _ours(database: Database, job: TuningJob) -> Iterator[StoredFile]:
+    names = (f"{job.id}/", f"step_metrics-{job.id}.")
     for purpose in (ADAPTER, RESULTS):
         after: str | None = None
         while page := database.files(owner=job.owner, purpose=purpose, after=after, limit=PAGE):
             after = page[-1].id
-            ours = (f"{job.id}/", f"step_metrics-{job.id}.")
-            found.update({file.name: file for file in page if file.name.startswith(ours)})
-    return found
+            yield from (file for file in page if file.name.startswith(names))

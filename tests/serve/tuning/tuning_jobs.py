@@ -1,0 +1,79 @@
+"""Tuning jobs over a tiny model: posted, waited for, and looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from stepladder.core import Json
+from stepladder.database import new_id
+from stepladder.database.database import Database
+from stepladder.database.records import TuningJob
+
+COLOURS = ("red", "green", "blue", "grey")
+
+
+def openai_row(number: int, **more: Json) -> dict[str, Json]:
+    colour = COLOURS[number % 4]
+    return {
+        "messages": [
+            {"role": "user", "content": f"ann {number}: {colour}"},
+            {"role": "assistant", "content": colour},
+        ],
+        **more,
+    }
+
+
+def gemini_row(number: int) -> dict[str, Json]:
+    colour = COLOURS[number % 4]
+    return {
+        "contents": [
+            {"role": "user", "parts": [{"text": f"ann {number}: {colour}"}]},
+            {"role": "model", "parts": [{"text": colour}]},
+        ]
+    }
+
+
+def lines(rows: Sequence[Json]) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+
+
+def upload(database: Database, content: bytes, owner: str = "me") -> str:
+    file = database.add_file(
+        owner=owner,
+        name="train.jsonl",
+        purpose="fine-tune",
+        media_type="application/jsonl",
+        chunks=[content],
+    )
+    return file.id
+
+
+def post(database: Database, base: Path, content: bytes, **more: Any) -> TuningJob:
+    """A queued job of OpenAI's protocol, over a file of these bytes."""
+    now = datetime.now(UTC)
+    job = TuningJob(
+        id=new_id(),
+        owner="me",
+        protocol="openai",
+        base="gpt-5-mini",
+        model=f"local:{base}",
+        method="supervised",
+        training_file=upload(database, content),
+        created_at=now,
+        updated_at=now,
+        options={"epochs": 2, "adapter_rank": 4},
+    )
+    job = replace(job, **more)
+    database.add_job(job)
+    return job
+
+
+def now_of(database: Database, job: TuningJob) -> TuningJob:
+    found = database.job(job.id)
+    assert found is not None
+    return found
