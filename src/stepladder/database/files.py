@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,7 +62,8 @@ class Files(Kept):
         try:
             return self._fill(file, chunks)
         except BaseException:
-            self._erase(file.id)
+            with suppress(StoreError):  # on a full disk: then it is swept up later
+                self._erase(file.id)
             raise
 
     def file(self, id: str) -> StoredFile | None:
