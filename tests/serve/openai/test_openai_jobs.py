@@ -128,8 +128,13 @@ async def test_a_tuned_model_is_listed_asked_for_and_deleted(
     tuned = trained(server, job.id, (1,))
     name = f"ft:fake:stepladder::{tuned}"
     assert name in [one.id async for one in sdk.models.list()]
-    server.models.models[name] = server.models.get("fake")  # as the directory serves it
+    server.models.models[tuned] = server.models.get("fake")  # as the directory serves it
     assert (await sdk.models.retrieve(name)).id == name
+    hi: Any = [{"role": "user", "content": "hi"}]
+    answer = await sdk.chat.completions.create(model=name, messages=hi)
+    assert (answer.model, answer.choices[0].message.content) == (name, "hi")
+    text = await sdk.completions.create(model=f"{name}:ckpt-step-1", prompt="hi")
+    assert text.model.endswith(":ckpt-step-1")
     assert (await sdk.models.delete(name)).deleted
     assert name not in [one.id async for one in sdk.models.list()]
     with pytest.raises(NotFoundError):

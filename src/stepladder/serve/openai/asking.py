@@ -9,6 +9,7 @@ from ...core import Json
 from .. import Ask
 from .fields import Fields, metadata, wrong
 from .messages import Media, read_messages
+from .names import served_name
 from .sampling import (
     COMMON,
     MOST_CANDIDATES,
@@ -40,8 +41,9 @@ TIERS = ("auto", "default", "flex", "scale", "priority")
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A chat completion: what is asked, and in which form the answer is told."""
+    """A chat completion: what is asked of the model `name`, and how the answer is told."""
 
+    name: str
     ask: Ask
     stream: bool = False
     usage: bool = False
@@ -59,8 +61,9 @@ async def read_chat(body: Fields, media: Media) -> Chat:
     functions = read_functions(body)
     stream = body.flag("stream") is True
     effort = body.one_of("reasoning_effort", tuple(EFFORTS))
+    name = body.needed_text("model")
     ask = Ask(
-        body.needed_text("model"),
+        served_name(name),
         await read_messages(body, media),
         max_output_tokens=_limit(body),
         sampling=read_sampling(body),
@@ -75,7 +78,7 @@ async def read_chat(body: Fields, media: Media) -> Chat:
         given=frozenset(name for name, value in body.given.items() if value is not None),
     )
     usage = read_usage(body, stream=stream)
-    return Chat(_formed(body, ask, functions), stream, usage, functions.legacy)
+    return Chat(name, _formed(body, ask, functions), stream, usage, functions.legacy)
 
 
 def _limit(body: Fields) -> int | None:

@@ -62,7 +62,7 @@ def _head(begun: Answer, chat: Chat, kind: str) -> dict[str, Json]:
         "id": f"chatcmpl-{begun.id}",
         "object": kind,
         "created": int(time.time()),
-        "model": chat.ask.model,
+        "model": chat.name,
     }
     return {**head, "system_fingerprint": begun.card.version} if begun.card.version else head
 

@@ -17,6 +17,7 @@ from .. import Ask, Caller, End, Event, Piece, Spoken, Totals
 from ..answering import Answer, answer
 from .bodies import As, answered, read_fields, server_of
 from .fields import Fields
+from .names import served_name
 from .prompts import read_prompts
 from .sampling import (
     COMMON,
@@ -41,6 +42,7 @@ DEFAULT_TOKENS = 16  # as documented
 
 @dataclass(frozen=True, slots=True)
 class _Completion:
+    name: str
     asks: tuple[Ask, ...]
     echo: bool
     stream: bool
@@ -77,7 +79,7 @@ async def completion_body(server: Server, caller: Caller, body: Fields) -> dict[
 
 def _read(server: Server, caller: Caller, body: Fields) -> _Completion:
     body.known(KNOWN)
-    model = body.needed_text("model")
+    name = body.needed_text("model")
     if body.text("suffix"):
         raise body.fault("suffix", "is not offered: the models here only go on with a text")
     n = body.whole("n", 1, MOST_CANDIDATES) or 1
@@ -91,7 +93,7 @@ def _read(server: Server, caller: Caller, body: Fields) -> _Completion:
     stream = body.flag("stream") is True
     ask = partial(
         Ask,
-        model,
+        served_name(name),
         max_output_tokens=read_count(body, "max_tokens") or DEFAULT_TOKENS,
         sampling=read_sampling(body),
         n=n,
@@ -100,8 +102,8 @@ def _read(server: Server, caller: Caller, body: Fields) -> _Completion:
         given=frozenset(name for name, value in body.given.items() if value is not None),
     )
     usage = read_usage(body, stream=stream)
-    prompts = read_prompts(server, caller, body, "prompt", model)
-    return _Completion(tuple(ask(prompt=one) for one in prompts), echo, stream, usage)
+    prompts = read_prompts(server, caller, body, "prompt", name)
+    return _Completion(name, tuple(ask(prompt=one) for one in prompts), echo, stream, usage)
 
 
 @dataclass
@@ -149,7 +151,7 @@ class _Running:
             "id": f"cmpl-{self.answer.id}",
             "object": "text_completion",
             "created": int(time.time()),
-            "model": self.completion.asks[0].model,
+            "model": self.completion.name,
         }
         version = self.answer.card.version
         return {**head, "system_fingerprint": version} if version else head

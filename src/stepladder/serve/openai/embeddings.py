@@ -15,6 +15,7 @@ from .. import Caller
 from ..answering import embed
 from .bodies import As, answered, read_fields, server_of
 from .fields import Fields
+from .names import served_name
 from .prompts import read_prompts
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def embedding_body(server: Server, caller: Caller, body: Fields) -> dict[s
     embedded = await embed(
         server,
         caller,
-        model,
+        served_name(model),
         texts,
         dimensions,
         protocol="openai",

@@ -15,7 +15,7 @@ from .. import Caller, Refusal
 from ..answering import model_for
 from ..keys import need_role
 from .bodies import As, answered, server_of
-from .names import OWNER, tuned_id_of, tuned_name
+from .names import OWNER, served_name, tuned_id_of, tuned_name
 from .paging import owner_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _tuned(model: TunedModel) -> dict[str, Json]:
 
 async def _get(name: str, request: Request, caller: As) -> Response:
     server = server_of(request)
-    card = (await run_sync(model_for, server, caller, name)).card
+    card = (await run_sync(model_for, server, caller, served_name(name))).card
     return answered(_told(name, card.created_at, card.owner or OWNER))
 
 

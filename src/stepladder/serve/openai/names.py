@@ -8,7 +8,8 @@ from typing import Literal
 from ...database.records import Checkpoint, TuningJob
 
 __all__ = [
-    "Kind", "bare_id", "checkpoint_name", "job_model_name", "shown_id", "tuned_id_of", "tuned_name",
+    "Kind", "bare_id", "checkpoint_name", "job_model_name", "served_name", "shown_id",
+    "tuned_id_of", "tuned_name",
 ]  # fmt: skip
 
 Kind = Literal["file", "ftjob", "batch", "ftevent", "ftckpt"]
@@ -43,6 +44,11 @@ def tuned_id_of(name: str) -> str | None:
     """The id of the tuned model that is called so; None for a name of another form."""
     found = _TUNED.fullmatch(name)
     return found["id"] if found else None
+
+
+def served_name(name: str) -> str:
+    """What the server itself calls the model: tuned ones by their ids."""
+    return tuned_id_of(name) or name
 
 
 def job_model_name(job: TuningJob) -> str | None:

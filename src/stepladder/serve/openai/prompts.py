@@ -8,6 +8,7 @@ from ...core import Json
 from .. import Caller, Refusal
 from ..answering import model_for
 from .fields import Fields, wrong
+from .names import served_name
 
 if TYPE_CHECKING:
     from ..server import Server
@@ -64,7 +65,7 @@ def _is_id(value: Json) -> bool:
 
 
 def _text(server: Server, caller: Caller, name: str, ids: list[int], path: str) -> str:
-    model: Any = model_for(server, caller, name)
+    model: Any = model_for(server, caller, served_name(name))
     if not hasattr(model, "text_of"):
         raise Refusal(
             "unsupported",
