@@ -71,6 +71,10 @@ class TunedServed:
         """The tokens of the texts themselves: as for its base."""
         return await self._base.tokens(ask)
 
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The text of token ids: as for its base."""
+        return self._base.text_of(ids)
+
     async def keep(self, messages: Sequence[Message]) -> None:
         """Compute a conversation's beginning ahead of its use."""
         await (await self._ready()).keep(messages)
