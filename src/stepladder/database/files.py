@@ -57,8 +57,10 @@ class Files(Kept):
         try:
             with self._connections.write() as connection:
                 add(connection, files, file, whole=False, touched_at=now)
-        except IntegrityError as error:
-            raise Taken(f"there is a file {id!r} already", hint="take another id") from error
+        except StoreError as error:
+            if isinstance(error.__cause__, IntegrityError):
+                raise Taken(f"there is a file {id!r} already", hint="take another id") from error
+            raise
         try:
             return self._fill(file, chunks)
         except BaseException:
