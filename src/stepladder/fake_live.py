@@ -245,6 +245,8 @@ class FakeEngine:
         pause = 1 / self.tokens_per_second if self.tokens_per_second else 0.0
         sequence.next_at = now + pause
         try:
+            if not prompt.ids:
+                raise ValueError("the prompt has no tokens")
             ids = _within(prompt, self.reply(prompt))
         except Exception as error:  # a fake of a failing engine: whatever it raises is its failure
             sequence.error = repr(error)

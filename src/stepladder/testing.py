@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,11 +27,12 @@ from .core import (
     Workshop,
 )
 from .fake_live import FakeEngine, FakeTokenizer
+from .models.live import LiveEngine, Made, Prompt, Sampling, Token
 from .solvers import content_hash, solver_from_record, solver_record
 
 __all__ = [
-    "FakeEngine", "FakeModel", "FakeTokenizer", "check_metric", "check_model", "check_solver",
-    "check_step", "fake_workshop",
+    "FakeEngine", "FakeModel", "FakeTokenizer", "check_live_engine", "check_metric", "check_model",
+    "check_solver", "check_step", "fake_workshop",
 ]  # fmt: skip
 
 
@@ -121,6 +123,88 @@ def check_model(model: Any) -> None:
     assert isinstance(model.name, str)
     assert ":" in model.name
     assert pickle.loads(pickle.dumps(answers)) == answers  # our own bytes, made a line above
+
+
+def check_live_engine(engine: LiveEngine, prompt: Prompt) -> None:
+    """Assert the contract of `LiveEngine` with a prompt that it answers, and close the engine.
+
+    Every sequence ends exactly once, with its last news, on a thread of the engine's own; what is
+    made keeps to the prompt, says the same beside others as alone, and costs no more places after
+    its end or its cancelling; what cannot be run is an end, not an exception.
+    """
+    assert isinstance(engine, LiveEngine)
+    plain = replace(prompt, top_logprobs=None)
+    alone = _Heard(engine, plain).end()
+    assert alone.finish in ("stop", "length"), alone.error
+    assert (len(alone.ids) == plain.max_output_tokens) or alone.finish == "stop"
+    assert len(alone.ids) <= plain.max_output_tokens
+    drawn = replace(plain, sampling=Sampling(temperature=1.0, seed=7))
+    again = [_Heard(engine, one) for one in (plain, drawn, plain, drawn, plain)]
+    ends = [heard.end() for heard in again]
+    assert [ends[place].ids for place in (0, 2, 4)] == [alone.ids] * 3
+    assert ends[1].ids == ends[3].ids, "the same seed draws the same"
+    chosen = _Heard(engine, replace(plain, top_logprobs=0)).end()
+    assert all(token.logprob is not None and token.logprob <= 1e-6 for token in chosen.tokens)
+    assert (chosen.news[-1].end_logprob is None) == (chosen.finish != "stop")
+    assert _Heard(engine, replace(plain, ids=())).end().finish == "error"
+    _check_ending(engine, plain)
+
+
+def _check_ending(engine: LiveEngine, prompt: Prompt) -> None:
+    heard = [_Heard(engine, prompt) for _ in range(3)]
+    engine.cancel(heard[1].ticket)
+    engine.cancel(heard[1].ticket)
+    assert heard[1].end().finish in ("cancelled", "stop", "length")
+    assert {heard[0].end().finish, heard[2].end().finish} <= {"stop", "length"}
+    engine.cancel(heard[0].ticket)  # it is over: nothing happens
+    assert engine.load().waiting == 0
+    last = _Heard(engine, prompt)
+    engine.close()
+    assert last.end().finish in ("cancelled", "stop", "length")
+    assert all(threading.get_ident() not in one.threads for one in (*heard, last))
+    try:
+        engine.start(prompt, lambda made: None)
+    except RuntimeError:
+        return
+    raise AssertionError("a closed engine starts nothing")
+
+
+class _Heard:
+    """What an engine says of one sequence."""
+
+    def __init__(self, engine: LiveEngine, prompt: Prompt) -> None:
+        self.news: list[Made] = []
+        self.threads: set[int] = set()
+        self._over = threading.Event()
+        self.ticket = engine.start(prompt, self._hear)
+
+    def _hear(self, made: Made) -> None:
+        assert not self._over.is_set(), "nothing comes after the end"
+        self.news.append(made)
+        self.threads.add(threading.get_ident())
+        if made.finish is not None:
+            self._over.set()
+
+    def end(self) -> _Heard:
+        """Itself, once the sequence is over."""
+        assert self._over.wait(60), "every sequence ends"
+        return self
+
+    @property
+    def finish(self) -> str | None:
+        return self.news[-1].finish
+
+    @property
+    def error(self) -> str | None:
+        return self.news[-1].error
+
+    @property
+    def tokens(self) -> list[Token]:
+        return [token for made in self.news for token in made.tokens]
+
+    @property
+    def ids(self) -> list[int]:
+        return [token.id for token in self.tokens]
 
 
 def check_metric(metric: Metric, examples: Sequence[Example]) -> None:

@@ -97,7 +97,8 @@ class LiveEngine(Protocol):
         """Queue a sequence; returns at once.
 
         `sink` is called from the engine's own thread, must not block, and is called last with a
-        `Made` that has `finish`. A prompt that cannot be run ends with finish "error".
+        `Made` that has `finish`. A prompt that cannot be run ends with finish "error". Raises
+        RuntimeError when the engine is closed.
         """
         ...
 

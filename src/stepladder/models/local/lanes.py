@@ -47,7 +47,7 @@ class Sequence:
     share: float = 0.0
     cached: int | None = None  # tokens of the prompt that were found in the cache
     made: list[Token] = field(default_factory=list)
-    end_logprob: float | None = None
+    end: Token | None = None  # the end-of-sequence token, which is not among those made
     cancelled: bool = False
 
     @property
@@ -116,8 +116,7 @@ class Lane:
             if tokens:
                 self._prefixes.computed(sequence.ticket)
             if tokens and tokens[-1].id == self._eos_id:
-                sequence.end_logprob = tokens[-1].logprob
-                tokens = tokens[:-1]
+                tokens, sequence.end = tokens[:-1], tokens[-1]
             sequence.made.extend(tokens)
             if sequence.cancelled or finish is not None:
                 self._release(sequence, finish)

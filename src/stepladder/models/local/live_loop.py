@@ -82,8 +82,7 @@ class LiveLoop:
         room = min(prompt.max_output_tokens, self._settings.context_tokens - len(prompt.ids))
         sequence = Sequence(ticket, prompt, arrived, room)
         if (fault := self._fault(prompt) or self._form_fault(prompt)) is not None:
-            ticket, made = self._end(sequence, "error", fault)
-            return ticket, replace(made, refused=True)
+            return self._refused(sequence, fault)
         try:
             if prompt.adapter is not None:
                 sequence.adapter = read_adapter(prompt.adapter, self._config)
@@ -123,7 +122,7 @@ class LiveLoop:
             try:
                 self._start(sequence)
             except RuntimeError as error:  # what the engine thinks of its settings
-                failed.append(self._end(sequence, "error", str(error)))
+                failed.append(self._refused(sequence, str(error)))
             else:
                 self._running[sequence.ticket] = sequence
                 started.append(sequence.ticket)
@@ -221,7 +220,7 @@ class LiveLoop:
             del self._running[sequence.ticket]
         if finish == "error":
             yield self._end(sequence, "error", "the sequence does not fit the engine's cache")
-        elif not sequence.wants_top or (finish is not None and not sequence.made):
+        elif not sequence.wants_top:
             if stepped.tokens or finish is not None:
                 yield sequence.ticket, self._made(sequence, stepped.tokens, finish)
         elif finish is not None:
@@ -235,9 +234,10 @@ class LiveLoop:
         before = self._clock()
         try:
             if self._look_up is None:
+                chosen = [*sequence.made, *([sequence.end] if sequence.end else [])]
                 self._look_up = self._top.look_up(
                     sequence.prompt.ids,
-                    [token.id for token in sequence.made],
+                    [token.id for token in chosen],
                     sequence.prompt.top_logprobs or 0,
                     sequence.adapter,
                 )
@@ -251,10 +251,15 @@ class LiveLoop:
         if tokens is not None:
             self._look_up = None
             del self._looked_up[ticket]
+            if sequence.end is not None:
+                tokens, sequence.end = tokens[:-1], tokens[-1]
             yield ticket, self._made(sequence, tokens, finish)
 
     def _end(self, sequence: Sequence, finish: Finish, error: str | None = None) -> Ended:
         return sequence.ticket, self._made(sequence, (), finish, error)
+
+    def _refused(self, sequence: Sequence, error: str) -> Ended:
+        return sequence.ticket, replace(self._end(sequence, "error", error)[1], refused=True)
 
     def _made(
         self,
@@ -273,7 +278,7 @@ class LiveLoop:
             waited_seconds=began - sequence.arrived,
             compute_seconds=sequence.share,
             cached_tokens=sequence.cached,
-            end_logprob=sequence.end_logprob if finish is not None else None,
+            end_logprob=sequence.end.logprob if sequence.end and finish == "stop" else None,
         )
 
 

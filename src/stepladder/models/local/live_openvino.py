@@ -146,10 +146,10 @@ class OpenVINOLive:
         self._reader.start()
 
     def start(self, prompt: Prompt, sink: Sink) -> Ticket:
-        """Queue a sequence; returns at once. Raises ModelError after `close`."""
+        """Queue a sequence; returns at once. Raises RuntimeError after `close`."""
         with self._lock:
             if self._closed:
-                raise ModelError("the engine is closed", hint="the server is shutting down")
+                raise RuntimeError("the engine is closed")
             ticket = next(self._tickets)
             self._open[ticket] = one = _Open(prompt, sink, time.perf_counter())
             if self._worker is not None:
