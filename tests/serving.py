@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stepladder.fake_live import FakeEngine, FakeTokenizer
 from stepladder.serve import Caller, Embedded, ModelCard, Refusal, ServedModel
 from stepladder.serve.served.local import LocalServed
+from stepladder.serve.server import Server
 
-__all__ = ["FakeEncoder", "FixedModels", "fake_card", "fake_models"]
+__all__ = ["FakeEncoder", "FixedModels", "RunningServer", "fake_card", "fake_models"]
 
 BORN = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server on a port of this machine, in a thread of the test's process."""
+
+    url: str
+    server: Server
+    engine: FakeEngine
 
 
 class FakeEncoder:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from serving import fake_models
+from serving import RunningServer, fake_models
 
 from stepladder.database import open_database
 from stepladder.fake_live import FakeEngine
@@ -63,15 +62,6 @@ async def app_client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(server))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
-
-
-@dataclass(frozen=True)
-class RunningServer:
-    """A server on a port of this machine, in a thread of the test's process."""
-
-    url: str
-    server: Server
-    engine: FakeEngine
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anyio.to_thread import run_sync
+
 from ..core import Call, Json
 from . import (
     Ask,
@@ -170,7 +172,7 @@ async def answer(
     """  # fmt: skip
     call = Recorded(server, caller, ask.model, protocol, route, body)
     try:
-        model = model_for(server, caller, ask.model)
+        model = await _model(server, caller, ask.model)
         await call.admit(model.card, ask.n)
     except Refusal as refusal:
         call.refuse(refusal)
@@ -228,7 +230,7 @@ async def embed(  # noqa: PLR0913 (the call as every protocol makes it)
     """
     call = Recorded(server, caller, model, protocol, route, body)
     try:
-        found: Any = model_for(server, caller, model)
+        found: Any = await _model(server, caller, model)
         if not hasattr(found, "embed"):
             raise Refusal(
                 "unsupported",
@@ -263,6 +265,13 @@ def model_for(server: Server, caller: Caller, name: str) -> ServedModel:
     if owner is not None and caller.role != "admin" and owner != caller.id:
         raise Refusal("not_found", f"no model is called {name!r}", param="model")
     return model
+
+
+async def _model(server: Server, caller: Caller, name: str) -> ServedModel:
+    """As `model_for`; a tuned model, whose name is a number, is looked up beside the loop."""
+    if server.models.resolve(name).isdigit():
+        return await run_sync(model_for, server, caller, name)
+    return model_for(server, caller, name)
 
 
 def _encoders(server: Server, caller: Caller) -> str:

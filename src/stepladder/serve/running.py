@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from ..errors import StepladderError
+from .log import LOGGER
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -41,19 +42,27 @@ def listen(settings: ServeSettings) -> socket.socket:
         # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it, an answer of
         # two writes waits 40 ms for the caller's delayed acknowledgement
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(BACKLOG)
     except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        raise StepladderError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="another program has this port: give another one with --port"
-            if taken
-            else "give an address of this machine with --host",
-        ) from error
+        listening.close()
+        raise _cannot_listen(host, port, error) from error
     listening.setblocking(False)
     return listening
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> StepladderError:
+    taken = error.errno == errno.EADDRINUSE
+    return StepladderError(
+        f"cannot listen on {host}:{port}: {error.strerror or error}",
+        hint="another program has this port: give another one with --port"
+        if taken
+        else "give an address of this machine with --host",
+    )
 
 
 class Running(uvicorn.Server):
@@ -76,6 +85,7 @@ class Running(uvicorn.Server):
         )
         self._server = server
         self._on_ready = on_ready
+        self._background: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
         """Take no more calls, and end once those under way are answered."""
@@ -84,7 +94,15 @@ class Running(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._background = [asyncio.create_task(run()) for run in self._server.background]
+        for task in self._background:
+            task.add_done_callback(_complain)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self._background:
+            task.cancel()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -101,6 +119,12 @@ class Running(uvicorn.Server):
     def answer_on(self, listening: socket.socket) -> None:
         """Answer until stopped; blocks."""
         asyncio.run(self.serve(sockets=[listening]))
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    """What runs beside the answers has no caller to tell of its failure."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        LOGGER.error("work in the background ended", exc_info=error)
 
 
 def _whole(seconds: float) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,6 +74,8 @@ class Server:
     prices: Prices
     tuning: Any = field(default_factory=_Nobody)
     batches: Any = field(default_factory=_Nobody)
+    # what runs on the server's loop for as long as it answers
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     _token_priced: dict[str, bool] = field(default_factory=dict)  # looking it up takes long
 
     def dollars(self, usages: Sequence[Usage]) -> float | None:
@@ -122,6 +124,7 @@ def open_server(settings: ServeSettings) -> Iterator[Server]:
         stack.callback(models.close)
         server = assemble(settings, models, database)
         stack.callback(server.tracer.close)
+        server.background.append(models.follow)
         _watch_jobs(server)
         for name, worker in _workers(server):
             setattr(server, name, worker)
