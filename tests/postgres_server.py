@@ -22,7 +22,6 @@ __all__ = ["Missing", "PostgresServer"]
 START_SECONDS = 60
 SETTINGS = {
     "listen_addresses": "",
-    "fsync": "off",  # the tests kill the server, not the machine
     "shared_buffers": "16MB",
     "max_connections": "150",
 }
@@ -33,9 +32,13 @@ class Missing(Exception):
 
 
 class PostgresServer:
-    """A server that can be stopped and started; its databases last until `remove`."""
+    """A server that can be stopped and started; its databases last until `remove`.
 
-    def __init__(self) -> None:
+    Without `fsync` they survive a kill of the server, not of the machine.
+    """
+
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._settings = {**SETTINGS, "fsync": "on" if fsync else "off"}
         self._programs = _programs()
         self._user = _user()
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
@@ -56,7 +59,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [
+            part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")
+        ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, "-k", self.folder, *settings],
