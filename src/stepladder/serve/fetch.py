@@ -13,9 +13,10 @@ import ipaddress
 import re
 import socket
 import ssl
-import time
+import threading
 from base64 import b64decode
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
@@ -31,7 +32,6 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 LONGEST_URI = 4096  # characters, of one that is no data: URI
 PORTS = {"https": 443, "http": 80}
-PIECE = 64 * 1024
 # what carries an IPv4 address within an IPv6 one, and could so lead to an internal network
 WRAPPING = tuple(
     ipaddress.IPv6Network(network)
@@ -120,32 +120,28 @@ class Fetcher:
 
     def _fetched(self, parts: SplitResult, port: int, most_bytes: int) -> tuple[bytes, str]:
         host = parts.hostname or ""
-        deadline = time.monotonic() + self.seconds
         connection = _Connection(host, port, self._address(host, port), parts.scheme == "https")
         connection.timeout = self.seconds
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        # a timeout of each read would let a host go on for ever, a byte at a time
+        timer = threading.Timer(self.seconds, connection.cut)
+        timer.start()
         try:
-            connection.request(
-                "GET", target, headers={"accept-encoding": "identity", "user-agent": "stepladder"}
-            )
-            response = connection.getresponse()
-            if response.status != 200:
-                raise Refusal(
-                    "invalid",
-                    f"{host!r} answered {response.status} instead of 200",
-                    hint="redirects are not followed: give the final address",
-                )
-            data = _read(response, connection, deadline, most_bytes)
+            data, media_type = _get(connection, parts, most_bytes)
         except TimeoutError as error:
-            raise Refusal("timeout", f"{host!r} took longer than {self.seconds:g} s") from error
+            raise self._slow(host) from error
         except (OSError, http.client.HTTPException) as error:
+            if connection.late:
+                raise self._slow(host) from error
             raise Refusal("invalid", f"nothing could be fetched from {host!r}") from error
         finally:
+            timer.cancel()
             connection.close()
-        return (
-            data,
-            response.headers.get_content_type() if "content-type" in response.headers else "",
-        )
+        if connection.late:  # what was cut off may look like the end
+            raise self._slow(host)
+        return data, media_type
+
+    def _slow(self, host: str) -> Refusal:
+        return Refusal("timeout", f"{host!r} took longer than {self.seconds:g} s")
 
     def _address(self, host: str, port: int) -> str:
         """The one address to connect to; every address of the host has to be allowed."""
@@ -182,37 +178,42 @@ class _Connection(http.client.HTTPConnection):
 
     def __init__(self, host: str, port: int, address: str, secure: bool) -> None:
         super().__init__(host, port)
+        self.late = False
         self._address = address
         self._secure = secure
+        self._socket: socket.socket | None = None
 
     def connect(self) -> None:
-        self.sock = socket.create_connection((self._address, self.port), self.timeout)
+        sock = socket.create_connection((self._address, self.port), self.timeout)
+        self._socket = self.sock = sock
         if self._secure:
             context = ssl.create_default_context()
-            self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+            self._socket = self.sock = context.wrap_socket(sock, server_hostname=self.host)
+
+    def cut(self) -> None:
+        """End it, from another thread: whoever reads has waited long enough."""
+        self.late = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _read(
-    response: http.client.HTTPResponse,
-    connection: http.client.HTTPConnection,
-    deadline: float,
-    most_bytes: int,
-) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-        piece = response.read1(PIECE)
-        if not piece:
-            return b"".join(pieces)
-        size += len(piece)
-        if size > most_bytes:
+def _get(connection: _Connection, parts: SplitResult, most_bytes: int) -> tuple[bytes, str]:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"accept-encoding": "identity", "user-agent": "stepladder"}
+    connection.request("GET", target, headers=headers)
+    with connection.getresponse() as response:
+        if response.status != 200:
+            raise Refusal(
+                "invalid",
+                f"{parts.hostname!r} answered {response.status} instead of 200",
+                hint="redirects are not followed: give the final address",
+            )
+        data = response.read(most_bytes + 1)
+        if len(data) > most_bytes:
             raise _too_large(most_bytes)
-        pieces.append(piece)
+        typed = "content-type" in response.headers
+        return data, response.headers.get_content_type() if typed else ""
 
 
 def _decoded(uri: str, most_bytes: int) -> tuple[bytes, str]:
