@@ -15,7 +15,7 @@ from making import AT, a_batch, a_call, a_job, a_model, a_prefix, a_remark, item
 
 from stepladder.database.database import Database
 from stepladder.database.records import BatchItem
-from stepladder.database.values import MOST_OPEN
+from stepladder.database.values import MOST_OPEN, NotStorable
 from stepladder.errors import StoreError
 
 SHARED = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -73,8 +73,9 @@ def test_text_that_postgresql_does_not_take_is_refused_by_both(
     database: Database, field: str
 ) -> None:
     for text in NO_TEXT:
-        with pytest.raises(StoreError, match=f"'{field}' holds"):
+        with pytest.raises(NotStorable, match=f"'{field}' holds") as told:
             database.add_job(replace(a_job(), **{field: text}))
+        assert told.value.field == field
     assert database.jobs() == []
 
 

@@ -110,6 +110,9 @@ class Queue(RuleBasedStateMachine):
         return self.known[data.draw(st.sampled_from(sorted(self.known)))]
 
     def teardown(self) -> None:
+        if isinstance(self, JobQueue):
+            states = Counter(one.state for one in self.known.values())
+            assert Counter(self.database.count_jobs()) == states
         for one in self.known.values():
             assert self._state(one.id) == one.state
 

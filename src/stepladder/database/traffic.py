@@ -15,11 +15,10 @@ from sqlalchemy import Connection, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
-from ..errors import StoreError
 from .records import Feedback, Served
 from .rows import Ground, Kept, NotKept, add, find, limited, same
 from .tables import feedback, prefixes, traffic
-from .values import encode, is_storable, json_text, record_of, values_of
+from .values import NotStorable, encode, is_storable, json_text, record_of, values_of
 from .writer import Row, Unwritable, Writer
 
 __all__ = ["Traffic"]
@@ -157,7 +156,7 @@ def _row_of(served: Served) -> Row:
     for name in CONTENT:
         try:
             values[name] = None if values[name] is None else json_text(values[name], name)
-        except StoreError as error:
+        except NotStorable as error:
             values[name] = None
             values["error"] = values["error"] or error.message
     content = {name: values.pop(name) for name in CONTENT}

@@ -22,11 +22,22 @@ from ..core import Json
 from ..errors import StoreError
 from .tables import Document, Moment
 
-__all__ = ["MOST_OPEN", "decode", "encode", "is_storable", "json_text", "record_of", "values_of"]
+__all__ = [
+    "MOST_OPEN", "NotStorable", "decode", "encode", "is_storable", "json_text", "record_of",
+    "values_of",
+]  # fmt: skip
 
 MOST_OPEN = 400  # nested lists and objects; deeper ones cannot be read back by every JSON parser
 Check = Callable[[str, Any], Any]
 Kind = TypeVar("Kind")
+
+
+class NotStorable(StoreError):
+    """A value that one of the two databases would refuse or change; `field` is where it was."""
+
+    def __init__(self, message: str, *, hint: str = "", field: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
 
 
 def values_of(record: Any) -> dict[str, Any]:
@@ -35,7 +46,7 @@ def values_of(record: Any) -> dict[str, Any]:
 
 
 def encode(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for the columns of `table`; raises StoreError naming the one that cannot be kept."""
+    """Values for the columns of `table`; raises NotStorable naming the one that cannot be kept."""
     checks = _checks(table)
     return {
         name: None if value is None else checks[name](name, value) for name, value in values.items()
@@ -66,7 +77,7 @@ def is_storable(text: str) -> bool:
 def json_text(value: Json, name: str) -> str:
     """`value` as JSON that both databases keep and every reader takes.
 
-    Raises StoreError naming the field for numbers that JSON does not have, for what is not JSON,
+    Raises NotStorable naming the field for numbers that JSON does not have, for what is not JSON,
     and for what is nested too deeply to be read back.
     """
     try:
@@ -176,8 +187,10 @@ def _depth(value: Json) -> int:
     return deepest
 
 
-def _refused(name: str, why: str) -> StoreError:
-    return StoreError(f"{name!r} {why}", hint="the database keeps text, JSON and 64-bit numbers")
+def _refused(name: str, why: str) -> NotStorable:
+    return NotStorable(
+        f"{name!r} {why}", hint="the database keeps text, JSON and 64-bit numbers", field=name
+    )
 
 
 CHECKS: tuple[tuple[type[TypeEngine[Any]], Check], ...] = (
