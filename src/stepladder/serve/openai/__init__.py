@@ -8,7 +8,9 @@ fields, paging, names, errors .............. read strictly, told in OpenAI's wor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from .. import Refusal
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -23,6 +25,15 @@ def make_router() -> APIRouter:
     from . import batches, chat, completions, embeddings, files, jobs, models
 
     router = APIRouter(prefix="/v1")
+    router.add_api_route("/responses", _no_responses, methods=["POST"], response_model=None)
     for module in (chat, completions, embeddings, models, files, batches, jobs):
         module.add_routes(router)
     return router
+
+
+async def _no_responses() -> NoReturn:
+    raise Refusal(
+        "not_found",
+        "the Responses API is not offered by this server",
+        hint="chat/completions is: client.chat.completions.create(...)",
+    )
