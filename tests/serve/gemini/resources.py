@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2 as httpx
 from contract.captured import captured
 from contract.specs import Exchange, Json, UnknownCall
-from contract.vendors import developer, vertex
+from contract.vendors import spec_of
 
 GOOGLE = {"x-goog-api-key": "fake", "x-goog-api-client": "google-genai-sdk/3.4.0"}
 PLACE = "projects/p/locations/us-central1"
@@ -34,7 +34,7 @@ async def send(client: httpx.AsyncClient, exchange: Exchange) -> httpx.Response:
 
 def faults(method: str, path: str, answer: Json) -> list[str]:
     """In what an answer departs from Google's document."""
-    spec = vertex() if path.startswith("/v1beta1/") else developer()
+    spec = spec_of(path)
     path = path.replace("/:evaluateInstances", ":evaluateInstances")
     try:
         return spec.faults_of_response(Exchange(method, path, None, 200, answer))
