@@ -8,6 +8,7 @@ came, whose other fields (`key`, `metadata` or the caller's own) are told back.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -21,14 +22,13 @@ from ..answering import answer, embed, whole
 from .answers import Frame, to_response, version_of
 from .embed import EMBED, to_embedding, wanted_of
 from .generate import Asked, ask_of
-from .own import rfc3339
 from .tuning_bodies import status_of
 
 if TYPE_CHECKING:
     from ..server import Server
 
 __all__ = [
-    "KINDS", "as_item", "error_of", "items_of", "output_line", "result_of", "run_item",
+    "KINDS", "as_item", "error_of", "in_folder", "items_of", "output_line", "result_of", "run_item",
     "write_output",
 ]  # fmt: skip
 
@@ -123,6 +123,7 @@ def write_output(server: Server, batch: Batch) -> dict[str, Json]:
     restart, it is the same output. A file is the batch's, so that it expires by itself.
 
     Raises:
+        Refusal: the folder that stands for Cloud Storage cannot be written.
         ModelError: the bucket cannot be written.
     """
     if batch.protocol == "vertex":
@@ -143,8 +144,8 @@ def write_output(server: Server, batch: Batch) -> dict[str, Json]:
 def _write_object(server: Server, batch: Batch) -> str:
     """The folder `predictions.jsonl` is in, under the prefix of the request."""
     destination = batch.request["outputConfig"]["gcsDestination"]["outputUriPrefix"]
-    folder = f"{destination.rstrip('/')}/prediction-{batch.id}-{rfc3339(batch.created_at)}"
-    uri = f"{folder.replace(':', '-').replace('gs-//', 'gs://', 1)}/predictions.jsonl"
+    when = f"{batch.created_at.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}"
+    uri = f"{destination.rstrip('/')}/prediction-{batch.id}-{when}/predictions.jsonl"
     root = server.settings.gs_folder
     with tempfile.TemporaryDirectory() as place:
         written = Path(place) / "predictions.jsonl"
@@ -153,7 +154,7 @@ def _write_object(server: Server, batch: Batch) -> str:
         if root is None:
             _put(uri, written)
         else:
-            _move(uri, written, root)
+            _copy(uri, written, root)
     return uri.rpartition("/")[0]
 
 
@@ -166,16 +167,28 @@ def _prediction(item: BatchItem) -> dict[str, Json]:
     return {**line, "status": json.dumps(status, ensure_ascii=False), "response": {}}
 
 
-def _move(uri: str, written: Path, root: Path) -> None:
+def _copy(uri: str, written: Path, root: Path) -> None:
     """Into the folder that stands for Cloud Storage, whole or not at all."""
-    root = root.resolve()
-    target = (root / uri.removeprefix("gs://")).resolve()
-    if not target.is_relative_to(root):
-        raise Refusal("invalid", f"{uri!r} is no place for output", param="outputConfig")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = in_folder(uri, root)
     beside = target.with_name(f".{target.name}.part")
-    beside.write_bytes(written.read_bytes())
-    beside.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(written, beside)
+        beside.replace(target)
+    except OSError as error:
+        raise Refusal("unavailable", f"{uri!r} cannot be written: {error.strerror}") from error
+
+
+def in_folder(uri: str, root: Path) -> Path:
+    """Where `gs://bucket/name` lies; raises Refusal for what would lie elsewhere."""
+    root = root.resolve()
+    try:
+        target = (root / uri.removeprefix("gs://")).resolve()
+    except (OSError, ValueError) as error:
+        raise Refusal("invalid", f"{uri!r} cannot be the name of an object") from error
+    if not target.is_relative_to(root) or target == root:
+        raise Refusal("invalid", f"{uri!r} is no place for output", param="outputConfig")
+    return target
 
 
 def _put(uri: str, written: Path) -> None:

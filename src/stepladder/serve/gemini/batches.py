@@ -25,7 +25,7 @@ from ..tuning.failing import JobFailed
 from ..tuning.sources import read_source
 from .batch_bodies import operation, prediction_job
 from .batch_forms import BadLines, at_developer, at_vertex, requests_of
-from .batch_items import as_item, items_of
+from .batch_items import as_item, in_folder, items_of
 from .bodies import read_body
 from .files import file_of
 from .filters import read_filter
@@ -201,6 +201,9 @@ def _made_at_vertex(server: Server, caller: Caller, asked: Mapping[str, Any]) ->
     batch = replace(batch, request=asked)
     uris = asked["inputConfig"]["gcsSource"]["uris"]
     folder = server.settings.gs_folder
+    if folder is not None:
+        prefix = asked["outputConfig"]["gcsDestination"]["outputUriPrefix"]
+        in_folder(f"{prefix}/output", folder)  # not after an hour of work
     try:
         pieces = chain.from_iterable(
             chain(read_source(server.database, uri, folder, "input_file"), (b"\n",)) for uri in uris
