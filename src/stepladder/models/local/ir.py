@@ -172,8 +172,8 @@ def _shape(config: Mapping[str, Any]) -> _Shape:
 def stride(config: Mapping[str, Any]) -> int:
     """What may be added to an input id, any number of times, without changing its meaning.
 
-    The engine's prefix cache compares the ids that it is given and knows of no adapters: ids of
-    which every adapter has its own multiple of the stride cannot be taken for one another.
+    The engine's prefix cache compares the ids that it is given and knows of no adapters: with a
+    multiple of the stride for each adapter, their prompts cannot be taken for one another.
     """
     return 1 << (int(config["vocab_size"]) - 1).bit_length()
 

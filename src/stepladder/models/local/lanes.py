@@ -157,8 +157,9 @@ class Lane:
 class AdapterLane(Lane):
     """A pipeline that computes with one adapter at a time.
 
-    Its prefix cache compares ids, so that each adapter's prompts are told to it in ids of their
-    own, which the graph takes for the same tokens (`ir.stride`).
+    Its prefix cache knows of no adapters, but finds a block of ids only after the same ids before
+    it. So each adapter's prompts begin with an id of their own, which the graph takes for the same
+    token (`ir.stride`); what follows, and the answers, need no change.
     """
 
     def __init__(
@@ -189,7 +190,9 @@ class AdapterLane(Lane):
         assert sequence.adapter is not None
         # of an adapter that was never used nothing is computed or cached: any slot will do
         slot = self._slots.get(sequence.adapter.stamp, 0)
-        return super()._ids(sequence) + slot * self._stride
+        ids = super()._ids(sequence)
+        ids[0] += slot * self._stride
+        return ids
 
     def _use(self, adapter: AdapterFile) -> None:
         """Put an adapter's matrices into the pipeline.
