@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...core import Call, Function, Json, Message
+from ...core import Call, Function, Json, Message, Part
+from .schemas import Checked, read_schema
 
 __all__ = ["OPENING", "calls_schema", "parse_calls", "plain_messages"]
 
@@ -53,13 +54,13 @@ def plain_messages(
 def calls_schema(functions: Sequence[Function], *, parallel: bool = True) -> Mapping[str, Json]:
     """The JSON schema of an array of calls of these functions: one call, or with `parallel` more.
 
-    A reference within a function's parameters still leads to where it led.
+    A reference within a function's parameters still leads to where it led. Raises ValueError where
+    a function's parameters are no schema.
     """
     calls: list[Json] = []
     definitions: dict[str, Json] = {}
     for place, function in enumerate(functions):
-        arguments = dict(function.parameters) or {"additionalProperties": False, "properties": {}}
-        arguments.setdefault("type", "object")
+        arguments = _arguments(function).engine
         if _has_references(arguments):
             name = f"arguments_{place}"
             definitions[name] = _moved(arguments, f"#/$defs/{name}")
@@ -67,7 +68,7 @@ def calls_schema(functions: Sequence[Function], *, parallel: bool = True) -> Map
         calls.append(
             {
                 "type": "object",
-                "properties": {"name": {"const": function.name}, "arguments": arguments},
+                "properties": {"name": {"enum": [function.name]}, "arguments": arguments},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
@@ -88,16 +89,26 @@ def parse_calls(
 
     Raises ValueError where it is cut off or does not fit a function's parameters.
     """
-    import jsonschema
+    known = {function.name: function for function in functions}
+    calls: list[Call] = []
+    for place, call in enumerate(json.loads(text)):
+        name, arguments = call["name"], call["arguments"]
+        try:
+            _arguments(known[name]).check(arguments)
+        except ValueError as error:
+            raise ValueError(f"the arguments of {name!r}: {error}") from error
+        calls.append(Call(name, arguments, new_id(place)))
+    return tuple(calls)
 
-    found = json.loads(text)
+
+def _arguments(function: Function) -> Checked:
+    """The schema of a function's arguments; what the engine does not enforce is checked later."""
+    parameters = dict(function.parameters) or {"properties": {}, "additionalProperties": False}
+    parameters.setdefault("type", "object")
     try:
-        jsonschema.validate(found, calls_schema(functions))
-    except jsonschema.ValidationError as error:
-        raise ValueError(error.message) from error
-    return tuple(
-        Call(call["name"], call["arguments"], new_id(place)) for place, call in enumerate(found)
-    )
+        return read_schema(parameters, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the parameters of {function.name!r}: {error}") from error
 
 
 # --- as text ------------------------------------------------------------------------------------
@@ -141,8 +152,6 @@ def _result(message: Message) -> str:
 
 
 def _with_text(message: Message, after: str) -> Message:
-    from ...core import Part
-
     if isinstance(message.content, str):
         return replace(message, content=message.content + after)
     return replace(message, content=(*message.content, Part("text", after)))

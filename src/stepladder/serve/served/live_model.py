@@ -18,7 +18,7 @@ from .. import Ask, End, Event, Piece, Refusal
 from .bases import Base
 from .candidate import Candidate, usage_of
 from .leaving import Leaving
-from .planning import plan_for, prompt_ids
+from .planning import measured_plan, prompt_ids
 from .scoring import Scores
 from .sequences import follow_in_thread
 
@@ -74,14 +74,8 @@ class LiveModel:
         yield from self._say(said)
 
     def _candidate(self, ask: Ask, prompt: Sequence[int], index: int) -> Candidate:
-        plan = plan_for(
-            ask,
-            prompt,
-            ask.max_output_tokens or 0,
-            tokenizer=self.base.tokenizer,
-            adapter=self.adapter,
-            checked=False,  # as when it was measured: what was said counts
-        )
+        room = ask.max_output_tokens or 0
+        plan = measured_plan(ask, prompt, room, self.base.tokenizer, self.adapter)
         return Candidate(plan, index, seed_offset=0)
 
     def _say(self, candidates: Sequence[Candidate]) -> Iterator[tuple[int, Response]]:

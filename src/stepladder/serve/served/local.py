@@ -57,7 +57,7 @@ class LocalServed:
         """
         ids = await self._ids(ask)
         room = self._room(len(ids), ask.max_output_tokens, _where(ask))
-        plan = plan_for(ask, ids, room, tokenizer=self.tokenizer, adapter=self.adapter)
+        plan = plan_for(ask, ids, room, self.tokenizer, self.adapter)
         candidates = [Candidate(plan, index) for index in range(ask.n)]
         answering = follow(self.engine, candidates)
         try:

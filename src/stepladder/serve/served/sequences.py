@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Seque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ...errors import ModelError
 from ...models.live import LiveEngine, Made, Ticket
 from .. import Event, Refusal
 from .candidate import Candidate
@@ -36,7 +37,7 @@ class Sequences:
         box: _Box = []
         try:
             ticket = self.engine.start(candidate.prompt, lambda made: self.put((box, made)))
-        except RuntimeError as error:
+        except (ModelError, RuntimeError) as error:
             raise Refusal("unavailable", f"the model is not running: {error}") from error
         box.append(ticket)
         self.running[ticket] = candidate
