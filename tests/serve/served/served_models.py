@@ -13,7 +13,8 @@ from stepladder.serve import Ask, End, Event, ModelCard, Piece, ServedModel, Tot
 from stepladder.serve.served.local import LocalServed
 
 __all__ = [
-    "ask", "calls_of", "card", "ends_of", "events_of", "served", "text_of", "tokens_of", "totals_of",
+    "ask", "calls_of", "card", "ends_of", "events_of", "served", "text_of", "tokens_of",
+    "totals_of",
 ]  # fmt: skip
 
 
