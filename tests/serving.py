@@ -74,6 +74,9 @@ class FixedModels:
     def open_model_name(self, name: str) -> str:
         return f"local:{self.get(name).card.name}"
 
+    async def follow(self) -> None:
+        """Nothing changes here."""
+
     def close(self) -> None:
         """Nothing is open here."""
 

@@ -19,7 +19,7 @@ def greeting(server: Server) -> str:
     settings = server.settings
     cards = server.models.list(ALL)
     closed = server.keyring.closed
-    key = '"$STEPLADDER_API_KEY"' if closed else "none"
+    key = "$STEPLADDER_API_KEY" if closed else "none"
     answering = next((card for card in cards if card.kind != "encoder"), None)
     lines = [f"serving on {settings.url}", *map(_line, cards)]
     lines += [f"  {alias} is {model}" for alias, model in sorted(settings.aliases.items())]
@@ -38,7 +38,7 @@ def _snippets(url: str, model: str, key: str) -> list[str]:
     python = "os.environ['STEPLADDER_API_KEY']" if key != "none" else "'none'"
     return [
         f"curl {url}/v1/chat/completions -H 'content-type: application/json' \\",
-        f'  -H "authorization: Bearer "{key} \\',
+        f'  -H "authorization: Bearer {key}" \\',
         f'  -d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
         "",
         f"openai.OpenAI(base_url='{url}/v1', api_key={python})",

@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 from urllib.parse import parse_qsl, urlencode
 
 from ..models.hosted.keys import redact
@@ -19,14 +19,17 @@ from .visits import Visit
 __all__ = ["LOGGER", "log_request", "set_up_log", "without_key"]
 
 LOGGER = logging.getLogger("stepladder.serve")
+# a path that a caller made up must not end the line, or speak to the terminal
+ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 SECRET = frozenset({"key", "access_token", "upload_id"})  # each of them opens something
 
 
-def set_up_log(form: Literal["text", "json"] | None) -> None:
+def set_up_log(form: Literal["text", "json"] | None, to: TextIO | None = None) -> None:
     """Send the server's lines to standard error: as text on a terminal, else as JSON."""
+    to = to or sys.stderr
     if form is None:
-        form = "text" if sys.stderr.isatty() else "json"
-    handler = logging.StreamHandler(sys.stderr)
+        form = "text" if to.isatty() else "json"
+    handler = logging.StreamHandler(to)
     handler.setFormatter(_Text() if form == "text" else _Json())
     for name in ("stepladder.serve", "uvicorn.error"):
         logger = logging.getLogger(name)
@@ -49,11 +52,11 @@ class _Text(logging.Formatter):
         clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         fields = getattr(record, "fields", {})
         told = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-        said = record.getMessage()
-        if record.exc_info:
-            said += "\n" + self.formatException(record.exc_info)
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return _hidden(f"{clock} {level}{said} {told}".rstrip(), record)
+        line = f"{clock} {level}{record.getMessage()} {told}".rstrip().translate(ESCAPED)
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return _hidden(line, record)
 
 
 class _Json(logging.Formatter):

@@ -85,6 +85,7 @@ class Running(uvicorn.Server):
         )
         self._server = server
         self._on_ready = on_ready
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._background: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
@@ -93,6 +94,7 @@ class Running(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self._background = [asyncio.create_task(run()) for run in self._server.background]
         for task in self._background:
@@ -107,7 +109,15 @@ class Running(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
             self.force_exit = True
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._cut)
         self.stop()
+
+    def _cut(self) -> None:
+        """End all connections; from Python 3.12 on, closing a server waits for them."""
+        for connection in [*self.server_state.connections]:
+            if connection.transport is not None:
+                connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
