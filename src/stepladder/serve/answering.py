@@ -245,9 +245,9 @@ async def embed(  # noqa: PLR0913 (the call as every protocol makes it)
         call.refuse(refusal)
         raise
     except TimeoutError as error:
-        refusal = Refusal("timeout", "embedding took longer than the server allows")
-        call.refuse(refusal)
-        raise refusal from error
+        late = Refusal("timeout", "embedding took longer than the server allows")
+        call.refuse(late)
+        raise late from error
     except asyncio.CancelledError:
         call.end(499, error="the caller went away")
         raise
@@ -260,7 +260,7 @@ async def embed(  # noqa: PLR0913 (the call as every protocol makes it)
 
 def model_for(server: Server, caller: Caller, name: str) -> ServedModel:
     """The served model of that name; raises Refusal (not_found) where it is not the caller's."""
-    model = server.models.get(name)
+    model: ServedModel = server.models.get(name)
     owner = model.card.owner
     if owner is not None and caller.role != "admin" and owner != caller.id:
         raise Refusal("not_found", f"no model is called {name!r}", param="model")
