@@ -16,8 +16,8 @@ __all__ = ["Decided", "Protocol", "decide"]
 Protocol = Literal["openai", "gemini", "vertex", "own"]
 
 OWN = frozenset({"/healthz", "/readyz", "/metrics", "/v1/feedback"})
-VERSION = re.compile(r"/(v1|v1beta|v1alpha|v1beta1)(/.*|:.*)?")
-PREFIXED = re.compile(r"/(openai|gemini|vertex)(/.*)?")
+VERSION = re.compile(r"/(v1|v1beta|v1alpha|v1beta1)(/.*|:.*)?", re.DOTALL)
+PREFIXED = re.compile(r"/(openai|gemini|vertex)(/.*)?", re.DOTALL)
 # Google's own endpoints for OpenAI's protocol, with and without a project
 OPENAI_AT_GOOGLE = re.compile(
     r"/(?:v1|v1beta|v1beta1)/(?:openai|projects/[^/]+/locations/[^/]+/endpoints/openapi)(/.*)"
