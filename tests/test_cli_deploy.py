@@ -16,6 +16,7 @@ from stepladder.bundles import current_bundle
 from stepladder.cli import main
 
 pytest.importorskip("transformers")
+pytestmark = pytest.mark.network  # deploy asks a server of its own
 
 
 @dataclass(frozen=True)

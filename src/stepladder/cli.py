@@ -18,6 +18,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .cli_bundles import deploy, rollback
+from .cli_parts import AsJson, latest_run, print_result
 from .cli_serve import keys_app, serve
 from .core import Tell
 from .errors import StepladderError, TaskError
@@ -39,7 +41,6 @@ app.add_typer(keys_app, name="keys")
 TaskFolder = Annotated[
     Path, typer.Argument(help="a folder with task.toml, or a TOML file in one", metavar="TASK")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines instead")]
 ModelFacts = Annotated[
     Path | None, typer.Option("--models", help="your facts on models, over those shipped")
 ]
@@ -97,7 +98,7 @@ def init(
     from .report.findings import init_text
 
     report = init_task(name, data, folder)
-    _print(report, as_json, init_text(report))
+    print_result(report, as_json, init_text(report))
 
 
 @app.command(epilog="Example: stepladder check examples/customer-intents")
@@ -106,7 +107,7 @@ def check(task: TaskFolder, models: ModelFacts = None, as_json: AsJson = False) 
     from .report.findings import check_text
 
     report = _checked(_load(task), models)
-    _print(report, as_json, check_text(report))
+    print_result(report, as_json, check_text(report))
     raise typer.Exit(2 if report.problems else 0)
 
 
@@ -164,7 +165,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Show the latest decision again."""
-    _print_decision(_latest_run(where), as_json)
+    _print_decision(latest_run(where), as_json)
 
 
 @app.command(epilog="Example: stepladder compare my-task/runs/climb-1a2b3c4d other/runs/climb-5e6f")
@@ -176,55 +177,12 @@ def compare(
     """Compare two runs, in pairs where both answered the same examples."""
     from .report.compare import compare_runs, compare_text
 
-    found = compare_runs(_latest_run(first), _latest_run(second))
-    _print(found, as_json, compare_text(found))
+    found = compare_runs(latest_run(first), latest_run(second))
+    print_result(found, as_json, compare_text(found))
 
 
-@app.command(epilog="Example: stepladder deploy examples/customer-intents")
-def deploy(
-    where: Annotated[
-        Path, typer.Argument(help="a task folder or one of its runs", metavar="TASK_OR_RUN")
-    ],
-    to: Annotated[Path | None, typer.Option(help="where bundles are kept [TASK/bundles]")] = None,
-    solver: Annotated[
-        str | None, typer.Option(help="another that was measured, as STEP/NAME")
-    ] = None,
-    unconfirmed: Annotated[
-        bool, typer.Option("--unconfirmed", help="although the sealed test did not confirm it")
-    ] = False,
-    listed: Annotated[
-        bool, typer.Option("--list", help="show the bundles there are, and do nothing")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make a bundle of the latest decision, and make it current. `rollback` goes back."""
-    from .bundles import deploy, list_bundles
-    from .report.bundles import bundles_text, deployed_text
-
-    folder = where.parent if where.is_file() else where  # task.toml or decision.json
-    if listed:
-        found = list_bundles(to or folder)
-        _print(found, as_json, bundles_text(found))
-        return
-    done = deploy(_latest_run(folder), to, solver=solver, unconfirmed=unconfirmed)
-    _print(done, as_json, deployed_text(done))
-
-
-@app.command(epilog="Example: stepladder rollback examples/customer-intents")
-def rollback(
-    where: Annotated[
-        Path, typer.Argument(help="a task folder, or the folder of its bundles", metavar="TASK")
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Make current again what was current before; once more, and it is the one before that."""
-    from .bundles import rollback
-    from .report.bundles import moved_text
-
-    move = rollback(where)
-    _print(move, as_json, moved_text(move))
-
-
+app.command(epilog="Example: stepladder deploy examples/customer-intents")(deploy)
+app.command(epilog="Example: stepladder rollback examples/customer-intents")(rollback)
 app.command(epilog="Example: stepladder serve tickets --alias gemini-3.5-flash=tickets")(serve)
 
 
@@ -250,7 +208,7 @@ def models(
     today = date.today()
     known = models_record(load_prices(prices, today=today), load_catalogue(models, today=today))
     record = chosen(known, provider, tunable)
-    _print(record, as_json, models_text(record))
+    print_result(record, as_json, models_text(record))
 
 
 @data_app.command(epilog="Example: stepladder data convert in.csv out.jsonl --to openai")
@@ -278,7 +236,7 @@ def convert(
             hint = hint.replace(f"[data] {option}", f"--{option}")
         raise TaskError(error.message, hint=hint) from error
     lost = f"; left behind: {', '.join(done.lost)}" if done.lost else ""
-    _print(done, as_json, f"{done.examples} examples written to {target}{lost}")
+    print_result(done, as_json, f"{done.examples} examples written to {target}{lost}")
 
 
 # --- helpers ------------------------------------------------------------------------------------
@@ -330,31 +288,11 @@ def _of_data(report: Any) -> list[Any]:
     return [finding for finding in report.warnings if finding.kind != "retires"]
 
 
-def _latest_run(where: Path) -> Path:
-    """The run folder itself, or the run of a task that was decided last."""
-    if where.is_file() or (where / "decision.json").is_file():
-        return where
-    decided = sorted(
-        (where / "runs").glob("*/decision.json"), key=lambda path: path.stat().st_mtime
-    )
-    if not decided:
-        raise StepladderError(
-            f"{str(where)!r} has no finished climb", hint=f"run: stepladder climb {where}"
-        )
-    return decided[-1].parent
-
-
-def _print(record: Any, as_json: bool, text: str) -> None:
-    from .report.record import plain
-
-    typer.echo(json.dumps(plain(record), indent=1, ensure_ascii=False) if as_json else text)
-
-
 def _print_plan(task: Any, found: Any, as_json: bool) -> None:
     from .report.terminal import plan_text
 
     record = [{"step": step, "plan": what} for step, what in found]
-    _print(record, as_json, plan_text(task, found))
+    print_result(record, as_json, plan_text(task, found))
 
 
 def _print_decision(folder: Path, as_json: bool) -> None:

@@ -2,11 +2,12 @@
 
     <task>/bundles/
       <hash>/          one bundle; the hash is of its manifest, which has the hash of every file
+      checks/          of each bundle: is it served as it was measured?
       current.json     which of them is current, and what was before it
       history.jsonl    every deploy and rollback, one a line
 
 `deploy` makes a bundle of a run and points `current` at it; `rollback` points back; `load_bundle`
-verifies one and gives the solver. Nothing here measures or serves.
+verifies one and gives the solver. Nothing here decides what is good enough.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core import Json
 from ..errors import StepladderError, StoreError
 from .bundle import Bundle, load_bundle
 from .chosen import Chosen, choose
@@ -23,6 +24,7 @@ from .manifest import MANIFEST, BundleFile, bundle_disk, load_record, manifest_b
 __all__ = ["Deployed", "bundles_of", "deploy"]
 
 UNFINISHED = ".unfinished-"
+Check = Callable[[Bundle, Chosen], Mapping[str, Json]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Deployed:
     """What `deploy` did. `made` says whether the bundle is new, `moved` whether it became current.
 
     `before` is the bundle that was current until then, None where there was none. `unlicensed`
-    names the base models whose licence is not known.
+    names the base models whose licence is not known. `served` is the record of the check that its
+    endpoint answers as measured; None where none was asked for.
     """
 
     bundle: str
@@ -42,10 +45,16 @@ class Deployed:
     moved: bool
     before: str | None
     unlicensed: tuple[str, ...] = ()
+    served: Mapping[str, Json] | None = None
 
 
 def deploy(
-    run: Path, bundles: Path | None = None, *, solver: str | None = None, unconfirmed: bool = False
+    run: Path,
+    bundles: Path | None = None,
+    *,
+    solver: str | None = None,
+    unconfirmed: bool = False,
+    check: Check | None = None,
 ) -> Deployed:
     """Make a bundle of what the run decided and point `current` at it; again, and nothing changes.
 
@@ -54,19 +63,23 @@ def deploy(
         bundles: where bundles are kept; None: `bundles` in the task folder of the run.
         solver: `step/name` of another solver that the run measured.
         unconfirmed: deploy it although the sealed test did not confirm it.
+        check: looks at the bundle before `current` points at it, and raises to prevent that; the
+            command line gives `checking.ServedAsMeasured`.
 
     Raises:
-        StepladderError: it was not confirmed, or a bundle cannot carry it.
+        StepladderError: it was not confirmed, a bundle cannot carry it, or `check` refused it.
         StoreError: the run or an artefact is damaged, or the disk refuses.
     """
     chosen = choose(run, solver=solver, unconfirmed=unconfirmed)
     folder = bundles or bundles_of(run)
     with locked(folder):
         _sweep(folder)
-        old = current_of(folder)
         found = _same(folder, chosen)
         # read back before anything points at it
         bundle = found or load_bundle(folder / _write(folder, contents(chosen)))
+    served = check(bundle, chosen) if check is not None else None  # minutes: others may go on
+    with locked(folder):
+        old = current_of(folder)
         moved = old is None or old.bundle != bundle.id
         if moved:
             earlier = (*old.earlier, old.bundle) if old else ()
@@ -81,6 +94,7 @@ def deploy(
         moved=moved,
         before=old.bundle if old else None,
         unlicensed=tuple(model.base for model in bundle.models if model.licence is None),
+        served=served,
     )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from ..bundles import Deployed, Move
+from .words import percent
 
-__all__ = ["bundles_text", "deployed_text", "moved_text"]
+if TYPE_CHECKING:
+    from ..bundles.checking import ServedAsMeasured
+
+__all__ = ["bundles_text", "checking", "deployed_text", "moved_text"]
 
 SHORT = 12  # characters of a hash that people read
 
@@ -24,8 +29,32 @@ def deployed_text(done: Deployed) -> str:
             lines.append("it was bundled before, and that bundle was taken")
     if not done.confirmed:
         lines.append("it was NOT confirmed on the sealed test; its bundle says so")
+    if done.served is not None:
+        lines.append(_served(done.served))
     lines += [f"the licence of {base!r} is not known: look it up" for base in done.unlicensed]
     return "\n".join([*lines, f"bundle: {done.folder}"])
+
+
+@contextmanager
+def checking(*, quiet: bool) -> Iterator[ServedAsMeasured]:
+    """The check of a deploy, with a bar of its progress unless `quiet` or nobody looks."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..bundles.checking import ServedAsMeasured
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("served as measured?", total=None)
+        yield ServedAsMeasured(tell=lambda done, of: bar.update(task, completed=done, total=of))
+
+
+def _served(check: Mapping[str, Any]) -> str:
+    alike = check["n"] - check["differing"]
+    return (
+        f"served as measured: {alike} of {check['n']} answers alike, "
+        f"{percent(check['served_score'])} against {percent(check['measured_score'])}"
+    )
 
 
 def moved_text(move: Move) -> str:

@@ -1,0 +1,153 @@
+"""A bundle behind a server of its own on this machine, and how it is asked: by OpenAI's protocol.
+
+For the comparison in `served.py`. The server is the one that callers get: the same app, the same
+engine, a real port of the loopback address; only its database is thrown away.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..core import Input, Json, Message
+from ..errors import StepladderError
+from ..registry import need
+from .served import Reply
+
+__all__ = ["ask_endpoint", "serving"]
+
+AT_ONCE = 8  # callers
+ATTEMPTS = 5  # at a server that is busy
+ANSWER_SECONDS = 600.0
+START_SECONDS = 120.0
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, str]]:
+    """The address of a server that serves the bundle in `folder`, and the bundle's name there.
+
+    Raises:
+        MissingExtra: the packages of the server are not installed.
+        StepladderError: it does not start; what loading the bundle raises.
+    """
+    need("fastapi", extra="serve", what="checking the served endpoint")
+    from ..serve import Caller
+    from ..serve.app import create_app
+    from ..serve.running import Running, listen
+    from ..serve.server import open_server
+    from ..serve.settings import ServeSettings
+
+    with tempfile.TemporaryDirectory(prefix="stepladder-") as scratch:
+        settings = ServeSettings(
+            bundles=(folder,),
+            port=0,
+            database=f"sqlite:///{Path(scratch) / 'served.sqlite'}",
+            keep_content=False,
+            tuning=False,
+        )
+        with open_server(settings) as server:
+            listening = listen(settings)
+            ready = threading.Event()
+            running = Running(create_app(server), server, on_ready=ready.set)
+            thread = threading.Thread(
+                target=running.answer_on, args=(listening,), name="served", daemon=True
+            )
+            thread.start()
+            try:
+                if not ready.wait(START_SECONDS):
+                    raise StepladderError("the server for the check did not start")
+                cards = server.models.list(Caller("check", "admin"))
+                (name,) = [card.name for card in cards if card.kind == "bundle"]
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}", name
+            finally:
+                running.stop()
+                thread.join()
+
+
+def ask_endpoint(
+    url: str, model: str, *, tell: Callable[[int, int], None] = lambda done, of: None
+) -> Callable[[Sequence[Input]], Iterator[tuple[int, Reply]]]:
+    """Asks a server for each input's answer, several at a time; `tell` is told how many are done.
+
+    A failed call is a reply with `error`.
+    """
+    here = threading.local()
+    address = urlsplit(url)
+    opened: list[http.client.HTTPConnection] = []
+
+    def connection() -> http.client.HTTPConnection:
+        if not hasattr(here, "connection"):
+            assert address.hostname is not None
+            here.connection = http.client.HTTPConnection(
+                address.hostname, address.port, timeout=ANSWER_SECONDS
+            )
+            opened.append(here.connection)
+        found: http.client.HTTPConnection = here.connection
+        return found
+
+    def one(input: Input) -> Reply:
+        body = json.dumps({"model": model, "messages": _turns(input)}).encode()
+        started = time.perf_counter()
+        for attempt in range(ATTEMPTS):
+            try:
+                reply, wait = _call(connection(), body)
+            except (OSError, http.client.HTTPException) as error:
+                connection().close()
+                reply, wait = Reply("", error=repr(error)), 1.0
+            if wait is None:
+                break
+            if attempt + 1 < ATTEMPTS:
+                time.sleep(wait)
+        return Reply(reply.text, reply.parsed, reply.error, time.perf_counter() - started)
+
+    def ask(inputs: Sequence[Input]) -> Iterator[tuple[int, Reply]]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            asked = {pool.submit(one, input): place for place, input in enumerate(inputs)}
+            try:
+                for done, future in enumerate(as_completed(asked), start=1):
+                    tell(done, len(inputs))
+                    yield asked[future], future.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+                for each in opened:
+                    each.close()
+
+    return ask
+
+
+def _call(connection: http.client.HTTPConnection, body: bytes) -> tuple[Reply, float | None]:
+    """The reply, and how long to wait before asking again; None where there is no need to."""
+    headers = {"content-type": "application/json", "x-request-id": secrets.token_hex(8)}
+    connection.request("POST", "/openai/v1/chat/completions", body, headers)
+    response = connection.getresponse()
+    said = response.read().decode()
+    if response.status == 429:
+        return Reply("", error="busy"), float(response.headers.get("retry-after", "1"))
+    if response.status != 200:
+        return Reply("", error=f"{response.status}: {said[:500]}"), None
+    text = json.loads(said)["choices"][0]["message"]["content"] or ""
+    return Reply(text, response.headers.get("x-stepladder-failure") is None), None
+
+
+def _turns(input: Json) -> list[dict[str, Any]]:
+    """An input as a caller sends it: text, an object of its fields, or its own turns."""
+    if isinstance(input, str):
+        return [{"role": "user", "content": input}]
+    if isinstance(input, Mapping):
+        return [{"role": "user", "content": json.dumps(input, ensure_ascii=False)}]
+    return [
+        {"role": one.role, "content": one.content}
+        if isinstance(one, Message)
+        else {"role": one["role"], "content": one["content"]}
+        for one in input
+    ]
