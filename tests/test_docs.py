@@ -26,6 +26,7 @@ from stepladder.models.hosted.options import HostedOptions
 from stepladder.models.hosted.pool import Limits
 from stepladder.registry import BUILT_IN, look_up
 from stepladder.report.record import decision_schema
+from stepladder.serve.serve_file import ServeFile, load_serve_file
 from stepladder.task import load_task
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,8 @@ PAGES = sorted(
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w.]+\.py)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-HOSTS = {"keepachangelog.com", "semver.org", "www.apache.org", "creativecommons.org"}
+LOCAL = {"127.0.0.1:8080"}
+HOSTS = {"keepachangelog.com", "semver.org", "www.apache.org", "creativecommons.org", *LOCAL}
 
 
 def title(page: Path) -> str:
@@ -100,6 +102,17 @@ def test_the_defaults_of_task_toml_are_the_ones_documented(heading: str) -> None
                 rf"\b{re.escape(f'{default:g}' if isinstance(default, float) else str(default))}\b",
                 row,
             ), row
+
+
+def test_every_option_of_serve_toml_is_documented_with_its_default_and_no_other() -> None:
+    page = (DOCS / "reference" / "serve-toml.md").read_text("utf-8")
+    assert first_cells(page) == [*ServeFile.model_fields]
+    rows = {first_cells(line)[0]: line for line in page.splitlines() if line.startswith("| `")}
+    for name, info in ServeFile.model_fields.items():
+        default = info.get_default()
+        if isinstance(default, bool | int | float | str):
+            said = f"{default:g}" if isinstance(default, float) else json.dumps(default)
+            assert f"| `{said}` |" in rows[name], rows[name]
 
 
 def test_every_option_of_a_hosted_provider_is_documented_and_no_other() -> None:
@@ -276,6 +289,8 @@ def test_the_toml_in_a_document_loads(
             (tmp_path / name).write_text(content, encoding="utf-8")
         (tmp_path / "task.toml").write_text(text, encoding="utf-8")
         assert load_task(tmp_path).target.score == table["target"]["score"]
+    elif text.startswith("# serve.toml"):
+        assert load_serve_file(tmp_path / "file.toml").bundles
     elif {"model", "tuning"} & table.keys():
         catalogue = load_catalogue(tmp_path / "file.toml", today=date.max)
         assert {one["model"] for one in table["model"]} <= {each.model for each in catalogue.models}

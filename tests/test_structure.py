@@ -71,7 +71,7 @@ def test_what_is_exported_is_listed_sorted_and_there(path: Path) -> None:
         for node in tree.body
         for name in (
             [node.name]
-            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
             else [ast.unparse(t) for t in node.targets]
             if isinstance(node, ast.Assign)
             else [ast.unparse(node.target)]

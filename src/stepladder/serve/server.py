@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["ServedNames", "Server", "Worker", "assemble", "open_server"]
 
 FORGET_EVERY = 3600.0  # seconds
+DAY_ONE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ServedNames(Protocol):
@@ -130,8 +131,7 @@ def open_server(settings: ServeSettings) -> Iterator[Server]:
             setattr(server, name, worker)
             worker.start()
             stack.callback(worker.stop)
-        if settings.retention_days is not None:
-            stack.enter_context(forgetting(database, settings.retention_days))
+        stack.enter_context(forgetting(database, settings.retention_days))
         yield server
 
 
@@ -166,14 +166,15 @@ def _watch_jobs(server: Server) -> None:
 
 
 @contextmanager
-def forgetting(database: Database, days: float) -> Iterator[None]:
-    """Delete traffic that is older than `days`, now and every hour, until it is left."""
+def forgetting(database: Database, days: float | None) -> Iterator[None]:
+    """Delete what has expired and traffic older than `days`, now and every hour, until left."""
     over = threading.Event()
 
     def run() -> None:
         while True:
             try:
-                database.forget(datetime.now(UTC) - timedelta(days=days))
+                now = datetime.now(UTC)
+                database.forget(DAY_ONE if days is None else now - timedelta(days=days))
             except StoreError as error:  # the next hour may do better
                 LOGGER.warning("old traffic could not be deleted: %s", error.message)
             if over.wait(FORGET_EVERY):
