@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from stepladder.serve.served.local import LocalServed
 
 __all__ = [
     "ask", "calls_of", "card", "ends_of", "events_of", "served", "text_of", "tokens_of",
-    "totals_of",
+    "totals_of", "until",
 ]  # fmt: skip
 
 
@@ -57,3 +58,13 @@ def ends_of(events: Iterable[Event]) -> dict[int, str]:
 def totals_of(events: Sequence[Event]) -> Totals:
     assert isinstance(events[-1], Totals)
     return events[-1]
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for another thread, ten seconds at most."""
+    pause = threading.Event()
+    for _ in range(10_000):
+        if happened():
+            return
+        pause.wait(0.001)
+    raise AssertionError("it did not happen")

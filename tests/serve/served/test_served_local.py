@@ -9,7 +9,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from served_models import ask, ends_of, events_of, served, text_of, tokens_of, totals_of
+from served_models import ask, ends_of, events_of, served, text_of, tokens_of, totals_of, until
 
 from stepladder.core import Message, Part
 from stepladder.fake_live import FakeEngine, FakeTokenizer
@@ -219,8 +219,5 @@ async def _all(engine: FakeEngine) -> None:
 
 
 def _becomes_idle(engine: FakeEngine) -> bool:
-    for _ in range(1000):
-        if engine.load().running + engine.load().waiting == 0:
-            return True
-        asyncio.run(asyncio.sleep(0.001))
-    return False
+    until(lambda: engine.load().running + engine.load().waiting == 0)
+    return True
