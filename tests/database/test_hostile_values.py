@@ -131,11 +131,14 @@ def test_a_call_with_text_that_no_database_takes_is_recorded(database: Database)
         ("model", 7),
     ],
 )
-def test_numbers_and_times_that_do_not_fit_are_named(
-    database: Database, field: str, value: Any
+def test_a_call_with_numbers_and_times_that_do_not_fit_is_dropped_and_named(
+    database: Database, field: str, value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(StoreError, match=f"'{field}' must be"):
-        database.record(replace(a_call(), **{field: value}))
+    call = replace(a_call(), **{field: value})
+    database.record(call)
+    assert database.dropped_rows == 1
+    assert f"'{field}' must be" in caplog.text
+    assert database.served(call.id) is None
 
 
 def test_numbers_at_the_edge_come_back(database: Database) -> None:

@@ -185,7 +185,7 @@ def test_the_queue_does_what_a_simple_model_says(
     kind: type[Queue], database: Database, clock: Clock
 ) -> None:
     here = type("Here", (kind,), {"database": database, "clock": clock})
-    run_state_machine_as_test(here, settings=settings(max_examples=15, stateful_step_count=20))
+    run_state_machine_as_test(here, settings=settings(max_examples=8, stateful_step_count=25))
 
 
 @pytest.mark.slow
@@ -208,6 +208,17 @@ def test_a_worker_that_lost_its_claim_is_told(database: Database, clock: Clock) 
     assert not database.keep_claim(job.id, "w1", 60)
     assert database.change_job(job.id, held_by="w1", state="succeeded") is None
     assert database.change_job(job.id, held_by="w2", state="succeeded") is not None
+
+
+def test_what_goes_back_into_the_queue_is_nobodys(database: Database) -> None:
+    job = a_job()
+    database.add_job(job)
+    assert database.claim_job("w1", 60) is not None
+    assert database.change_job(job.id, state="queued") is not None
+    assert not database.keep_claim(job.id, "w1", 60)
+    assert database.change_job(job.id, state="running") is not None
+    assert not database.keep_claim(job.id, "w1", 60)
+    assert database.claim_job("w2", 60) is not None, "running, and no lease on it"
 
 
 def test_a_cancelled_job_whose_worker_died_is_found_and_finished(

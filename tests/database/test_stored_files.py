@@ -15,7 +15,7 @@ from making import a_call, a_job
 from sqlalchemy import func, select
 
 from stepladder.database.database import Database
-from stepladder.database.files import PIECE, STALLED
+from stepladder.database.files import PIECE, STALLED, Taken
 from stepladder.database.records import StoredFile
 from stepladder.database.rows import NotKept
 from stepladder.database.tables import file_pieces, files
@@ -113,6 +113,18 @@ def test_deleting_leaves_nothing_and_readers_are_told(database: Database) -> Non
         list(pieces)
     assert not database.delete_file(file.id)
     assert left(database) == (0, 0)
+
+
+def test_a_reader_never_goes_on_in_another_file_of_the_same_id(database: Database) -> None:
+    file = store(database, [b"x" * (2 * PIECE)])
+    pieces = database.read_file(file.id)
+    next(pieces)
+    assert database.delete_file(file.id)
+    assert store(database, [b"y" * (2 * PIECE)], id=file.id).id == file.id
+    with pytest.raises(NotKept, match="deleted while it was read"):
+        list(pieces)
+    with pytest.raises(Taken, match="already"):
+        store(database, [b"z"], id=file.id)
 
 
 def test_files_expire(database: Database, clock) -> None:

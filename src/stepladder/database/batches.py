@@ -104,7 +104,10 @@ class Batches(Leased):
             batch_items.c.done.is_(False),
         )
         counted = batches.c.succeeded if error is None else batches.c.failed
+        # the batch first, as when it is deleted: who locks in another order may block each other
+        held = select(batches.c.id).where(*same(batches, id=batch)).with_for_update()
         with self._connections.write() as connection:
+            connection.execute(held)
             if not connection.execute(item.values(done=True, **saved)).rowcount:
                 return False
             connection.execute(

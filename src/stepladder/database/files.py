@@ -99,7 +99,7 @@ class Files(Kept):
         if file is None:
             raise NotKept(f"there is no file {id!r}", hint="list the files to see what there is")
         end = file.size_bytes if size is None else min(file.size_bytes, offset + size)
-        return self._pieces(id, offset, end)
+        return self._pieces(file, offset, end)
 
     def delete_file(self, id: str) -> bool:
         """Delete a file for good; False where there was none."""
@@ -152,19 +152,20 @@ class Files(Kept):
                 hint="send it again",
             )
 
-    def _pieces(self, id: str, offset: int, end: int) -> Iterator[bytes]:
+    def _pieces(self, file: StoredFile, offset: int, end: int) -> Iterator[bytes]:
         while offset < end:
             number, skipped = divmod(offset, PIECE)
             wanted = (
                 select(file_pieces.c.data)
                 .join(files)
-                .where(files.c.id == id, files.c.whole.is_(True), file_pieces.c.number == number)
+                .where(files.c.id == file.id, files.c.sha256 == file.sha256)
+                .where(file_pieces.c.number == number)
             )
             with self._connections.read() as connection:
                 data = connection.scalar(wanted)
             if data is None:
                 raise NotKept(
-                    f"the file {id!r} was deleted while it was read", hint="send it again"
+                    f"the file {file.id!r} was deleted while it was read", hint="send it again"
                 )
             piece = bytes(data[skipped : skipped + end - offset])
             offset += len(piece)

@@ -44,9 +44,14 @@ class Traffic(Kept):
         """Have a call kept; never waits for the database. Of two with one id the first is kept.
 
         Text that a database does not take has U+FFFD in its place; content that is not JSON (NaN)
-        is left out, and `error` says so.
+        is left out, and `error` says so. Never raises: a call with anything else that cannot be
+        kept is dropped, and counted and logged as that.
         """
-        row = _row_of(served if self._ground.keep_content else _without_content(served))
+        try:
+            row = _row_of(served if self._ground.keep_content else _without_content(served))
+        except NotStorable as error:
+            self._writer.drop(error.message)
+            return
         self._writer.put(row, sum(len(row[name] or "") for name in CONTENT) + 1000)
 
     def served(self, id: str) -> Served | None:
@@ -87,10 +92,15 @@ class Traffic(Kept):
 
     def _add_feedback(self, given: Feedback, waiting: Row | None) -> None:
         """With its call where that is not written yet."""
+        held = (
+            select(traffic.c.id)
+            .where(*same(traffic, id=given.request))
+            .with_for_update(read=True, key_share=True)  # against `forget` at the same moment
+        )
         with self._connections.write() as connection:
             if waiting is not None:
                 self._insert(connection, [waiting])
-            elif find(connection, traffic, Served, given.request) is None:
+            elif connection.scalar(held) is None:
                 raise NotKept(
                     f"no call has the id {given.request!r}",
                     hint="give the id that the answer's header x-request-id has",

@@ -74,6 +74,11 @@ class Writer:
             if len(self._rows) in (1, GROUP):
                 self._changed.notify_all()
 
+    def drop(self, why: str) -> None:
+        """Count a row that never came to be one."""
+        with self._changed:
+            self._drop(1, why)
+
     def waiting(self, id: str) -> Row | None:
         """A row that is not in the database yet."""
         with self._changed:
