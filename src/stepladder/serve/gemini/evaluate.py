@@ -88,7 +88,8 @@ def _evaluated(body: Json) -> Mapping[str, Json]:
     name = camel_case(key)
     if name not in INPUTS:
         raise _unsupported(key)
-    found = message({name: INPUTS[name], "location": text})(body, "")[name]
+    form = message({name: INPUTS[name], "location": text}, required=(name,))
+    found = form(body, "")[name]
     metric = name.removesuffix("Input")
     pairs = [(one["prediction"], one["reference"]) for one in found["instances"]]
     scores = _scorer(metric, found.get("metricSpec", {}))(pairs)
