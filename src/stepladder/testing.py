@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +30,12 @@ from .core import (
 )
 from .fake_live import FakeEngine, FakeTokenizer
 from .models.live import LiveEngine, Made, Prompt, Sampling, Token
+from .serve import Ask, End, Event, ServedModel, Totals
 from .solvers import content_hash, solver_from_record, solver_record
 
 __all__ = [
     "FakeEngine", "FakeModel", "FakeTokenizer", "check_live_engine", "check_metric", "check_model",
-    "check_solver", "check_step", "fake_workshop",
+    "check_served_model", "check_solver", "check_step", "fake_workshop",
 ]  # fmt: skip
 
 
@@ -205,6 +208,54 @@ class _Heard:
     @property
     def ids(self) -> list[int]:
         return [token.id for token in self.tokens]
+
+
+def check_served_model(model: ServedModel, ask: Ask) -> None:
+    """Assert the contract of `ServedModel` with an ask that it answers in at least one piece.
+
+    Each candidate has its pieces, then one end; what all took comes last and once; whoever leaves
+    early leaves the model as it was; counting tokens tells a number and makes nothing.
+    """
+    asyncio.run(_check_served(model, ask))
+
+
+async def _check_served(model: ServedModel, ask: Ask) -> None:
+    assert isinstance(model, ServedModel)
+    assert model.card.name
+    assert model.card.created_at.tzinfo is not None
+    assert await model.count_tokens(ask) > 0
+    events = [event async for event in model.generate(ask)]
+    *candidates, totals = events
+    assert isinstance(totals, Totals), "what all candidates took comes last"
+    ended: set[int] = set()
+    for event in candidates:
+        assert not isinstance(event, Totals), "it comes once"
+        assert event.index in range(ask.n)
+        assert event.index not in ended, "nothing comes after a candidate's end"
+        if isinstance(event, End):
+            ended.add(event.index)
+        else:
+            assert event.text or event.tokens or event.calls, "a piece brings something"
+            assert ask.top_logprobs is not None or not event.tokens
+    assert ended == set(range(ask.n))
+    assert (totals.usage.output_tokens or 0) >= 0
+    assert all(isinstance(usage, Usage) for usage in totals.calls)
+    async with aclosing(_closing(model.generate(ask))) as leaving:
+        async for _ in leaving:
+            break
+    again = [event async for event in model.generate(ask)]
+    assert isinstance(again[-1], Totals), "it answers after somebody left"
+
+
+async def _closing(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    """The same events; closing it closes them, where they can be."""
+    try:
+        async for event in events:
+            yield event
+    finally:
+        close = getattr(events, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def check_metric(metric: Metric, examples: Sequence[Example]) -> None:

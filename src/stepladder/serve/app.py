@@ -66,6 +66,8 @@ def _add_health(app: FastAPI, server: Server) -> None:
     async def readyz() -> Response:
         problems = await _problems(server)
         told = {"ready": not problems, "problems": problems}
+        if warnings := server.models.problems():  # what was served before is served on
+            told["warnings"] = warnings
         return JSONResponse(told, 503 if problems else 200)
 
     @app.get("/metrics")

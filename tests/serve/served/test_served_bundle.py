@@ -36,7 +36,7 @@ from stepladder.serve.served.leaving import Leaving
 from stepladder.serve.served.live_model import LiveModel
 from stepladder.serve.served.scoring import Scores
 from stepladder.solvers.prompt import PromptSolver
-from stepladder.testing import check_model
+from stepladder.testing import check_model, check_served_model
 
 NAME = "local:fake"
 
@@ -361,6 +361,14 @@ def test_the_live_model_is_a_model(engine: FakeEngine) -> None:
     leaving.leave()
     with pytest.raises(Refusal, match="left"):
         list(model.within(leaving).generate([long]))
+
+
+def test_it_is_a_served_model(
+    tmp_path: Path, engine: FakeEngine, threads: ThreadPoolExecutor
+) -> None:
+    served = opened(PLAIN, tmp_path, engine, threads)
+    check_served_model(served, ask("a few words"))
+    served.retire()
 
 
 def test_an_image_goes_to_the_solver_as_it_is(

@@ -17,6 +17,7 @@ from stepladder.models.live import Prompt, Sampling
 from stepladder.serve import Ask, Refusal
 from stepladder.serve.served import PromptTooLong
 from stepladder.serve.served.local import OUTPUT_TOKENS
+from stepladder.testing import check_served_model
 
 
 @pytest.fixture
@@ -206,6 +207,11 @@ def test_a_kept_beginning_is_found_by_what_follows_it(engine: FakeEngine) -> Non
     cached = totals_of(events).usage.cached_tokens
     assert cached is not None
     assert cached > 150
+
+
+def test_it_is_a_served_model(engine: FakeEngine) -> None:
+    check_served_model(served(engine), ask("a few words", n=2, top_logprobs=1))
+    check_served_model(served(engine), Ask("fake", prompt="once"))
 
 
 def test_thinking_is_named_as_not_used(engine: FakeEngine) -> None:

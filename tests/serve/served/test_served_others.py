@@ -20,7 +20,7 @@ from stepladder.models.live import Sampling
 from stepladder.serve import Ask, Refusal
 from stepladder.serve.served.encoder import MOST_AT_ONCE, EncoderServed
 from stepladder.serve.served.hosted import HostedServed
-from stepladder.testing import FakeModel
+from stepladder.testing import FakeModel, check_served_model
 
 
 @pytest.fixture
@@ -144,6 +144,11 @@ def test_what_cannot_be_passed_on_is_refused(
         events_of(hosted(fake, threads), asked)
     assert caught.value.status == 400
     assert not fake.seen
+
+
+def test_it_is_a_served_model(threads: ThreadPoolExecutor) -> None:
+    fake = FakeModel(lambda request: "yes", name="gemini:flash")
+    check_served_model(hosted(fake, threads), ask("a few words", n=2))
 
 
 def test_calls_cuts_and_failures_of_a_service_are_told(threads: ThreadPoolExecutor) -> None:

@@ -20,6 +20,7 @@ from stepladder.fake_live import FakeEngine
 from stepladder.serve import Caller, Refusal
 from stepladder.serve.served.directory import ServedModels
 from stepladder.serve.served.tuned import TunedModels, fetch_adapter
+from stepladder.testing import check_served_model
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"\x00" * 3_000_000}
@@ -165,6 +166,12 @@ def test_a_model_whose_base_is_not_served_is_refused(engine: FakeEngine, tmp_pat
     with pytest.raises(Refusal, match=r"'local:other'.*not served here") as caught:
         opened(kept, engine, tmp_path).get("123")
     assert caught.value.status == 503
+
+
+def test_it_is_a_served_model(engine: FakeEngine, tmp_path: Path) -> None:
+    model = opened(shelf(tuned()), engine, tmp_path).get("123")
+    assert model is not None
+    check_served_model(model, ask("a few words"))
 
 
 def test_each_sees_its_own(engine: FakeEngine, tmp_path: Path) -> None:
