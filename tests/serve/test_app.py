@@ -5,7 +5,20 @@ from __future__ import annotations
 import httpx2 as httpx
 import pytest
 
+from stepladder.errors import StoreError
+from stepladder.serve.app import create_app
+from stepladder.serve.server import Server
+
 pytestmark = pytest.mark.anyio
+
+CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
+CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+
+
+def client_of(server: Server) -> httpx.AsyncClient:
+    """A client of an app made from `server` as it is now."""
+    transport = httpx.ASGITransport(create_app(server))
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 
 async def test_health(app_client: httpx.AsyncClient) -> None:
@@ -13,3 +26,102 @@ async def test_health(app_client: httpx.AsyncClient) -> None:
     ready = await app_client.get("/readyz")
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
     assert ready.headers["x-request-id"].isdigit()
+
+
+async def test_metrics_are_for_admins(app_client: httpx.AsyncClient, server: Server) -> None:
+    await app_client.post("/v1/chat/completions", json=CHAT)
+    answer = await app_client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    line = 'stepladder_http_requests_total{route="/openai/v1/chat/completions",status="200"} 1.0'
+    assert line in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/nothing", 404), ("/v1beta/nothing", 404), ("/v1beta1/projects/p/nothing", 404),
+     ("/nothing", 404), ("/", 404), ("/healthz", 405), ("/v1/chat/completions/", 404)],
+)  # fmt: skip
+async def test_what_is_not_there(app_client: httpx.AsyncClient, path: str, status: int) -> None:
+    answer = await app_client.post(path, json={})
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert path.rstrip("/") in error["message"]
+    assert ("code" in error) is (path not in ("/nothing", "/", "/healthz"))
+
+
+async def test_a_wrong_method_is_told_with_the_right_one(app_client: httpx.AsyncClient) -> None:
+    answer = await app_client.put("/v1/chat/completions", json={})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_a_bug_in_a_route_is_told_without_its_traceback(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(name: str) -> None:
+        raise ZeroDivisionError("inner detail")
+
+    server.models.get = broken
+    async with client_of(server) as client:
+        openai = await client.post("/v1/chat/completions", json=CHAT)
+        gemini = await client.post("/v1beta/models/fake:generateContent", json=CONTENTS)
+    assert openai.status_code == gemini.status_code == 500
+    assert "inner detail" not in openai.text + gemini.text
+    assert openai.headers["x-request-id"] in openai.text
+    assert "ZeroDivisionError" in caplog.text
+    assert gemini.json()["error"]["status"] == "INTERNAL"
+
+
+async def test_a_database_that_is_away_is_unavailable(server: Server) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise StoreError("postgresql is away: password=hush")
+
+    server.database.ping = away  # type: ignore[method-assign]
+    server.database.files = away  # type: ignore[method-assign,assignment]
+    async with client_of(server) as client:
+        ready = await client.get("/readyz")
+        files = await client.get("/v1/files")
+    assert ready.status_code == 503
+    assert files.status_code == 503
+    assert files.headers["retry-after"] == "5"
+    assert "hush" not in ready.text + files.text
+
+
+async def test_while_shutting_down_it_is_not_ready_and_takes_nothing(
+    app_client: httpx.AsyncClient, server: Server
+) -> None:
+    server.limits.stopping = True
+    assert (await app_client.get("/readyz")).status_code == 503
+    assert (await app_client.get("/healthz")).status_code == 200
+    answer = await app_client.post("/v1/chat/completions", json=CHAT)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_what_the_protocol_refuses_is_recorded_too(
+    app_client: httpx.AsyncClient, server: Server
+) -> None:
+    answer = await app_client.post("/v1/chat/completions", json={"model": 7})
+    assert answer.status_code == 400
+    record = server.database.served(answer.headers["x-request-id"])
+    assert record is not None
+    assert (record.status, record.route, record.key, record.request) == (
+        400, "/v1/chat/completions", "local", None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:8080"}, 200),
+        ({"host": "[::1]:8080"}, 200),
+        ({"origin": "http://localhost:3000"}, 200),
+        ({"origin": "https://evil.test"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "rebound.evil.test"}, 403),
+    ],
+)
+async def test_without_keys_pages_of_other_sites_get_nothing(
+    app_client: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    answer = await app_client.post("/v1/chat/completions", json=CHAT, headers=headers)
+    assert answer.status_code == status

@@ -9,16 +9,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from ..database import new_id
+from ..database.records import Served
+from ..errors import StoreError
 from . import Refusal
 from .log import LOGGER, log_request
 from .protocols import decide
+from .settings import is_loopback
+from .traces import trace_of
 from .visits import VISIT, Visit
 
 if TYPE_CHECKING:
@@ -34,6 +40,7 @@ ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GOOGLE_HEADERS = frozenset({b"x-goog-api-key", b"x-goog-api-client"})
 TELLERS = {"openai": ".openai.errors", "gemini": ".gemini.errors", "vertex": ".gemini.errors"}
+STORE_RETRY = 5.0  # seconds
 GONE = 499  # the status of a call whose caller went away, in logs and records: nobody is told it
 
 
@@ -67,6 +74,8 @@ class Front:
         try:
             if length is not None and length > limit:
                 raise _too_large(limit)
+            if not self._server.keyring.closed:
+                _refuse_strangers(scope)
             await self._app(scope, body.receive, out.send)
         except asyncio.CancelledError:
             if not body.ended_us:
@@ -74,24 +83,31 @@ class Front:
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
             out.status = out.status or GONE
-        except (ClientDisconnect, OSError) as error:
+        except ClientDisconnect:
             out.status = GONE
-            visit.error = visit.error or repr(error)
-        except (
-            Exception
-        ) as error:  # whatever a route raises: the caller is told, the log has it all
+            visit.error = visit.error or "the caller went away"
+        except Exception as error:  # whatever a route raises: the log has all of it
             await self._unexpected(error, scope, out)
         finally:
             VISIT.reset(held)
             body.close()
             for opened in visit.open:
                 await opened.aclose()
-            self._tell_log(scope, visit, out)
+            self._note(scope, visit, out.status)
 
     async def _unexpected(self, error: Exception, scope: Scope, out: _Out) -> None:
         visit = out.visit
-        refusal = error if isinstance(error, Refusal) else None
-        if refusal is None:
+        if isinstance(error, Refusal):
+            refusal = error
+        elif isinstance(error, StoreError):
+            LOGGER.error("request %s failed: %s", visit.id, error)
+            refusal = Refusal(
+                "unavailable",
+                "the server cannot use its database now",
+                hint="send the call again later",
+                retry_after_seconds=STORE_RETRY,
+            )
+        else:
             LOGGER.exception("request %s failed", visit.id)
             refusal = Refusal(
                 "internal", f"the server failed; its log has the reason under {visit.id}"
@@ -100,10 +116,21 @@ class Front:
         if not out.status:
             await tell(refusal, visit.protocol)(scope, _nothing, out.send)
 
-    def _tell_log(self, scope: Scope, visit: Visit, out: _Out) -> None:
+    def _note(self, scope: Scope, visit: Visit, status: int) -> None:
+        """Metrics, the log, and the record of a call that was refused before it was one."""
         route = getattr(scope.get("route"), "path", "")
-        self._server.meters.requests.labels(route, str(out.status)).inc()
-        log_request(scope, visit, out.status, time.perf_counter() - visit.started)
+        label = f"/{visit.protocol}{route}" if route and visit.protocol != "own" else route
+        seconds = time.perf_counter() - visit.started
+        self._server.meters.requests.labels(label, str(status)).inc()
+        log_request(scope, visit, status, seconds)
+        refused = status >= 400 and not visit.recorded and scope["method"] == "POST"
+        # without a key nothing is recorded: strangers could fill the database
+        if refused and route and visit.key and visit.protocol != "own":
+            at = datetime.now(UTC) - timedelta(seconds=seconds)
+            self._server.database.record(
+                Served(visit.id, at, visit.key, visit.protocol, route, "", "", status, seconds,
+                       error=visit.error, trace=trace_of(visit.traceparent))
+            )  # fmt: skip
 
 
 class _Body:
@@ -187,6 +214,25 @@ def _visit(scope: Scope) -> tuple[Visit, int | None]:
     scope["path"] = decided.path
     scope["raw_path"] = decided.path.encode()
     return visit, length
+
+
+def _refuse_strangers(scope: Scope) -> None:
+    """Without keys, only what this machine calls by its own name.
+
+    A page of another site, open in a browser here, can send requests to this machine too: its name
+    stands in `Origin`, or in `Host` where it had a name of its own lead here.
+    """
+    for name, value in scope["headers"]:
+        if name not in (b"host", b"origin"):
+            continue
+        said = value.decode("latin-1")
+        host = urlsplit(said if name == b"origin" else f"//{said}").hostname
+        if not is_loopback(host or ""):
+            raise Refusal(
+                "forbidden",
+                f"without API keys this server answers only its own machine, not {host!r}",
+                hint="make a key: stepladder keys add",
+            )
 
 
 def _most_bytes(path: str, server: Server) -> int:

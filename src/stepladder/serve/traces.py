@@ -14,10 +14,9 @@ from typing import Any
 from ..database.records import Served
 from ..registry import need
 
-__all__ = ["Span", "Tracer", "open_tracer"]
+__all__ = ["Span", "Tracer", "open_tracer", "operation_of", "trace_of"]
 
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-OPERATIONS = {"embed": "embeddings", "chat": "chat", "completion": "text_completion"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,9 @@ class Tracer:
 
     def begin(self, route: str, model: str, protocol: str, traceparent: str | None) -> Span:
         """Begin a span, under the caller's where the request came with one."""
-        theirs = TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
+        theirs = trace_of(traceparent)
         if self._tracer is None:
-            return Span(theirs[1] if theirs is not None else None)
+            return Span(theirs)
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -76,6 +75,12 @@ class Tracer:
         """Send what is left."""
         if self._provider is not None:
             self._provider.shutdown()
+
+
+def trace_of(traceparent: str | None) -> str | None:
+    """The trace id of a W3C `traceparent` header; None where there is none that can be read."""
+    match = TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
+    return match[1] if match is not None else None
 
 
 def operation_of(route: str) -> str:

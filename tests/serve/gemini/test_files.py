@@ -130,7 +130,7 @@ async def test_pieces_make_a_whole_on_whichever_server(
 ) -> None:
     other = assemble(server.settings, server.models, server.database)
     transport = httpx.ASGITransport(create_app(other))
-    async with httpx.AsyncClient(transport=transport, base_url="http://other") as another:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as another:
         url = await begin(app_client, size=len(CONTENT))
         parts = (CONTENT[:100], CONTENT[100:5000], CONTENT[5000:])
         for client, part, offset in zip((another, app_client), parts, (0, 100), strict=False):
