@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from ..database import new_id
 from ..database.records import Served
+from ..database.values import NotStorable
 from ..errors import StoreError
 from . import Refusal
 from .log import LOGGER, log_request
@@ -99,6 +100,8 @@ class Front:
         visit = out.visit
         if isinstance(error, Refusal):
             refusal = error
+        elif isinstance(error, NotStorable):  # names and ids may hold what no database keeps
+            refusal = Refusal("invalid", error.message, hint=error.hint)
         elif isinstance(error, StoreError):
             LOGGER.error("request %s failed: %s", visit.id, error)
             refusal = Refusal(
