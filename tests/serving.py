@@ -77,6 +77,10 @@ class FixedModels:
     async def follow(self) -> None:
         """Nothing changes here."""
 
+    def problems(self) -> list[str]:
+        """There are none."""
+        return []
+
     def close(self) -> None:
         """Nothing is open here."""
 
