@@ -32,6 +32,7 @@ __all__ = ["ENVIRONMENT_KEY", "Keyring", "caller_of", "hash_of", "need_role", "n
 ENVIRONMENT_KEY = "STEPLADDER_API_KEY"
 ROLES: tuple[Role, ...] = ("use", "tune", "admin")
 LOCAL = Caller("local", "admin")
+ENVIRONMENT = Caller("environment", "admin")
 KEYS_TTL = 5.0  # seconds after which a revoked key is known to be
 UNKNOWN_TTL = 0.5  # an unknown key is looked for in the database no more often than this
 SPENT_TTL = 10.0
@@ -165,6 +166,16 @@ class Keyring:
             )
         return found
 
+    async def caller_named(self, id: str) -> Caller | None:
+        """Who has the id that a batch or a job was made by; None once the key was revoked."""
+        if id == LOCAL.id:  # it was taken on before there was a key
+            return LOCAL
+        if id == ENVIRONMENT.id:
+            return None if self._environment is None else ENVIRONMENT
+        await self._refresh(KEYS_TTL, wait=True)
+        found = self._by_id.get(id)
+        return None if found is None else Caller(found.id, found.role)
+
     def count_request(self, caller: Caller) -> None:
         """Count one request; raises Refusal (rate_limited) when the key's minute is used up."""
         key = self._by_id.get(caller.id)
@@ -215,7 +226,7 @@ class Keyring:
     def _find(self, key: str) -> Caller | None:
         digest = hash_of(key)
         if self._environment is not None and hmac.compare_digest(digest, self._environment):
-            return Caller("environment", "admin")
+            return ENVIRONMENT
         found = self._keys.get(digest)
         if found is None or not hmac.compare_digest(digest, found.hash):
             return None

@@ -185,7 +185,7 @@ def test_bad_rows_fail_the_job_by_line(
     assert (error["reason"], error["code"]) == ("invalid", "invalid_training_file")
     assert error["param"] == "training_file"
     assert error["message"] == (
-        "Line 25: the field 'messages' is missing and 1 more lines cannot be used"
+        "2 lines cannot be used, the first of them line 25: the field 'messages' is missing"
     )
     assert [row["line"] for row in error["rows"]] == [25, 26]
     assert database.events(job.id)[-1].level == "error"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from ...core import Json
 from ...database.records import Checkpoint, StoredFile, TunedModel, TuningJob
-from ...database.rows import NotKept
 from ...trainers import TrainedModel
+from ..leftovers import files_named
 from .holding import Hold, Lost
 from .options import MOST_CHECKPOINTS
 from .telling import metrics_table, result_csv
@@ -30,7 +30,6 @@ __all__ = ["ADAPTER", "RESULTS", "finish", "tuned_id", "withdraw"]
 ADAPTER, RESULTS = "adapter", "fine-tune-results"  # purposes of files
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 PIECE = 2**20
-PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ def finish(database: Database, job: TuningJob, trained: TrainedModel, hold: Hold
     ended = database.change_job(
         job.id,
         only_in=("running",),
+        held_by=hold.worker,
         state="succeeded",
         finished_at=datetime.now(UTC),
         tuned_model=tuned_id(job.id, points[-1].number),
@@ -198,17 +198,9 @@ def _trained_tokens(job: TuningJob) -> int | None:
 
 def _files_of(database: Database, job: TuningJob) -> dict[str, StoredFile]:
     """The files that earlier tries of this job stored, by name."""
-    while True:
-        try:
-            return {file.name: file for file in _ours(database, job)}
-        except NotKept:  # somebody deleted the file that a page was to begin after
-            continue
-
-
-def _ours(database: Database, job: TuningJob) -> Iterator[StoredFile]:
     names = (f"{job.id}/", f"step_metrics-{job.id}.")
-    for purpose in (ADAPTER, RESULTS):
-        after: str | None = None
-        while page := database.files(owner=job.owner, purpose=purpose, after=after, limit=PAGE):
-            after = page[-1].id
-            yield from (file for file in page if file.name.startswith(names))
+    return {
+        name: file
+        for purpose in (ADAPTER, RESULTS)
+        for name, file in files_named(database, job.owner, purpose, names).items()
+    }

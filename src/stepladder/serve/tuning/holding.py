@@ -45,7 +45,7 @@ class Hold:
     ) -> None:
         self._database = database
         self._job = job
-        self._worker = worker
+        self.worker = worker
         self._lease_seconds = lease_seconds
         self._stop = stop
         self._clock = clock
@@ -82,14 +82,14 @@ class Hold:
     def renew(self) -> None:
         """Renew the lease now; raises Lost where it is gone."""
         asked = self._clock()
-        if not self._database.keep_claim(self._job, self._worker, self._lease_seconds):
+        if not self._database.keep_claim(self._job, self.worker, self._lease_seconds):
             self._lost.set()
             raise Lost
         self._until = asked + self._lease_seconds
 
     def release(self) -> None:
         """Let another worker have the job at once."""
-        self._database.keep_claim(self._job, self._worker, 0.0)
+        self._database.keep_claim(self._job, self.worker, 0.0)
 
     def _renew(self) -> None:
         while not self._over.wait(self._lease_seconds / 3):

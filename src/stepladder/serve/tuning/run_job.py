@@ -66,7 +66,11 @@ def run_job(database: Database, job: TuningJob, hold: Hold, place: Workplace) ->
     except Cancelled:
         withdraw(database, job)
         database.change_job(
-            job.id, only_in=("cancelling",), state="cancelled", finished_at=datetime.now(UTC)
+            job.id,
+            only_in=("cancelling",),
+            held_by=hold.worker,
+            state="cancelled",
+            finished_at=datetime.now(UTC),
         )
         teller.say("The job was cancelled")
     except Lost:
@@ -194,8 +198,10 @@ def _read(database: Database, job: TuningJob, place: Workplace, param: str) -> R
 
 def _bad_rows(rows: Rows, param: str) -> JobFailed:
     first: Problem = rows.problems[0]
-    more = f" and {rows.bad - 1:,} more lines cannot be used" if rows.bad > 1 else ""
-    return bad_file(param, f"Line {first.line}: {first.message}{more}", rows.problems)
+    told = f"line {first.line}: {first.message}"
+    if rows.bad > 1:
+        told = f"{rows.bad:,} lines cannot be used, the first of them {told}"
+    return bad_file(param, told[0].upper() + told[1:], rows.problems)
 
 
 def _counted(
@@ -224,7 +230,7 @@ def _chosen(
     }
     options = {**job.options, **choices.named()}
     changed = database.change_job(
-        job.id, only_in=("running",), options=options, statistics=statistics
+        job.id, only_in=("running",), held_by=hold.worker, options=options, statistics=statistics
     )
     return _still_ours(changed, hold), choices
 
@@ -256,7 +262,9 @@ def _train(
         teller.warn(f"{error.message}; training anew with a fifth of the learning rate")
         slower = replace(choices, learning_rate_multiplier=rate / 5)
         options = {**job.options, **slower.named()}
-        changed = database.change_job(job.id, only_in=("running",), options=options)
+        changed = database.change_job(
+            job.id, only_in=("running",), held_by=hold.worker, options=options
+        )
         job = _still_ours(changed, hold)
         asked = replace(
             asked,
@@ -276,6 +284,7 @@ def _fail(database: Database, job: TuningJob, failed: JobFailed, hold: Hold) -> 
     ended = database.change_job(
         job.id,
         only_in=("running",),
+        held_by=hold.worker,
         state="failed",
         error=failed.record(),
         finished_at=datetime.now(UTC),
