@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,13 @@ from contract.captured import events
 from contract.specs import Exchange
 from contract.vendors import openai as document
 from openai import AsyncOpenAI
+from serving import fake_models
 
+from stepladder.database import open_database
+from stepladder.fake_live import FakeEngine
 from stepladder.serve.app import create_app
-from stepladder.serve.server import Server
+from stepladder.serve.server import Server, assemble
+from stepladder.serve.settings import ServeSettings
 
 # where OpenAI's own answers depart from its document, and ours do as they do
 BEYOND = (
@@ -96,3 +101,51 @@ async def sdk(http: httpx.AsyncClient) -> AsyncOpenAI:
     return AsyncOpenAI(
         api_key="sk-fake", base_url="http://127.0.0.1/v1", http_client=http, **options
     )
+
+
+@dataclass(repr=False)
+class LastingServer:
+    """A server for requests that leave nothing behind which another test would see."""
+
+    server: Server
+    runner: asyncio.Runner
+    watched: Watched
+
+    def __call__(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Send one request, without sockets. What is answered with 200 conforms."""
+        response = self.runner.run(self._send(method, path, **more))
+        assert self.watched.faults == []
+        self.watched.seen.clear()
+        return response
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return self("POST", path, content=json.dumps(body))
+
+    async def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        transport = Kept(self.watched)
+        url = "http://127.0.0.1"
+        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+            return await client.request(method, path, **more)
+
+
+@dataclass
+class Kept(httpx.AsyncBaseTransport):
+    """A transport that outlives its client."""
+
+    inner: Watched
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self.inner.handle_async_request(request)
+
+
+@pytest.fixture(scope="session")
+def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LastingServer]:
+    """One server for all tests that only ask; opening a database for each takes long."""
+    folder = tmp_path_factory.mktemp("lasting")
+    settings = ServeSettings(database=f"sqlite:///{folder / 'serve.db'}")
+    database, engine = open_database(settings.database), FakeEngine()
+    server = assemble(settings, fake_models(engine), database)
+    with asyncio.Runner() as runner:
+        yield LastingServer(server, runner, Watched(httpx.ASGITransport(create_app(server))))
+    engine.close()
+    database.close()

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,7 +125,6 @@ async def test_batches_are_listed_by_the_page(sdk: AsyncOpenAI) -> None:
     assert [one.id async for one in sdk.batches.list(limit=2)] == ids[::-1]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -140,11 +138,9 @@ async def test_batches_are_listed_by_the_page(sdk: AsyncOpenAI) -> None:
         ({"window": "24h"}, "window"),
     ],
 )
-async def test_every_fault_is_told_by_its_field(
-    http: httpx.AsyncClient, body: dict[str, Any], param: str
-) -> None:
+def test_every_fault_is_told_by_its_field(call: Any, body: dict[str, Any], param: str) -> None:
     plain = {"endpoint": CHAT, "completion_window": "24h", "input_file_id": "file-1"}
-    response = await http.post("/v1/batches", json={**plain, **body})
+    response = call.post("/v1/batches", {**plain, **body})
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
 

@@ -7,16 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 from contract.captured import Captured, captured
 from contract.vendors import openai as document
 from serving import FakeEncoder, FixedModels
 
+from stepladder.database import new_id
 from stepladder.database.records import Batch, BatchItem, TuningJob
 from stepladder.serve.server import Server
-
-pytestmark = pytest.mark.anyio
 
 FILES = ("openai_inference", "openai_fine_tuning", "openai_batches")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -35,8 +33,9 @@ REFUSED: Mapping[str, tuple[int, str]] = {
 
 
 @pytest.fixture
-def ids(server: Server) -> Mapping[str, str]:
+def ids(call: Any) -> Mapping[str, str]:
     """A server that has what the requests name; what stands for the ids in them."""
+    server: Server = call.server
     models: FixedModels = server.models
     fake = models.get("fake")
     models.models |= dict.fromkeys(("m", "gpt-4o-mini-2024-07-18", "o4-mini"), fake)
@@ -51,30 +50,25 @@ def ids(server: Server) -> Mapping[str, str]:
             owner="local", name="a.jsonl", purpose=purpose, media_type="", chunks=[b"{}\n"]
         )
         named[name] = f"file-{file.id}"
-    job = TuningJob(
-        "1", "local", "openai", "m", "local:m", "supervised", named["file-abc"][5:], NOW, NOW
-    )
+    job = TuningJob(new_id(), "local", "openai", "m", "local:m", "supervised", "1", NOW, NOW)
     server.database.add_job(job)
-    batch = Batch("1", "local", "openai", "/v1/chat/completions", "m", NOW, NOW, input_file="1")
-    server.database.add_batch(batch, [BatchItem("1", 0, "a", {"model": "m"})])
-    return named
+    batch = Batch(new_id(), "local", "openai", "/v1/completions", "m", NOW, NOW, input_file="1")
+    server.database.add_batch(batch, [BatchItem(batch.id, 0, "a", {"model": "m"})])
+    return {**named, "ftjob-1": f"ftjob-{job.id}", "batch_1": f"batch_{batch.id}"}
 
 
 @pytest.mark.parametrize("one", [*captured(*FILES)], ids=str)
-async def test_a_captured_request_is_answered(
-    one: Captured, http: httpx.AsyncClient, ids: Mapping[str, str]
-) -> None:
+def test_a_captured_request_is_answered(one: Captured, call: Any, ids: Mapping[str, str]) -> None:
     case = one.id.rpartition("/")[2]
     sent = one.exchange
-    is_batch = "/batches" in sent.path
-    known = {**ids, "file-abc": ids["file-in"]} if is_batch else ids
+    known = {**ids, "file-abc": ids["file-in"]} if "/batches" in sent.path else ids
     path, body = _named(sent.path, known), json.loads(_named(json.dumps(sent.body), known))
     if sent.path == "/v1/files" and sent.method == "POST":
         files = {"file": ("a.jsonl", body.pop("file").encode())}
-        response = await http.post(path, data=body, files=files)
+        response = call("POST", path, data=body, files=files)
     else:
         content: Any = None if body is None else json.dumps(body)
-        response = await http.request(sent.method, path, content=content)
+        response = call(sent.method, path, content=content)
     if case not in REFUSED:
         assert response.status_code == 200, response.text
         return

@@ -238,11 +238,11 @@ async def test_a_file_of_text_is_read_into_the_turn(sdk: AsyncOpenAI, engine: Fa
         ({"type": "file", "file": {"file_id": "file-123"}}, "file_id"),
     ],
 )
-async def test_what_no_model_here_can_read_is_refused_by_its_place(
-    http: httpx.AsyncClient, part: dict[str, Any], param: str
+def test_what_no_model_here_can_read_is_refused_by_its_place(
+    call: Any, part: dict[str, Any], param: str
 ) -> None:
     body = {"model": "fake", "messages": [{"role": "user", "content": [part]}]}
-    response = await http.post("/v1/chat/completions", json=body)
+    response = call.post("/v1/chat/completions", body)
     assert response.status_code in (400, 403, 404)
     assert response.json()["error"]["param"].startswith("messages[0].content[0].")
     assert response.json()["error"]["param"].endswith(param)
@@ -307,22 +307,18 @@ async def test_a_failure_of_the_engine_is_no_answer(sdk: AsyncOpenAI, engine: Fa
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"[]", b'"x"', b'{"model": NaN}', b'{"model": "\\ud800"}', b"\xff"]
 )
-async def test_a_body_that_is_no_json_object_is_refused(
-    http: httpx.AsyncClient, raw: bytes
-) -> None:
+def test_a_body_that_is_no_json_object_is_refused(call: Any, raw: bytes) -> None:
     for path in ("chat/completions", "completions", "embeddings", "batches", "fine_tuning/jobs"):
-        response = await http.post(f"/v1/{path}", content=raw)
+        response = call("POST", f"/v1/{path}", content=raw)
         assert response.status_code == 400
         assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-async def test_a_path_that_is_not_there_is_told_as_openai_tells_it(
-    http: httpx.AsyncClient,
-) -> None:
+def test_a_path_that_is_not_there_is_told_as_openai_tells_it(call: Any) -> None:
     for method, path, status in (
         ("POST", "/v1/no_such_thing", 404),
         ("DELETE", "/v1/chat/completions", 405),
     ):
-        response = await http.request(method, path)
+        response = call(method, path)
         assert response.status_code == status
         assert response.json()["error"].keys() == {"message", "type", "param", "code"}

@@ -111,9 +111,7 @@ async def test_one_refused_prompt_refuses_the_call(sdk: AsyncOpenAI, server: Ser
         ({"stream_options": {}}, "stream_options"),
     ],
 )
-async def test_every_fault_is_told_by_its_field(
-    http: httpx.AsyncClient, body: dict[str, Any], param: str
-) -> None:
-    response = await http.post("/v1/completions", json={"model": "fake", "prompt": "x", **body})
+def test_every_fault_is_told_by_its_field(call: Any, body: dict[str, Any], param: str) -> None:
+    response = call.post("/v1/completions", {"model": "fake", "prompt": "x", **body})
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param

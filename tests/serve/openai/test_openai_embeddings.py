@@ -52,9 +52,7 @@ async def test_fewer_dimensions(sdk: AsyncOpenAI) -> None:
         ({"input": "a", "model": "fake"}, "model"),
     ],
 )
-async def test_every_fault_is_told_by_its_field(
-    http: httpx.AsyncClient, body: dict[str, Any], param: str
-) -> None:
-    response = await http.post("/v1/embeddings", json={"model": "fake-encoder", **body})
+def test_every_fault_is_told_by_its_field(call: Any, body: dict[str, Any], param: str) -> None:
+    response = call.post("/v1/embeddings", {"model": "fake-encoder", **body})
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param

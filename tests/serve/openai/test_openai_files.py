@@ -102,10 +102,10 @@ async def test_a_file_may_expire(sdk: AsyncOpenAI) -> None:
         ),
     ],
 )
-async def test_every_fault_is_told_by_its_field(
-    http: httpx.AsyncClient, fields: dict[str, str], files: Any, param: str
+def test_every_fault_is_told_by_its_field(
+    call: Any, fields: dict[str, str], files: Any, param: str
 ) -> None:
-    response = await http.post("/v1/files", data=fields, files=files)
+    response = call("POST", "/v1/files", data=fields, files=files)
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
 
@@ -119,10 +119,9 @@ async def test_every_fault_is_told_by_its_field(
         ("multipart/form-data; boundary=x", b"--x\r\n\r\n--x--"),
     ],
 )
-async def test_what_is_no_form_is_refused(
-    http: httpx.AsyncClient, content_type: str, raw: bytes
-) -> None:
-    response = await http.post("/v1/files", content=raw, headers={"content-type": content_type})
+def test_what_is_no_form_is_refused(call: Any, content_type: str, raw: bytes) -> None:
+    headers = {"content-type": content_type}
+    response = call("POST", "/v1/files", content=raw, headers=headers)
     assert response.status_code == 400
     assert response.json()["error"]["type"] == "invalid_request_error"
 
@@ -139,18 +138,16 @@ async def test_what_is_no_form_is_refused(
         ({"order": "up"}, "order"),
     ],
 )
-async def test_every_fault_of_a_query_is_told(
-    http: httpx.AsyncClient, query: dict[str, str], param: str
-) -> None:
-    response = await http.get("/v1/files", params=query)
+def test_every_fault_of_a_query_is_told(call: Any, query: dict[str, str], param: str) -> None:
+    response = call("GET", "/v1/files", params=query)
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
 
 
 @pytest.mark.parametrize("id", ["file-1", "1", "batch_1", "file-", "file-%00", "file-ü"])
-async def test_an_unknown_file_is_not_found(http: httpx.AsyncClient, id: str) -> None:
+def test_an_unknown_file_is_not_found(call: Any, id: str) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/content")):
-        response = await http.request(method, f"/v1/files/{id}{path}")
+        response = call(method, f"/v1/files/{id}{path}")
         assert response.status_code == 404
         assert response.json()["error"]["code"] == "not_found"
 

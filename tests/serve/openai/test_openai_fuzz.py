@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx2 as httpx
-import pytest
 from contract.vendors import openai as document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving import fake_models
-
-from stepladder.database import open_database
-from stepladder.fake_live import FakeEngine
-from stepladder.serve.app import create_app
-from stepladder.serve.server import assemble
-from stepladder.serve.settings import ServeSettings
 
 HI = {"role": "user", "content": "hi"}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -111,26 +101,6 @@ def asks(draw: st.DrawFn) -> tuple[str, Any]:
         else:
             holder[at[-1]] = deepcopy(draw(VALUES))  # some are drawn again
     return route, body
-
-
-@pytest.fixture(scope="module")
-def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Sends one request to the app, without sockets, and gives its response."""
-    folder: Path = tmp_path_factory.mktemp("fuzz")
-    settings_ = ServeSettings(database=f"sqlite:///{folder / 'serve.db'}")
-    database, engine = open_database(settings_.database), FakeEngine()
-    app = create_app(assemble(settings_, fake_models(engine), database))
-    with asyncio.Runner() as runner:
-
-        async def send(method: str, path: str, **more: Any) -> httpx.Response:
-            transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-            url = "http://127.0.0.1"
-            async with httpx.AsyncClient(transport=transport, base_url=url) as client:
-                return await client.request(method, path, **more)
-
-        yield lambda *given, **more: runner.run(send(*given, **more))
-    engine.close()
-    database.close()
 
 
 def looked_at(response: httpx.Response) -> None:

@@ -247,14 +247,14 @@ async def test_a_failed_job_says_which_rows_are_at_fault(sdk: AsyncOpenAI, serve
         ({"n_epochs": 3}, "n_epochs"),
     ],
 )
-async def test_every_fault_is_told_by_its_field(
-    http: httpx.AsyncClient, sdk: AsyncOpenAI, body: dict[str, Any], param: str
-) -> None:
-    plain = {"model": "fake", "training_file": await upload(sdk)}
-    response = await http.post("/v1/fine_tuning/jobs", json={**plain, **body})
+def test_every_fault_is_told_by_its_field(call: Any, body: dict[str, Any], param: str) -> None:
+    files = {"file": ("a.jsonl", b"{}")}
+    file = call("POST", "/v1/files", data={"purpose": "fine-tune"}, files=files).json()["id"]
+    plain = {"model": "fake", "training_file": file}
+    response = call.post("/v1/fine_tuning/jobs", {**plain, **body})
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
-    assert (await sdk.fine_tuning.jobs.list()).data == []
+    call("DELETE", f"/v1/files/{file}")
 
 
 async def test_a_file_for_something_else_is_refused(sdk: AsyncOpenAI) -> None:
@@ -263,13 +263,13 @@ async def test_a_file_for_something_else_is_refused(sdk: AsyncOpenAI) -> None:
     assert told.value.param == "training_file"
 
 
-async def test_an_unknown_job_is_not_found(http: httpx.AsyncClient) -> None:
+def test_an_unknown_job_is_not_found(call: Any) -> None:
     for id in ("ftjob-1", "1", "file-1"):
         for method, path in (
             ("GET", ""), ("GET", "/events"), ("GET", "/checkpoints"), ("POST", "/cancel"),
             ("POST", "/pause"),
         ):  # fmt: skip
-            response = await http.request(method, f"/v1/fine_tuning/jobs/{id}{path}")
+            response = call(method, f"/v1/fine_tuning/jobs/{id}{path}")
             assert response.status_code == 404
 
 
