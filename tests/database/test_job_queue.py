@@ -261,6 +261,20 @@ def test_threads_of_several_servers_claim_each_job_once(database: Database, url:
     assert Counter(claimed) == Counter(job.id for job in jobs)
 
 
+def test_servers_number_the_events_of_a_job_without_a_gap(database: Database, url: str) -> None:
+    """What reads before it writes, at the same time as others do."""
+    job = a_job()
+    database.add_job(job)
+
+    def tell(server: Database) -> None:
+        for _ in range(25):
+            server.add_event(job.id, "info", "step")
+
+    with claimers(url, 3) as servers, ThreadPoolExecutor(3) as pool:
+        list(pool.map(tell, servers))
+    assert [event.number for event in database.events(job.id)] == [*range(1, 76)]
+
+
 def claim_in_a_process(url: str, worker: str, told: multiprocessing.Queue[list[str]]) -> None:
     database = open_database(url)
     told.put(claim_all(database, worker, threading.Barrier(1)))

@@ -71,6 +71,17 @@ def test_postgresql_goes_away_and_comes_back(own_postgres: PostgresServer, opene
     assert database.dropped_rows == 0
 
 
+def test_a_restart_of_postgresql_that_nobody_saw_is_not_felt(
+    own_postgres: PostgresServer, opened: Opened
+) -> None:
+    database = opened(own_postgres.make("kept"))
+    job = a_job()
+    database.add_job(job)
+    own_postgres.stop()
+    own_postgres.start()
+    assert database.job(job.id) == job
+
+
 def test_closing_without_postgresql_counts_what_is_lost(
     own_postgres: PostgresServer, opened: Opened
 ) -> None:
