@@ -56,7 +56,7 @@ Start = Callable[[], Process]
 
 def backoff_seconds(failures: int) -> float:
     """How long to wait after so many failures in a row."""
-    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1))
+    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 30))
 
 
 class TuningQueue:
