@@ -268,6 +268,15 @@ async def test_a_wrong_description_is_refused(file: Json, app_client: httpx.Asyn
     assert response.status_code == 400, response.text
 
 
+async def test_a_name_that_no_database_keeps_is_the_callers_fault(
+    app_client: httpx.AsyncClient,
+) -> None:
+    url = await begin(app_client, {"displayName": "a\0b"})
+    answer = await go_on(app_client, url, "upload, finalize", b"x", 0)
+    assert answer.status_code == 400
+    assert "NUL" in answer.json()["error"]["message"]
+
+
 async def test_an_id_is_taken_once(app_client: httpx.AsyncClient) -> None:
     assert (await uploaded(app_client, b"1", {"name": "files/mine"}))["name"] == "files/mine"
     url = await begin(app_client, {"name": "mine"})
