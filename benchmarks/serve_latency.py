@@ -95,6 +95,7 @@ def measure_ours(folder: Path, calls: int) -> Found:
 def serve(port: int, database: str, seconds: str) -> None:
     """The server, over an engine whose own time is noted for each call."""
     from serving import FixedModels, fake_card
+
     from stepladder.database import open_database
     from stepladder.fake_live import FakeEngine, FakeTokenizer
     from stepladder.models.live import Made, Prompt, Sink, Ticket
@@ -181,7 +182,9 @@ def upstream(port: int) -> None:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 9, "completion_tokens": TOKENS, "total_tokens": 9 + TOKENS},
     }).encode()  # fmt: skip
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
     answer = head.encode() + body
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,7 +14,7 @@ from stepladder.database import open_database
 from stepladder.fake_live import FakeEngine
 from stepladder.serve.app import create_app
 from stepladder.serve.running import Running, listen
-from stepladder.serve.server import Server, assemble
+from stepladder.serve.server import Server, assemble, open_server
 from stepladder.serve.settings import ServeSettings
 
 
@@ -62,6 +62,22 @@ async def app_client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(server))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over the embedded model, loaded once; for tests marked `slow`."""
+    folder = tmp_path_factory.mktemp("local-server")
+    settings = ServeSettings(
+        base_models=("local:smollm2-135m-instruct",),
+        aliases={"gemini-3.5-flash": "smollm2-135m-instruct"},
+        database=f"sqlite:///{folder / 'serve.db'}",
+        tuning=False,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("STEPLADDER_API_KEY", raising=False)
+        with open_server(settings) as server:
+            yield server
 
 
 @pytest.fixture

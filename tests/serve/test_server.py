@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from stepladder.cli import app
 from stepladder.errors import StepladderError
 from stepladder.fake_live import FakeEngine
+from stepladder.serve.app import create_app
 from stepladder.serve.greeting import greeting
 from stepladder.serve.server import Server, open_server
 from stepladder.serve.settings import ServeSettings
@@ -148,3 +149,22 @@ def test_a_process_ends_as_it_is_told(tmp_path: Path, signals: int) -> None:
         server.stderr.read()
         assert server.wait(20) == 0
     assert ("data: [DONE]" in told) is (signals == 1)
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_the_embedded_model_answers_in_both_protocols(local_server: Server) -> None:
+    transport = httpx.ASGITransport(create_app(local_server))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        asked = {"model": "gemini-3.5-flash", "temperature": 0, "max_tokens": 8,
+                 "messages": [{"role": "user", "content": "Say hello."}]}  # fmt: skip
+        openai = await client.post("/v1/chat/completions", json=asked, timeout=60)
+        contents = {
+            "contents": [{"role": "user", "parts": [{"text": "Say hello."}]}],
+            "generationConfig": {"temperature": 0, "maxOutputTokens": 8},
+        }
+        path = "/v1beta/models/gemini-3.5-flash:generateContent"
+        gemini = await client.post(path, json=contents, timeout=60)
+    said = openai.json()["choices"][0]["message"]["content"]
+    assert said
+    assert gemini.json()["candidates"][0]["content"]["parts"][0]["text"] == said

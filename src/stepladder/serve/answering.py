@@ -174,8 +174,8 @@ async def answer(
     try:
         model = await _model(server, caller, ask.model)
         await call.admit(model.card, ask.n)
-    except Refusal as refusal:
-        call.refuse(refusal)
+    except BaseException as error:
+        call.fail(error)
         raise
     loop = asyncio.get_running_loop()
     begun = Answer(call, model.generate(ask), loop.time() + server.settings.request_seconds)
@@ -241,18 +241,12 @@ async def embed(  # noqa: PLR0913 (the call as every protocol makes it)
         await call.admit(found.card, 1)
         async with asyncio.timeout(server.settings.request_seconds):
             embedded: Embedded = await found.embed(texts, dimensions)
-    except Refusal as refusal:
-        call.refuse(refusal)
-        raise
     except TimeoutError as error:
         late = Refusal("timeout", "embedding took longer than the server allows")
         call.refuse(late)
         raise late from error
-    except asyncio.CancelledError:
-        call.end(499, error="the caller went away")
-        raise
-    except Exception:
-        call.end(500, error="internal")
+    except BaseException as error:
+        call.fail(error)
         raise
     call.embedded(sum(embedded.tokens))
     return embedded

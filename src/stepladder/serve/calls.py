@@ -5,6 +5,7 @@ Whatever way it ends, it ends once. Content is noted only where the server keeps
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..core import Json
 from ..database import new_id
 from ..database.records import Served
+from ..errors import StoreError
 from . import Caller, End, Event, ModelCard, Piece, Refusal, Totals
 from .visits import VISIT, Open
 
@@ -87,6 +89,15 @@ class Recorded:
         """The end of a call that is not answered, or not to its end."""
         self.server.meters.refused.labels(refusal.reason).inc()
         self.end(refusal.status, error=refusal.message)
+
+    def fail(self, error: BaseException) -> None:
+        """The end of a call that something else than a model or a reader broke."""
+        if isinstance(error, Refusal):
+            self.refuse(error)
+        elif isinstance(error, asyncio.CancelledError):
+            self.end(499, error="the caller went away")
+        else:
+            self.end(503 if isinstance(error, StoreError) else 500, error=type(error).__name__)
 
     def end(
         self, status: int, *, error: str | None = None, input_tokens: int | None = None

@@ -23,6 +23,7 @@ from starlette.requests import HTTPConnection  # FastAPI reads it from the signa
 
 from ..database.records import ApiKey
 from . import Caller, Refusal, Role
+from .log import LOGGER
 
 if TYPE_CHECKING:
     from ..database import Database
@@ -207,6 +208,7 @@ class Keyring:
             task = asyncio.create_task(self._sum(key.id, month))
             self._summing[key.id] = task
             task.add_done_callback(lambda done: self._summing.pop(key.id, None))
+            task.add_done_callback(_told)
         now = self._spent[key.id]
         if now.dollars + now.added >= key.dollars_per_month:
             following = (month + timedelta(days=32)).replace(day=1)
@@ -237,6 +239,7 @@ class Keyring:
             return
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(run_sync(self.read))
+            self._reading.add_done_callback(_told)
         if wait:
             await asyncio.shield(self._reading)
 
@@ -247,3 +250,9 @@ class Keyring:
         after = self._spent.get(key)
         added = after.added - carried if after is not None and after.month == month else 0.0
         self._spent[key] = _Spent(month, dollars, added, self._clock())
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """What was known goes on being used when the database is away; the next call tries again."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        LOGGER.warning("keys or budgets could not be read: %s", error)
