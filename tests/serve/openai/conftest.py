@@ -49,7 +49,7 @@ class Watched(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self.inner.handle_async_request(request)
         content = await response.aread()
-        path = request.url.raw_path.decode()
+        path = request.url.raw_path.decode().removeprefix("/openai")
         kind = response.headers.get("content-type", "")
         if kind.startswith("application/json"):
             told = Exchange(request.method, path, None, response.status_code, json.loads(content))
