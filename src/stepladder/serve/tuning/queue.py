@@ -7,6 +7,7 @@ server dies, its process notices by its closed input and lets go of its job. Not
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import subprocess
@@ -168,7 +169,14 @@ def start_worker(command: Sequence[str], environment: dict[str, str]) -> Process
 def _command(server: Server) -> list[str]:
     settings = server.settings
     command = [sys.executable, "-m", "stepladder.serve.tuning.worker", "--attached"]
-    command += ["--work", str(_work_folder()), "--nice", str(NICE), "--threads", str(_threads())]
+    command += [
+        "--work",
+        str(_work_folder(settings.database)),
+        "--nice",
+        str(NICE),
+        "--threads",
+        str(_threads()),
+    ]
     if settings.gs_folder is not None:
         command += ["--gs-folder", str(settings.gs_folder)]
     return command
@@ -180,8 +188,10 @@ def _environment(server: Server) -> dict[str, str]:
     return {**os.environ, **held, DATABASE: server.settings.database or ""}
 
 
-def _work_folder() -> Path:
-    return cache_folder() / "tuning"
+def _work_folder(database: str | None) -> Path:
+    """One per database: a worker sweeps up what its database knows nothing of."""
+    name = hashlib.sha256((database or "").encode()).hexdigest()[:12]
+    return cache_folder() / "tuning" / name
 
 
 def _threads() -> int:
