@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,6 +102,17 @@ def test_a_migration_happens_as_a_whole_or_not_at_all(url: str) -> None:
     assert "a database of its own" in told.value.hint
     with connected(url) as connection:
         assert inspect(connection).get_table_names() == ["keys"]
+
+
+def test_several_open_a_new_database_at_once(url: str, opened: Opened) -> None:
+    start = threading.Barrier(4)
+
+    def open_one(_: int) -> int:
+        start.wait()
+        return len(opened(url).jobs())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(open_one, range(4))) == [0, 0, 0, 0]
 
 
 def open_in_a_process(url: str, told: multiprocessing.Queue[object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from postgres_server import PostgresServer
 
 from stepladder.database.database import Database
 from stepladder.database.rows import NotKept
+from stepladder.database.writer import Row
 from stepladder.errors import StoreError
 
 Opened = Callable[..., Database]
@@ -70,6 +72,7 @@ def test_feedback_on_a_call_that_is_still_in_memory_or_not(database: Database) -
     database.record(early)
     remarks = [a_remark(early.id), a_remark(early.id, verdict="right", at=AT + timedelta(1))]
     database.add_feedback(remarks[0])
+    assert database._writer.waiting(early.id) is None, "written with the feedback"
     database.record(late)
     assert database._writer.flush()
     database.add_feedback(remarks[1])
@@ -92,6 +95,23 @@ def test_what_a_key_spent_counts_what_waits_too(database: Database) -> None:
     assert database.spent_dollars("ann", AT) == 10.0
     assert database.spent_dollars("ann", AT + timedelta(seconds=5)) == 5.0
     assert database.spent_dollars("nobody", AT) == database.spent_dollars("\0", AT) == 0.0
+
+
+def test_no_dollar_is_counted_twice_while_a_call_is_being_written(database: Database) -> None:
+    """Asked when the call is in the database already, and not yet out of the queue."""
+    save, counted = database._writer._save, []
+
+    def save_and_be_asked(rows: list[Row]) -> None:
+        save(rows)
+        asker.start()
+        asker.join(0.2)  # it has to wait for us: this only gives it the chance not to
+
+    asker = threading.Thread(target=lambda: counted.append(database.spent_dollars("ann", AT)))
+    database._writer._save = save_and_be_asked
+    database.record(a_call(key="ann", dollars=1.0))
+    assert database._writer.flush()
+    asker.join()
+    assert counted == [1.0]
 
 
 def test_forgetting(database: Database, clock: Clock) -> None:

@@ -6,6 +6,7 @@ databases: it happened as a whole or not at all.
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from .connections import BUSY_SECONDS, Connections, make_file
 
 __all__ = ["migrate", "migration_config", "newest_version"]
 
+ONE_AT_A_TIME = threading.Lock()  # Alembic's `context` is one for the whole process
 LOCK = 7_263_548_190_254_178  # of PostgreSQL's advisory locks, the one for migrating
 
 
@@ -56,7 +58,8 @@ def _upgrade(connection: Connection) -> None:
         )
     if now != newest_version():
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        with ONE_AT_A_TIME:
+            command.upgrade(config, "head")
 
 
 def migration_config() -> Config:
