@@ -16,6 +16,8 @@ from typing import Any
 from ...core import Message, Request, Response, Usage
 from ...errors import ModelError
 from .. import ProviderSettings
+from .calling import Opened, called, opened_call
+from .functions import plain_messages
 from .signal_stack import restore_signal_stack, signal_stack
 from .tokenizer import LocalTokenizer, load_tokenizer
 from .weights import base_folder, cache_folder, in_cache
@@ -132,7 +134,9 @@ class LocalModel:
         return len(self.tokenizer.chat_ids(messages))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
-        prompts = self.tokenizer.batch_chat_ids([request.messages for request in requests])
+        prompts = self.tokenizer.batch_chat_ids(
+            [plain_messages(request.messages, request.functions) for request in requests]
+        )
         fitting: list[int] = []
         for index, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
             if len(prompt) + request.max_output_tokens > self.context_tokens:
@@ -150,17 +154,33 @@ class LocalModel:
         self, chosen: Sequence[int], prompts: Sequence[list[int]], requests: Sequence[Request]
     ) -> Iterator[tuple[int, Response]]:
         engine = self._provider.engine(self)
+        opened: dict[int, tuple[Opened, Usage]] = {}
         for place, made in engine.run([prompts[i] for i in chosen], [requests[i] for i in chosen]):
             index = chosen[place]
-            usage = Usage(
-                self.name,
-                input_tokens=len(prompts[index]),
-                output_tokens=len(made.ids) + (made.finish == "stop"),
-                seconds=made.seconds,
-                compute_seconds=made.compute_seconds,
-            )
-            text = self.tokenizer.decode(made.ids)
-            yield index, Response(text, usage, made.finish, made.logprob, (), made.error)
+            response = self._response(len(prompts[index]), made)
+            call = opened_call(self.tokenizer, prompts[index], requests[index], made.ids)
+            if call is None:
+                yield index, response
+            else:
+                opened[index] = (call, response.usage)
+        calls = [call for call, _ in opened.values()]
+        again = engine.run([one.ids for one in calls], [one.request for one in calls])
+        for place, made in again if calls else ():
+            index = [*opened][place]
+            call, usage = opened[index]
+            said = self._response(len(call.ids), made)
+            yield index, called(call, requests[index], usage, said)
+
+    def _response(self, prompt_tokens: int, made: Any) -> Response:
+        usage = Usage(
+            self.name,
+            input_tokens=prompt_tokens,
+            output_tokens=len(made.ids) + (made.finish == "stop"),
+            seconds=made.seconds,
+            compute_seconds=made.compute_seconds,
+        )
+        text = self.tokenizer.decode(made.ids)
+        return Response(text, usage, made.finish, made.logprob, (), made.error)
 
     def _score(
         self, chosen: Sequence[int], prompts: Sequence[list[int]], requests: Sequence[Request]
