@@ -8,10 +8,18 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError, RateLimitError
+from openai import (
+    APIError,
+    AsyncOpenAI,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    RateLimitError,
+)
 
 from stepladder.fake_live import FakeEngine, FakeTokenizer
 from stepladder.models.live import Prompt
+from stepladder.serve import Refusal
 from stepladder.serve.server import Server
 
 pytestmark = pytest.mark.anyio
@@ -264,6 +272,24 @@ async def test_a_prompt_that_is_too_long_has_openai_s_code(sdk: AsyncOpenAI) -> 
         await sdk.chat.completions.create(model="fake", messages=long)
     assert told.value.code == "context_length_exceeded"
     assert told.value.param == "messages"
+
+
+async def test_a_spent_budget_has_openai_s_code(sdk: AsyncOpenAI, server: Server) -> None:
+    async def spent(caller: Any) -> None:
+        raise Refusal("rate_limited", "spent", retry_after_seconds=60.5, detail="budget")
+
+    server.keyring.check_budget = spent  # type: ignore[method-assign]
+    with pytest.raises(RateLimitError) as told:
+        await sdk.chat.completions.create(model="fake", messages=HI)
+    assert told.value.code == "insufficient_quota"
+    assert told.value.response.headers["retry-after"] == "61"
+
+
+async def test_a_wrong_key_has_openai_s_code(sdk: AsyncOpenAI, server: Server) -> None:
+    server.keyring.closed = True
+    with pytest.raises(AuthenticationError) as told:
+        await sdk.chat.completions.create(model="fake", messages=HI)
+    assert told.value.code == "invalid_api_key"
 
 
 async def test_a_full_server_says_when_to_come_again(sdk: AsyncOpenAI, server: Server) -> None:

@@ -189,6 +189,22 @@ def test_what_is_pointed_at_is_had_from_media() -> None:
     assert message.content == "<messages[0].content[0]>"
 
 
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+ARGUMENTS = "messages[0].tool_calls[0].function.arguments"
+
+
+def called(*calls: Any) -> list[Any]:
+    return [{"role": "assistant", "tool_calls": list(calls)}]
+
+
+def function(**more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", **more}}
+
+
+def allowed(**more: Any) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": more}
+
+
 def parts(*content: Any) -> list[Any]:
     return [{"role": "user", "content": list(content)}]
 
@@ -274,6 +290,24 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"functions": [TOOL["function"]], "function_call": 5}, "function_call"),
     ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
     ({"structured_outputs": {"regex": "a"}}, "structured_outputs.regex"),
+    ({"structured_outputs": {}}, "structured_outputs.choice"),
+    ({"structured_outputs": {"choice": ["a", 1]}}, "structured_outputs.choice[1]"),
+    (
+        {"structured_outputs": {"choice": ["a"]}, "response_format": {"type": "text"}},
+        "structured_outputs",
+    ),
+    ({"messages": called(CALL | {"function": {"name": "f", "arguments": "[]"}})}, ARGUMENTS),
+    ({"messages": called(CALL | {"function": {"name": "f", "arguments": "{"}})}, ARGUMENTS),
+    ({"messages": called(CALL, CALL)}, "messages[0].tool_calls"),
+    ({"messages": called({**CALL, "type": "custom"})}, "messages[0].tool_calls[0].type"),
+    ({"messages": called({"function": {"name": "f"}})}, "messages[0].tool_calls[0].id"),
+    ({"tools": [function(parameters={"type": "array"})]}, "tools[0].function.parameters.type"),
+    ({"tools": [function(parameters={"type": 5})]}, "tools[0].function.parameters"),
+    ({"tools": [function(strict="yes")]}, "tools[0].function.strict"),
+    ({"tools": [TOOL], "tool_choice": {}}, "tool_choice.type"),
+    ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
+    ({"tools": [TOOL], "tool_choice": allowed()}, "tool_choice.allowed_tools.mode"),
+    ({"tools": [TOOL], "tool_choice": allowed(mode="auto")}, "tool_choice.allowed_tools.tools"),
     ({"reasoning_effort": "enormous"}, "reasoning_effort"),
     ({"modalities": ["text", "audio"]}, "modalities"),
     ({"verbosity": "low"}, "verbosity"),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2 as httpx
 import pytest
-from openai import AsyncOpenAI, BadRequestError, NotFoundError, PermissionDeniedError
+from openai import (
+    AsyncOpenAI,
+    BadRequestError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 
 from stepladder.database import new_id
 from stepladder.database.records import Checkpoint, TunedModel
@@ -175,6 +182,42 @@ async def test_jobs_are_listed_by_what_was_noted_on_them(sdk: AsyncOpenAI) -> No
     assert [one.id async for one in of_kind] == [jobs[2].id, jobs[0].id]
     without: Any = {"metadata": "null"}
     assert [one.id async for one in sdk.fine_tuning.jobs.list(extra_query=without)] == [plain.id]
+
+
+class Tuning:
+    """A queue with a trainer that learns from preferences too."""
+
+    methods = ("supervised", "preference")
+
+    def wake(self) -> None:
+        """Nothing runs here."""
+
+
+async def test_preferences_are_learned_where_a_trainer_can(
+    sdk: AsyncOpenAI, server: Server
+) -> None:
+    server.tuning = Tuning()
+    hyper = {"beta": 0.1, "n_epochs": 2}
+    job = await started(sdk, method={"type": "dpo", "dpo": {"hyperparameters": hyper}})
+    assert job.method.type == "dpo"
+    assert job.method.dpo.hyperparameters.beta == 0.1
+    kept = server.database.job(job.id.removeprefix("ftjob-"))
+    assert kept is not None
+    assert (kept.method, kept.options["beta"]) == ("preference", 0.1)
+
+
+async def test_a_server_that_does_not_tune_says_so(sdk: AsyncOpenAI, server: Server) -> None:
+    server.settings = replace(server.settings, tuning=False)
+    with pytest.raises(InternalServerError) as told:
+        await started(sdk)
+    assert (told.value.status_code, told.value.code) == (503, "unavailable")
+
+
+async def test_hyperparameters_that_contradict_each_other_are_refused(sdk: AsyncOpenAI) -> None:
+    method: Any = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}
+    with pytest.raises(BadRequestError) as told:
+        await started(sdk, method=method, hyperparameters={"n_epochs": 3})
+    assert told.value.param == "hyperparameters"
 
 
 async def test_a_job_is_cancelled_once(sdk: AsyncOpenAI, server: Server) -> None:
