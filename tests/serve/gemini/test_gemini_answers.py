@@ -121,7 +121,7 @@ def test_chunks_together_are_the_whole(api: Api, pieces: list[Piece], ends: list
     chunks = Chunks(frame(api))
     told = [message for event in events if (message := chunks.tell(event)) is not None]
     assert [fault for message in told for fault in faults(api, message)] == []
-    texts, calls, finished = ["", ""], [0, 0], set()
+    texts, calls, finished = ["", ""], [0, 0], []
     for message in told:
         for candidate in message["candidates"]:
             index = candidate["index"]
@@ -129,12 +129,12 @@ def test_chunks_together_are_the_whole(api: Api, pieces: list[Piece], ends: list
                 texts[index] += part.get("text", "")
                 calls[index] += "functionCall" in part
             if "finishReason" in candidate:
-                finished.add(index)
+                finished.append(index)
     for index in (0, 1):
         own = [piece for piece in pieces if piece.index == index]
         assert texts[index] == "".join(piece.text for piece in own)
         assert calls[index] == sum(len(piece.calls) for piece in own)
-    assert finished == {0, 1}
+    assert finished == list(ends)
     assert ["usageMetadata" in message for message in told] == [False] * (len(told) - 1) + [True]
 
 

@@ -284,6 +284,15 @@ def test_a_call_and_its_result_find_each_other() -> None:
     )
 
 
+def test_results_without_ids_go_to_the_calls_of_their_name_in_order() -> None:
+    asked = {"role": "model", "parts": [call("f", n=1), call("g", n=2), call("f", n=3)]}
+    told = {"parts": [result("f", {"result": "a"}), result("f", {"result": "b"})]}
+    found = messages(asked, told)[1:]
+    assert [(one.content, one.result_of) for one in found] == [
+        ("a", Call("f", {"n": 1})), ("b", Call("f", {"n": 3})),
+    ]  # fmt: skip
+
+
 def test_results_and_words_keep_their_order() -> None:
     told = {"parts": [{"text": "before"}, result("f", {}), {"text": "after"}]}
     found = messages(told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import httpx2 as httpx
@@ -13,12 +13,14 @@ from contract.captured import events
 from contract.specs import Exchange
 from contract.vendors import spec_of
 from gemini_calls import BOTH, DEVELOPER, GOOGLE, PROJECT, VERTEX, body, configured, said, text_of
+from serving import fake_card
 
 from stepladder.core import Json
 from stepladder.database import new_id
 from stepladder.database.records import KeptPrefix
 from stepladder.fake_live import FakeEngine, FakeTokenizer
 from stepladder.models.live import Prompt
+from stepladder.serve import Ask, Event, Piece, Refusal
 from stepladder.serve.server import Server
 
 pytestmark = pytest.mark.anyio
@@ -117,6 +119,42 @@ async def test_an_engine_that_fails_at_once_is_an_error(
     assert error["status"] == "UNAVAILABLE"
 
 
+class Breaking:
+    """Says a word and fails."""
+
+    card = fake_card("breaking")
+
+    async def generate(self, ask: Ask) -> AsyncIterator[Event]:
+        yield Piece(0, "so far")
+        raise Refusal("unavailable", "the engine broke")
+
+    async def count_tokens(self, ask: Ask) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("alt", ["sse", "json"])
+async def test_what_breaks_a_stream_is_its_last_message(
+    alt: str, app_client: httpx.AsyncClient, server: Server
+) -> None:
+    server.models.models["breaking"] = Breaking()
+    path = f"/v1beta/models/breaking:streamGenerateContent?alt={alt}"
+    response = await app_client.post(path, json=body("x"), headers=GOOGLE)
+    assert response.status_code == 200
+    first, last = events(response.text) if alt == "sse" else response.json()
+    assert text_of(first) == "so far"
+    assert last["error"] == {
+        "code": 503, "message": "the engine broke", "status": "UNAVAILABLE",
+    }  # fmt: skip
+
+
+async def test_a_prefix_is_of_one_model(app_client: httpx.AsyncClient, server: Server) -> None:
+    server.models.models["breaking"] = Breaking()
+    id = keep(server)
+    path = "/v1beta/models/breaking:generateContent"
+    error = await refused(app_client, path, body("x", cachedContent=f"cachedContents/{id}"), 400)
+    assert "'fake'" in error["message"]
+
+
 async def test_candidates_are_as_many_as_asked_for(app_client: httpx.AsyncClient) -> None:
     sent = configured("abc", candidateCount=3, seed=1)
     answer = await post(app_client, f"{DEVELOPER}:generateContent", sent)
@@ -207,10 +245,7 @@ async def test_in_mode_none_no_function_is_called(app_client: httpx.AsyncClient)
     assert text_of(await post(app_client, f"{DEVELOPER}:generateContent", sent)) == "w?"
 
 
-@each_service
-async def test_a_kept_prefix_is_said_first(
-    model: str, app_client: httpx.AsyncClient, server: Server, engine: FakeEngine
-) -> None:
+def keep(server: Server) -> str:
     now = datetime.now(UTC)
     prefix = KeptPrefix(
         id=new_id(), owner="local", model="fake", tokens=5, created_at=now, updated_at=now,
@@ -218,7 +253,15 @@ async def test_a_kept_prefix_is_said_first(
         expires_at=now + timedelta(hours=1),
     )  # fmt: skip
     server.database.add_prefix(prefix)
-    name = f"cachedContents/{prefix.id}"
+    return prefix.id
+
+
+@each_service
+async def test_a_kept_prefix_is_said_first(
+    model: str, app_client: httpx.AsyncClient, server: Server, engine: FakeEngine
+) -> None:
+    id = keep(server)
+    name = f"cachedContents/{id}"
     name = f"{PROJECT.removeprefix('/v1beta1/')}/{name}" if model == VERTEX else name
     path = f"{model}:generateContent"
     assert text_of(await post(app_client, path, body("hi", cachedContent=name))) == "hi"

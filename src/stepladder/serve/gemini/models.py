@@ -19,6 +19,7 @@ from ..answering import model_for
 from ..keys import caller_of, need_role
 from .asking import DEFAULTS
 from .bodies import read_body
+from .defaults import defaults_of
 from .filters import read_filter
 from .forms import Form, anything, mapped, message, text
 from .own import listed, may_see, owner_of_lists, place_of, rfc3339
@@ -101,7 +102,7 @@ async def change_tuned(request: Request, model: str, caller: As) -> Mapping[str,
 
 @gemini_router.delete("/tunedModels/{model}")
 async def delete_tuned(request: Request, model: str, caller: As) -> Mapping[str, Json]:
-    """Deletes the model and the files of its adapter."""
+    """Deletes the model, its checkpoints and their files."""
     await _deleted(request, caller, model)
     return {}
 
@@ -133,7 +134,7 @@ async def change_at_vertex(request: Request, model: str, caller: As) -> Mapping[
 
 @vertex_router.delete("/models/{model}")
 async def delete_at_vertex(request: Request, model: str, caller: As) -> Mapping[str, Json]:
-    """Deletes the model and the files of its adapter, as an operation that is done."""
+    """The same, told as an operation that is done."""
     id = await _deleted(request, caller, model)
     return {
         "name": f"{place_of(request)}/operations/{id}",
@@ -298,6 +299,7 @@ async def _changed(request: Request, caller: Caller, name: str, fields: tuple[st
     changed = await run_sync(lambda: server.database.change_tuned(tuned.id, **changes))
     if changed is None:
         raise Refusal("not_found", f"no tuned model is called {name!r}")
+    defaults_of(request).forget(tuned.id)
     return changed, job
 
 
@@ -322,14 +324,20 @@ def _masked(request: Request, body: Json, fields: tuple[str, ...]) -> dict[str, 
 
 
 async def _deleted(request: Request, caller: Caller, name: str) -> str:
+    """Deletes a model; with the one that a job made go its other checkpoints."""
     need_role(caller, "tune")
     server: Server = request.app.state.server
 
     def delete() -> str:
-        tuned, _ = _found(server, caller, name)
-        server.database.delete_tuned(tuned.id)
-        for file in tuned.files.values():
-            server.database.delete_file(file)
+        tuned, job = _found(server, caller, name)
+        ids = [tuned.id]
+        if job is not None and job.tuned_model == tuned.id:
+            ids += [one.tuned_model for one in job.checkpoints if one.tuned_model != tuned.id]
+        for id in ids:
+            going = server.database.tuned(id)
+            server.database.delete_tuned(id)
+            for file in going.files.values() if going is not None else ():
+                server.database.delete_file(file)
         return tuned.id
 
     return await run_sync(delete)

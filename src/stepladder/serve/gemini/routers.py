@@ -12,6 +12,7 @@ from .. import Caller, Refusal
 from ..keys import caller_of
 from . import batches, embed, evaluate, files, models, prefixes, token, tokens, tuning_jobs
 from .answers import Api
+from .defaults import defaults_of
 from .generate import Asked, generate, stream
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def gemini_router() -> APIRouter:
     router = APIRouter(dependencies=[Depends(_version("v1", "v1beta", "v1alpha"))])
     under = "/{version}"
     _add_verbs(router, f"{under}/models/{{model:path}}", "gemini", {**GENERATING, **EMBEDDING})
-    _add_verbs(router, f"{under}/tunedModels/{{model:path}}", "gemini", GENERATING)
+    _add_verbs(router, f"{under}/tunedModels/{{model}}", "gemini", GENERATING, tuned=True)
     router.include_router(files.upload_router)
     for inner in (
         batches.gemini_router,
@@ -61,7 +62,8 @@ def vertex_router() -> APIRouter:
     published = "/publishers/{publisher}/models/{model:path}"
     every = {**GENERATING, **EMBEDDING, **OF_VERTEX}
     _add_verbs(router, f"{PROJECT}{published}", "vertex", every)
-    _add_verbs(router, f"{PROJECT}/endpoints/{{model}}", "vertex", {**GENERATING, **OF_VERTEX})
+    answering = {**GENERATING, **OF_VERTEX}
+    _add_verbs(router, f"{PROJECT}/endpoints/{{model}}", "vertex", answering, tuned=True)
     _add_verbs(router, f"/{{version}}{published}", "vertex", every)
     for prefix in (PROJECT, "/{version}"):
         router.include_router(models.publisher_router, prefix=prefix)
@@ -78,15 +80,20 @@ def vertex_router() -> APIRouter:
     return router
 
 
-def _add_verbs(router: APIRouter, path: str, api: Api, verbs: Mapping[str, Handle]) -> None:
+def _add_verbs(
+    router: APIRouter, path: str, api: Api, verbs: Mapping[str, Handle], *, tuned: bool = False
+) -> None:
+    """A path for each verb; of a `tuned` model, its default checkpoint answers."""
     for verb, handle in verbs.items():
-        router.add_api_route(f"{path}:{verb}", _endpoint(handle, api), methods=["POST"])
+        endpoint = _endpoint(handle, api, tuned)
+        router.add_api_route(f"{path}:{verb}", endpoint, methods=["POST"])
 
 
-def _endpoint(handle: Handle, api: Api) -> Callable[..., Awaitable[Response]]:
+def _endpoint(handle: Handle, api: Api, tuned: bool) -> Callable[..., Awaitable[Response]]:
     async def endpoint(request: Request, model: str, caller: As) -> Response:
         server: Server = request.app.state.server
-        return await handle(request, Asked(server, caller, api, model))
+        name = await defaults_of(request).resolve(model) if tuned else model
+        return await handle(request, Asked(server, caller, api, name))
 
     endpoint.__doc__ = handle.__doc__
     endpoint.__name__ = handle.__name__
