@@ -14,6 +14,7 @@ from resources import PLACE, VERTEX, call, of_the_contract
 from serving import fake_card
 
 from stepladder.fake_live import FakeEngine, FakeTokenizer
+from stepladder.serve.app import create_app
 from stepladder.serve.served.local import LocalServed
 from stepladder.serve.server import Server
 from stepladder.serve.settings import ServeSettings
@@ -98,6 +99,7 @@ async def test_functions_of_a_prefix_can_be_called(app_client: httpx.AsyncClient
     config = {"functionCallingConfig": {"mode": "ANY"}}
     prefix = await call(app_client, "POST", CACHES, asked(tools=tools, toolConfig=config))
     answer = await call(app_client, "POST", GENERATE, using(prefix["name"]))
+    assert answer["usageMetadata"]["cachedContentTokenCount"] > len(LONG) * 0.9
     (part,) = answer["candidates"][0]["content"]["parts"]
     assert part["functionCall"]["name"] == "f"
 
@@ -209,6 +211,25 @@ async def test_lists_go_on_page_by_page(app_client: httpx.AsyncClient) -> None:
 
 async def test_an_encoder_keeps_nothing(app_client: httpx.AsyncClient) -> None:
     await call(app_client, "POST", CACHES, asked(model="models/fake-encoder"), 400)
+
+
+@pytest.mark.slow
+async def test_a_real_engine_does_not_compute_it_again(local_server: Server) -> None:
+    transport = httpx.ASGITransport(create_app(local_server))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        model = "models/smollm2-135m-instruct"
+        prefix = await call(client, "POST", CACHES, asked(model=model))
+        config = {"temperature": 0, "maxOutputTokens": 8}
+        path = f"/v1beta/{model}:generateContent"
+        body = using(prefix["name"], "What is this about?", generationConfig=config)
+        answer = await call(client, "POST", path, body)
+        usage = answer["usageMetadata"]
+        assert usage["cachedContentTokenCount"] > 0.8 * prefix["usageMetadata"]["totalTokenCount"]
+        contents = [*asked()["contents"], *body["contents"]]
+        said = {"contents": contents, "generationConfig": config}
+        plain = await call(client, "POST", path, said)
+        assert plain["candidates"][0]["content"] == answer["candidates"][0]["content"]
+        assert plain["usageMetadata"]["promptTokenCount"] == usage["promptTokenCount"]
 
 
 # --- the SDK ------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from fastapi import APIRouter, Depends, Request
 from ...core import Json
 from ...database import new_id
 from ...database.records import KeptPrefix
+from ...errors import ModelError
 from .. import Ask, Caller, Refusal
 from ..answering import model_for
 from ..calls import Recorded
@@ -29,6 +31,7 @@ from .media import with_files
 from .own import api_of, listed, may_see, model_name, owner_of_lists, place_of, rfc3339
 from .page import cut, read_page
 from .request_forms import CONTENT, TOOL, TOOL_CONFIG
+from .tools import to_choice
 
 if TYPE_CHECKING:
     from ..server import Server
@@ -180,14 +183,10 @@ def prefix_of(server: Server, caller: Caller, name: str) -> KeptPrefix:
 
 async def _computed(call: Recorded, model: Any, kept: Kept) -> int:
     """How many tokens the prefix has, once the engine has computed it."""
-    keep = getattr(model, "keep", None)
     try:
         await call.admit(model.card, 1)
         async with asyncio.timeout(call.server.settings.request_seconds):
-            ask = Ask(kept.model, kept.messages, functions=kept.functions)
-            tokens: int = await model.count_tokens(ask)
-            if keep is not None:
-                await keep(kept.messages)
+            tokens = await _compute(model, kept)
     except Refusal as refusal:
         call.refuse(refusal)
         raise
@@ -202,6 +201,30 @@ async def _computed(call: Recorded, model: Any, kept: Kept) -> int:
         call.end(500, error="internal")
         raise
     call.end(200, input_tokens=tokens)
+    return tokens
+
+
+async def _compute(model: Any, kept: Kept) -> int:
+    """Functions are a part of the prompt that only a whole call writes down: it says one token."""
+    choice = to_choice(kept.functions, kept.tool_config)
+    ask = Ask(
+        kept.model,
+        kept.messages,
+        functions=choice.functions,
+        function_choice=choice.mode,
+        allowed_functions=choice.allowed,
+        max_output_tokens=1,
+    )
+    tokens: int = await model.count_tokens(ask)
+    if choice.functions:
+        async with aclosing(model.generate(ask)) as events:
+            async for _ in events:
+                pass
+    elif hasattr(model, "keep"):
+        try:
+            await model.keep(kept.messages)
+        except ModelError as error:  # of the model's chat template
+            raise Refusal("invalid", error.message, hint=error.hint, param="contents") from error
     return tokens
 
 
