@@ -64,6 +64,24 @@ class Bucket:
             for blob in self.client.list_blobs(self.name, prefix=prefix, timeout=_SECONDS):
                 yield blob.name, blob.download_as_bytes(checksum="md5", timeout=_SECONDS)
 
+    def pieces(self, name: str) -> Iterator[bytes] | None:
+        """The content of one file in pieces, never whole in memory; None where it is not there.
+
+        Raises:
+            ModelError: the bucket cannot be read, here or while the pieces are.
+        """
+        with _told(f"cannot read 'gs://{self.name}/{name}'"):
+            blob = self.client.bucket(self.name).get_blob(name, timeout=_SECONDS)
+        return None if blob is None else self._read(blob)
+
+    def _read(self, blob: Any) -> Iterator[bytes]:
+        with (
+            _told(f"cannot read 'gs://{self.name}/{blob.name}'"),
+            blob.open("rb", chunk_size=_PIECE) as file,
+        ):
+            while piece := file.read(_PIECE):
+                yield piece
+
     def _send(self, bucket: Any, file: Path, name: str) -> Any:
         """The object as the service then describes it; an object that came first is left alone."""
         from google.api_core.exceptions import PreconditionFailed

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ADAPTER", "RESULTS", "finish", "tuned_id", "withdraw"]
 
-ADAPTER, RESULTS = "adapter", "fine-tune-results"  # purposes of files
+ADAPTER = "adapter"  # purposes of files
+RESULTS = "fine-tune-results"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 PIECE = 2**20
 

@@ -64,14 +64,16 @@ def _in_bucket(address: str, param: str) -> Iterator[bytes]:
     bucket_name, _, name = address.removeprefix("gs://").partition("/")
     try:
         bucket = open_bucket(bucket_name, "")
-        found = next((data for at, data in bucket.read(name) if at == name), None)
+        found = bucket.pieces(name)
+        if found is None:
+            raise _not_there(address, param)
+        yield from found
+    except JobFailed:
+        raise
     except StepladderError as error:
         raise JobFailed(
             error.message, hint=error.hint, reason="unavailable", param=param
         ) from error
-    if found is None:
-        raise _not_there(address, param)
-    return iter([found])
 
 
 def _not_there(address: str, param: str) -> JobFailed:
