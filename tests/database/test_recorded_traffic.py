@@ -13,6 +13,7 @@ from making import AT, Clock, a_batch, a_call, a_prefix, a_remark, items_of
 from postgres_server import PostgresServer
 
 from stepladder.database.database import Database
+from stepladder.database.ids import new_id
 from stepladder.database.rows import NotKept
 from stepladder.database.writer import Row
 from stepladder.errors import StoreError
@@ -112,6 +113,21 @@ def test_no_dollar_is_counted_twice_while_a_call_is_being_written(database: Data
     assert database._writer.flush()
     asker.join()
     assert counted == [1.0]
+
+
+def test_a_row_that_the_driver_refuses_holds_up_no_other(database: Database) -> None:
+    """Such a row does not get past the checks: here one is smuggled in behind them."""
+    before, after = a_call(), a_call()
+    database.record(before)
+    row = database._writer.waiting(before.id)
+    assert row is not None
+    for smuggled in ({"model": "\ud800"}, {"status": 2**70}):
+        database._writer.put({**row, "id": new_id(), **smuggled}, 1)
+    database.record(after)
+    assert database._writer.flush()
+    assert database.served(before.id) == before
+    assert database.served(after.id) == after
+    assert database.dropped_rows == 2
 
 
 def test_forgetting(database: Database, clock: Clock) -> None:

@@ -121,12 +121,34 @@ def test_a_row_that_is_refused_does_not_hold_up_the_others(disk: Disk) -> None:
     assert writer.dropped_rows == 2
 
 
+def test_a_refused_row_is_counted_once_whatever_else_goes_wrong(disk: Disk) -> None:
+    trouble = [None, None, StoreError("away")]  # for the whole group, for row 0, for row 1
+
+    def fails(rows: list[Row]) -> StoreError | None:
+        later = trouble.pop(0) if trouble else None
+        return Unwritable("no") if rows[0]["id"] == "0" else later
+
+    disk.fails = fails
+    writer = Writer(disk.save)
+    disk.goes_on.clear()
+    for row in rows(3):
+        writer.put(row, 1)
+    disk.goes_on.set()
+    for _ in range(4):  # the last of them comes after the trouble
+        assert disk.reached.acquire(timeout=WAIT)
+    writer.close()
+    assert sorted(disk.ids) == ["1", "2"]
+    assert writer.dropped_rows == 1
+
+
 def test_at_the_end_what_cannot_be_written_is_counted(disk: Disk) -> None:
     disk.fails = lambda rows: StoreError("away")
     writer = Writer(disk.save)
     for row in rows(10):
         writer.put(row, 1)
     writer.close()
+    assert writer._thread is not None
+    assert not writer._thread.is_alive(), "it gives up, and does not try for ever"
     assert writer.dropped_rows == 10
     writer.put(rows(1)[0], 1)
     assert writer.dropped_rows == 11

@@ -26,6 +26,8 @@ __all__ = ["Traffic"]
 AT_ONCE = 500  # rows deleted in one transaction
 TEXTS = ("id", "key", "protocol", "route", "model", "version", "finish", "error", "trace")
 CONTENT = ("request", "answer")
+# for what is in a row, however often it is tried
+REFUSED = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
 
 
 class Traffic(Kept):
@@ -150,7 +152,7 @@ class Traffic(Kept):
         with self._connections.write(durable=False) as connection:
             try:
                 self._insert(connection, rows)
-            except (DataError, IntegrityError, OverflowError) as error:
+            except REFUSED as error:
                 raise Unwritable(f"a row of traffic is refused: {error}") from error
 
     def _insert(self, connection: Connection, rows: list[Row]) -> None:

@@ -162,12 +162,19 @@ class Writer:
         try:
             self._save(list(group.values()))
         except Unwritable:
-            for row in group.values():
-                try:
-                    self._save([row])
-                except Unwritable as error:
-                    with self._changed:
-                        self._drop(1, error.message)
+            for id, row in group.items():
+                self._save_one(id, row)
+
+    def _save_one(self, id: str, row: Row) -> None:
+        refused = None
+        try:
+            self._save([row])
+        except Unwritable as error:
+            refused = error
+        with self._changed:
+            self._forget([id])
+            if refused is not None:
+                self._drop(1, refused.message)
 
     def _forget(self, ids: Iterable[str]) -> None:
         for id in ids:
