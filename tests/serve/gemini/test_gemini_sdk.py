@@ -114,7 +114,9 @@ def get_weather(city: str) -> str:
 @each_service
 @pytest.mark.network
 class TestSynchronous:
-    def test_text_usage_and_sampling(self, client: Any, engine: FakeEngine) -> None:
+    def test_text_usage_sampling_and_log_probabilities(
+        self, client: Any, engine: FakeEngine
+    ) -> None:
         answer = ask(
             client, "hello", system_instruction="Be terse.", temperature=0.2, top_p=0.9, top_k=40,
             max_output_tokens=64, stop_sequences=["END"], seed=7, presence_penalty=0.1,
@@ -126,14 +128,12 @@ class TestSynchronous:
         usage = answer.usage_metadata
         assert usage.total_token_count == usage.prompt_token_count + usage.candidates_token_count
         assert engine.seen[-1].sampling.top_k == 40
-
-    def test_log_probabilities(self, client: Any) -> None:
         answer = ask(client, "ab", response_logprobs=True, logprobs=2)
         result = answer.candidates[0].logprobs_result
         assert [one.token for one in result.chosen_candidates] == ["a", "b"]
         assert answer.candidates[0].avg_logprobs < 0
 
-    def test_a_schema_is_parsed(self, client: Any, engine: FakeEngine) -> None:
+    def test_schemas_and_enums_are_parsed(self, client: Any, engine: FakeEngine) -> None:
         engine.reply = lambda prompt: []
         answer = ask(client, "soup", response_mime_type="application/json", response_schema=Recipe)
         assert isinstance(answer.parsed, Recipe)
@@ -142,17 +142,13 @@ class TestSynchronous:
             response_json_schema=Recipe.model_json_schema(),
         )  # fmt: skip
         assert Recipe.model_validate_json(answer.text)
+        answer = ask(client, "x", response_mime_type="text/x.enum", response_schema=Mood)
+        assert answer.parsed == Mood.GOOD
 
-    def test_an_enum(self, client: Any) -> None:
-        answer = ask(client, "bad", response_mime_type="text/x.enum", response_schema=Mood)
-        assert answer.parsed == Mood.BAD
-
-    def test_a_function_is_called_by_itself(self, client: Any) -> None:
+    def test_functions_are_called_or_asked_for(self, client: Any) -> None:
         answer = ask(client, "w in Paris?", tools=[get_weather])
         assert answer.text == "It is sunny in Paris."
         assert len(answer.automatic_function_calling_history) == 3
-
-    def test_a_declared_function_is_asked_for(self, client: Any) -> None:
         declaration = types.FunctionDeclaration(
             name="get_weather", description="Weather",
             parameters=types.Schema(
@@ -167,13 +163,11 @@ class TestSynchronous:
         (call,) = answer.function_calls
         assert (call.name, call.args) == ("get_weather", {"city": "Paris"})
 
-    def test_a_stream(self, client: Any) -> None:
+    def test_a_stream_and_a_chat(self, client: Any) -> None:
         stream = client.models.generate_content_stream(model="fake", contents="hello")
         chunks = [*stream]
         assert "".join(chunk.text or "" for chunk in chunks) == "hello"
         assert chunks[-1].usage_metadata.total_token_count > 0
-
-    def test_a_chat(self, client: Any) -> None:
         chat = client.chats.create(model="fake")
         assert chat.send_message("one").text == "one"
         said = "".join(chunk.text or "" for chunk in chat.send_message_stream("two"))
@@ -181,27 +175,26 @@ class TestSynchronous:
         assert [one.role for one in chat.get_history(curated=True)].count("model") >= 2
         assert chat.send_message("three").text == "three"
 
-    def test_tokens_are_counted(self, service: str, client: Any) -> None:
+    def test_tokens_are_counted_and_texts_embedded(self, service: str, client: Any) -> None:
         counted = client.models.count_tokens(model="fake", contents="hello")
         assert counted.total_tokens == ask(client, "hello").usage_metadata.prompt_token_count
         if service == "vertex":
             told = client.models.compute_tokens(model="fake", contents="ab")
             assert told.tokens_info[0].token_ids == [97, 98]
 
-    @pytest.mark.parametrize("encoder", ENCODERS)
-    def test_texts_are_embedded(self, client: Any, encoder: str) -> None:
-        found = client.models.embed_content(
-            model=encoder, contents=["a"],
-            config=types.EmbedContentConfig(output_dimensionality=2, task_type="CLUSTERING"),
-        )  # fmt: skip
-        assert [one.values for one in found.embeddings] == [[1.0, 0.0]]
+        for encoder in ENCODERS:
+            found = client.models.embed_content(
+                model=encoder, contents=["a"],
+                config=types.EmbedContentConfig(output_dimensionality=2, task_type="CLUSTERING"),
+            )  # fmt: skip
+            assert [one.values for one in found.embeddings] == [[1.0, 0.0]]
 
-    def test_models_are_listed_and_told(self, client: Any) -> None:
+    def test_models_and_those_that_were_tuned(
+        self, service: str, client: Any, server: Server
+    ) -> None:
         names = [one.name for one in client.models.list(config={"page_size": 1})]
         assert {name.rpartition("/")[2] for name in names} == {"fake", "fake-encoder"}
         assert client.models.get(model="fake").name.endswith("models/fake")
-
-    def test_tuned_models(self, service: str, client: Any, server: Server) -> None:
         for id in ("77", "78"):
             add_tuned(server, id)
         listed = client.models.list(config={"query_base": False, "page_size": 1})
@@ -230,12 +223,14 @@ class TestSynchronous:
 @each_service
 @pytest.mark.anyio
 class TestAsynchronous:
-    async def test_text_and_streams(self, aclient: Any) -> None:
+    async def test_text_streams_and_models(self, aclient: Any) -> None:
         answer = await aclient.models.generate_content(model="fake", contents="hello")
         assert answer.text == "hello"
         stream = await aclient.models.generate_content_stream(model="fake", contents="hello")
         said = [chunk.text or "" async for chunk in stream]
         assert "".join(said) == "hello"
+        names = [one.name async for one in await aclient.models.list()]
+        assert len(names) == 2
 
     async def test_a_function_is_called_by_itself(self, aclient: Any) -> None:
         config = types.GenerateContentConfig(tools=[get_weather])
@@ -252,10 +247,6 @@ class TestAsynchronous:
         assert (await aclient.models.count_tokens(model="fake", contents="a")).total_tokens
         found = await aclient.models.embed_content(model="gemini-embedding-001", contents="a")
         assert found.embeddings[0].values == [1.0, 0.0, 0.0, 0.0]
-
-    async def test_models(self, aclient: Any) -> None:
-        names = [one.name async for one in await aclient.models.list()]
-        assert len(names) == 2
 
 
 def add_tuned(server: Server, id: str) -> None:
