@@ -143,6 +143,12 @@ def test_a_real_process_is_woken_and_ends_when_its_input_does() -> None:
     process.wake()  # says nothing to nobody
 
 
+def test_a_process_that_ended_by_itself_leaves_no_open_pipe() -> None:
+    process = cast(Any, start_worker([sys.executable, "-c", "pass"], {}))
+    assert process.wait() == 0
+    assert process.process.stdin.closed
+
+
 def test_a_process_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "STOP_SECONDS", 0.05)
     process = start_worker([sys.executable, "-c", "import time; time.sleep(600)"], {})

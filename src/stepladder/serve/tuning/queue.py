@@ -134,20 +134,25 @@ class _Worker:
     process: subprocess.Popen[bytes]
 
     def wait(self) -> int:
-        return self.process.wait()
+        status = self.process.wait()
+        self._close()
+        return status
 
     def wake(self) -> None:
         self._say(b"\n")
 
     def stop(self) -> None:
-        assert self.process.stdin is not None
-        with suppress(OSError):
-            self.process.stdin.close()
+        self._close()
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def _close(self) -> None:
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
 
     def _say(self, line: bytes) -> None:
         assert self.process.stdin is not None
