@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,9 @@ class Run:
             so_far = self.news[ticket]
             assert not so_far or so_far[-1].finish is None, "nothing comes after the end"
             so_far.append(made)
+
+    def is_over(self, ticket: int) -> bool:
+        return bool(self.news[ticket]) and self.news[ticket][-1].finish is not None
 
     def whole(self, ticket: int) -> Made:
         news = self.news[ticket]
@@ -218,14 +222,14 @@ def _above(token: Token) -> float:
 
 
 @pytest.mark.parametrize(("presence", "frequency"), [(1.5, 0.0), (0.0, 0.7), (-1.0, 0.3)])
-@pytest.mark.parametrize("top_logprobs", [None, 0])
+@pytest.mark.parametrize("top_logprobs", [None, 0])  # the engine computes them apart
 def test_penalties_are_taken_from_the_logits(
     loop: LiveLoop, llama: Path, presence: float, frequency: float, top_logprobs: int | None
 ) -> None:
     sampling = Sampling(presence_penalty=presence, frequency_penalty=frequency)
-    (made,) = Run(loop).all(prompt(tokens=60, sampling=sampling, top_logprobs=top_logprobs))
-    assert ids(made) == _penalised(llama, IDS, 60, presence, frequency)
-    assert ids(made) != greedy(llama, IDS, 60)
+    (made,) = Run(loop).all(prompt(tokens=30, sampling=sampling, top_logprobs=top_logprobs))
+    assert ids(made) == _penalised(llama, IDS, 30, presence, frequency)
+    assert ids(made) != greedy(llama, IDS, 30)
 
 
 def _penalised(
@@ -444,6 +448,29 @@ def test_a_shared_beginning_is_computed_once(loop: LiveLoop) -> None:
     cached = [run.whole(ticket).cached_tokens or 0 for ticket in tickets]
     assert cached == [0] + [384] * 23
     assert steps <= 6  # each of 24 x 400 tokens by itself would take 19
+
+
+def test_prompts_that_begin_alike_keep_apart(loop: LiveLoop, llama: Path) -> None:
+    """Some begin with all of another that has run or runs; they come and go at every step."""
+    lengths = (3, 16, 20, 27, 31, 32, 33, 45, 50)
+    expected = {n: greedy(llama, IDS[:n], 10) for n in lengths}
+    chance = random.Random(1)
+    run, asked = Run(loop), {}
+    for _ in range(150):
+        for _ in range(chance.randrange(4)):
+            length, tokens = chance.choice(lengths), chance.randrange(1, 11)
+            (ticket,) = run.start(prompt(IDS[:length], tokens))
+            asked[ticket] = expected[length][:tokens]
+        going = [ticket for ticket in asked if not run.is_over(ticket)]
+        if going and chance.random() < 0.3:
+            run.hear([loop.cancel(chance.choice(going))])
+        run.turn()
+    while not loop.idle:
+        run.turn()
+    for ticket, said in asked.items():
+        made = run.whole(ticket)
+        assert ids(made) == said[: len(ids(made))]
+        assert made.finish == "cancelled" or len(ids(made)) == len(said)
 
 
 def test_times_add_up(loop: LiveLoop) -> None:

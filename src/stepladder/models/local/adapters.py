@@ -22,7 +22,7 @@ from ...errors import ModelError
 from ...messages import Json
 from .ir import LINEAR, float_values
 
-__all__ = ["AdapterFile", "linear_sizes", "place_holder", "read_adapter", "read_matrices"]
+__all__ = ["AdapterFile", "adaptable", "linear_sizes", "read_adapter", "read_matrices"]
 
 _PREFIX = "base_model.model."
 _NAME = re.compile(
@@ -160,10 +160,10 @@ def read_matrices(adapter: AdapterFile) -> dict[str, npt.NDArray[np.float32]]:
     return matrices
 
 
-def place_holder(base: Mapping[str, Json]) -> Any:
-    """An OpenVINO `Adapter` that changes nothing and names every layer that others may change.
+def adaptable(base: Mapping[str, Json]) -> Any:
+    """The `AdapterConfig` to open a pipeline with that takes any adapter later, of any rank.
 
-    A pipeline that was opened with it takes any adapter later, of any rank.
+    Its adapter changes nothing and names every layer that others may change.
     """
     import openvino
     import openvino_genai as genai
@@ -176,4 +176,4 @@ def place_holder(base: Mapping[str, Json]) -> Any:
             tensors[f"{place}.lora_A.weight"] = np.zeros((1, narrow), np.float32)
             tensors[f"{place}.lora_B.weight"] = np.zeros((wide, 1), np.float32)
     raw = np.frombuffer(safetensors.numpy.save(tensors), dtype=np.uint8)
-    return genai.Adapter(openvino.Tensor(raw.copy()))
+    return genai.AdapterConfig(genai.Adapter(openvino.Tensor(raw.copy())))

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from ...messages import Json
 from ..live import Prompt, Ticket, Token
-from .adapters import AdapterFile, place_holder
-from .ir import stride
+from .adapters import AdapterFile
 from .pipeline import constraint
 from .prefixes import Prefixes
 
@@ -30,7 +27,6 @@ _SEEDS = 1 << 32
 _SMALLEST_SHARE = 1e-6  # of top_p, which must be more than nothing: the most probable token
 _FULL_PERCENT = 90
 _ADAPTER_BYTES = 1 << 30  # of adapters kept in memory; the one in use is always kept
-_LARGEST_ID = (1 << 31) - 1  # the CPU device counts in 32 bits
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +47,11 @@ class Sequence:
     cancelled: bool = False
 
     @property
+    def group(self) -> Hashable:
+        """What it shares computed beginnings with: sequences of the same adapter, or of none."""
+        return None if self.adapter is None else self.adapter.stamp
+
+    @property
     def wants_top(self) -> bool:
         """Whether the most probable other tokens are asked for."""
         return bool(self.prompt.top_logprobs)
@@ -68,13 +69,13 @@ class Stepped:
 class Lane:
     """The base model's pipeline."""
 
-    def __init__(self, pipeline: Any, eos_id: int, capacity_tokens: int) -> None:
+    def __init__(self, pipeline: Any, eos_id: int, prefixes: Prefixes) -> None:
         import openvino_genai as genai
 
         self._genai = genai
         self._pipeline = pipeline
         self._eos_id = eos_id
-        self._prefixes = Prefixes(capacity_tokens)
+        self._prefixes = prefixes
         self._flying: dict[Ticket, Sequence] = {}
         self._next_id = 0
 
@@ -85,20 +86,22 @@ class Lane:
 
     def must_wait(self, sequence: Sequence) -> bool:
         """Whether the beginning of its prompt is being computed for another one."""
-        return self._prefixes.must_wait(self._ids(sequence))
+        return self._prefixes.must_wait(sequence.prompt.ids, sequence.group)
 
     def admit(self, sequence: Sequence, now: float) -> None:
         """Start a sequence. Raises RuntimeError when the engine does not take its settings."""
         import openvino
 
-        ids = self._ids(sequence)
         config = _config(self._genai, sequence, self._eos_id)
         self._next_id += 1
+        ids, cached = self._prefixes.admit(sequence.ticket, sequence.prompt.ids, sequence.group)
         tensor = openvino.Tensor(ids[None].copy())
-        sequence.handle = self._pipeline.add_request(self._next_id, tensor, config)
-        sequence.began = now
-        sequence.cached = self._prefixes.cached_tokens(ids)
-        self._prefixes.admitted(sequence.ticket, ids)
+        try:
+            sequence.handle = self._pipeline.add_request(self._next_id, tensor, config)
+        except RuntimeError:
+            self._prefixes.gone(sequence.ticket)
+            raise
+        sequence.began, sequence.cached = now, cached
         self._flying[sequence.ticket] = sequence
 
     def step(self, clock: Callable[[], float]) -> list[Stepped]:
@@ -119,20 +122,11 @@ class Lane:
                 tokens, sequence.end = tokens[:-1], tokens[-1]
             sequence.made.extend(tokens)
             if sequence.cancelled or finish is not None:
-                self._release(sequence, finish)
+                del self._flying[sequence.ticket]
+                self._prefixes.gone(sequence.ticket, [token.id for token in sequence.made])
             if not sequence.cancelled:
                 stepped.append(Stepped(sequence, tokens, finish))
         return stepped
-
-    def _release(self, sequence: Sequence, finish: Finish | None) -> None:
-        self._prefixes.gone(sequence.ticket)
-        del self._flying[sequence.ticket]
-        if finish in ("stop", "length"):  # the next prompt of a conversation begins with all this
-            made = np.array([token.id for token in sequence.made], dtype=np.int64)
-            self._prefixes.keep(np.concatenate([self._ids(sequence), made])[:-1])
-
-    def _ids(self, sequence: Sequence) -> npt.NDArray[np.int64]:
-        return np.asarray(sequence.prompt.ids, dtype=np.int64)
 
     def _read(self, sequence: Sequence) -> tuple[Token, ...]:
         if not sequence.handle.can_read():
@@ -155,27 +149,10 @@ class Lane:
 
 
 class AdapterLane(Lane):
-    """A pipeline that computes with one adapter at a time.
+    """A pipeline that computes with one adapter at a time; to its cache each is a group."""
 
-    Its prefix cache knows of no adapters, but finds a block of ids only after the same ids before
-    it. So each adapter's prompts begin with an id of their own, which the graph takes for the same
-    token (`ir.stride`); what follows, and the answers, need no change.
-    """
-
-    def __init__(
-        self,
-        open_pipeline: Callable[[Any], Any],
-        eos_id: int,
-        capacity_tokens: int,
-        base: Mapping[str, Json],
-    ) -> None:
-        import openvino_genai as genai
-
-        config: Any = genai.AdapterConfig(place_holder(base))
-        self._open: Callable[[], Any] = lambda: open_pipeline(config)
-        super().__init__(self._open(), eos_id, capacity_tokens)
-        self._stride = stride(base)
-        self._slots: dict[Any, int] = {}
+    def __init__(self, pipeline: Any, eos_id: int, prefixes: Prefixes) -> None:
+        super().__init__(pipeline, eos_id, prefixes)
         self._loaded: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._in_use: Any = None
 
@@ -186,14 +163,6 @@ class AdapterLane(Lane):
             self._use(sequence.adapter)
         super().admit(sequence, now)
 
-    def _ids(self, sequence: Sequence) -> npt.NDArray[np.int64]:
-        assert sequence.adapter is not None
-        # of an adapter that was never used nothing is computed or cached: any slot will do
-        slot = self._slots.get(sequence.adapter.stamp, 0)
-        ids = super()._ids(sequence)
-        ids[0] += slot * self._stride
-        return ids
-
     def _use(self, adapter: AdapterFile) -> None:
         """Put an adapter's matrices into the pipeline.
 
@@ -203,19 +172,14 @@ class AdapterLane(Lane):
 
         while self._pipeline.has_non_finished_requests():  # what was cancelled in the meantime
             self._pipeline.step()
-        if adapter.stamp not in self._slots:
-            if (len(self._slots) + 2) * self._stride > _LARGEST_ID:
-                self._pipeline, self._slots = self._open(), {}
-                self._prefixes.forget()
-            self._slots[adapter.stamp] = len(self._slots) + 1
         config = self._genai.GenerationConfig()
         config.max_new_tokens = 1
         config.eos_token_id = self._eos_id
         config.apply_chat_template = False
         config.adapters = self._genai.AdapterConfig(self._load(adapter), adapter.scale)
-        own = self._eos_id + self._slots[adapter.stamp] * self._stride
         self._in_use = None  # until it is known to have worked
-        self._pipeline.generate([openvino.Tensor(np.array([[own]], dtype=np.int64))], [config])
+        ids = np.array([[self._eos_id]], dtype=np.int64)
+        self._pipeline.generate([openvino.Tensor(ids)], [config])
         self._in_use = adapter.stamp
 
     def _load(self, adapter: AdapterFile) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -18,11 +18,13 @@ from typing import Any
 from ...errors import ModelError
 from ...messages import Json
 from ..live import Made, Prompt, Ticket, Token
-from .adapters import read_adapter
+from .adapters import adaptable, read_adapter
 from .grammars import Grammars
+from .ir import stride
 from .lanes import AdapterLane, Finish, Lane, Sequence, Stepped
 from .live_messages import Ended, Settings
 from .pipeline import cache_tokens, open_pipeline
+from .prefixes import Prefixes
 from .top_tokens import TopTokens
 from .turns import Turns
 
@@ -55,14 +57,15 @@ class LiveLoop:
         config = (settings.folder / "config.json").read_text(encoding="utf-8")
         self._config: Mapping[str, Json] = json.loads(config)
         self._tokenizer = genai.Tokenizer(str(settings.engine))
-        self._capacity_tokens = cache_tokens(self._config, exact=settings.exact)
-        self._base = Lane(self._open(), settings.eos_id, self._capacity_tokens)
+        self._base = Lane(self._open(), settings.eos_id, self._prefixes())
         self._adapters: AdapterLane | None = None  # opened for the first one who asks
         self._turns = Turns(turn_seconds, clock)
         vocabulary = int(self._config["vocab_size"])
         self._grammars = Grammars(self._tokenizer, vocabulary, settings.eos_id)
         self._top = TopTokens(settings.folder, exact=settings.exact)
-        self._waiting: dict[Any, dict[Ticket, Sequence]] = {}  # by adapter; None is the base model
+        self._waiting: dict[
+            Hashable, dict[Ticket, Sequence]
+        ] = {}  # by adapter; None is the base model
         self._running: dict[Ticket, Sequence] = {}
         self._looked_up: dict[Ticket, tuple[Sequence, Finish]] = {}  # in the order of their ends
         self._look_up: _LookUp | None = None  # of the first of them
@@ -88,7 +91,7 @@ class LiveLoop:
                 sequence.adapter = read_adapter(prompt.adapter, self._config)
         except ModelError as error:
             return self._end(sequence, "error", error.message)
-        self._waiting.setdefault(_group(sequence), {})[ticket] = sequence
+        self._waiting.setdefault(sequence.group, {})[ticket] = sequence
         return None
 
     def cancel(self, ticket: Ticket) -> Ended | None:
@@ -151,6 +154,11 @@ class LiveLoop:
             adapters=adapters,
         )
 
+    def _prefixes(self) -> Prefixes:
+        return Prefixes(
+            cache_tokens(self._config, exact=self._settings.exact), stride(self._config)
+        )
+
     def _lanes(self) -> tuple[Lane, ...]:
         return (self._base,) if self._adapters is None else (self._base, self._adapters)
 
@@ -187,17 +195,16 @@ class LiveLoop:
         return fault and f"no answer can be made in this form: {fault}"
 
     def _leave(self, sequence: Sequence) -> None:
-        group = _group(sequence)
-        del self._waiting[group][sequence.ticket]
-        if not self._waiting[group]:
-            del self._waiting[group]
+        del self._waiting[sequence.group][sequence.ticket]
+        if not self._waiting[sequence.group]:
+            del self._waiting[sequence.group]
 
     def _may_start(self, sequence: Sequence) -> bool:
-        if sequence.adapter is None:
+        if sequence.group is None:
             return not self._base.must_wait(sequence)
         waiting = {next(iter(q)): group for group, q in self._waiting.items() if group is not None}
         adapters = [waiting[ticket] for ticket in sorted(waiting)]
-        if not self._turns.may_start(sequence.adapter.stamp, adapters):
+        if not self._turns.may_start(sequence.group, adapters):
             return False
         return self._adapters is None or not self._adapters.must_wait(sequence)
 
@@ -207,11 +214,10 @@ class LiveLoop:
             self._base.admit(sequence, now)
             return
         if self._adapters is None:
-            self._adapters = AdapterLane(
-                self._open, self._settings.eos_id, self._capacity_tokens, self._config
-            )
+            pipeline = self._open(adaptable(self._config))
+            self._adapters = AdapterLane(pipeline, self._settings.eos_id, self._prefixes())
         self._adapters.admit(sequence, now)
-        self._turns.started(sequence.adapter.stamp)
+        self._turns.started(sequence.group)
 
     def _told(self, stepped: Stepped) -> Iterator[Ended]:
         """What a caller is told of a step, if anything."""
@@ -280,7 +286,3 @@ class LiveLoop:
             cached_tokens=sequence.cached,
             end_logprob=sequence.end.logprob if sequence.end and finish == "stop" else None,
         )
-
-
-def _group(sequence: Sequence) -> Any:
-    return None if sequence.adapter is None else sequence.adapter.stamp

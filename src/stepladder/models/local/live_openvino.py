@@ -221,7 +221,10 @@ class OpenVINOLive:
         try:
             one.sink(made)
         except Exception:  # one caller's mistake is not to stop the answers of all others
-            _log.exception("a sink raised; its sequence goes on unheard")
+            _log.exception("a sink raised: its sequence is dropped")
+            self.cancel(ticket)
+            with self._lock:
+                self._open.pop(ticket, None)
 
     def _bury(self, how: str) -> None:
         """End what was under way when the process died; after several deaths, everything."""

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core import Request
+from .ir import stride
 from .pipeline import cache_tokens, constraint, open_pipeline
 from .prefixes import Prefixes
 
@@ -41,6 +42,7 @@ class Generated:
 @dataclass
 class _InFlight:
     index: int
+    key: int
     handle: Any
     admitted: float
     ids: list[int] = field(default_factory=list)
@@ -60,7 +62,7 @@ class OpenVINOEngine:
         self._window = window
         self._pipeline = open_pipeline(folder, exact=exact, most_running=window)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self._cache_tokens = cache_tokens(config, exact=exact)
+        self._prefixes = Prefixes(cache_tokens(config, exact=exact), stride(config))
         self._next_id = 0
 
     def run(
@@ -69,34 +71,32 @@ class OpenVINOEngine:
         """Each answer as it finishes, with the index of its prompt."""
         waiting = deque(range(len(prompts)))
         flying: list[_InFlight] = []
-        prefixes = Prefixes(self._cache_tokens)
         arrays = [np.asarray(prompt, dtype=np.int64) for prompt in prompts]
         try:
             while waiting or flying:
                 while waiting and len(flying) < _QUEUED * self._window:
-                    index = _next_of(waiting, arrays, prefixes)
+                    index = _next_of(waiting, arrays, self._prefixes)
                     if index is None:
                         break
-                    prefixes.admitted(index, arrays[index])
                     flying.append(self._admit(index, arrays[index], requests[index]))
-                done = self._step(flying)
-                for index in [item.index for item in flying if item.ids] + [i for i, _ in done]:
-                    prefixes.computed(index)  # some end with their first token
-                yield from done
+                yield from self._step(flying)
         finally:
             for leftover in flying:  # the caller stopped early: free the engine's slots
                 leftover.handle.stop()
+                self._prefixes.gone(leftover.key)
             if flying:
                 self._pipeline.step()
 
     def _admit(self, index: int, prompt: npt.NDArray[np.int64], request: Request) -> _InFlight:
         import openvino
 
-        tensor = openvino.Tensor(prompt[None].copy())
         self._next_id += 1
+        ids, _ = self._prefixes.admit(self._next_id, prompt)
+        tensor = openvino.Tensor(ids[None].copy())
         started = time.perf_counter()
         handle = self._pipeline.add_request(self._next_id, tensor, self._config(request))
-        return _InFlight(index, handle, started, logprob=0.0 if request.logprob else None)
+        logprob = 0.0 if request.logprob else None
+        return _InFlight(index, self._next_id, handle, started, logprob=logprob)
 
     def _step(self, flying: list[_InFlight]) -> list[tuple[int, Generated]]:
         """One step of the engine; what finished is taken out of `flying` and returned."""
@@ -114,9 +114,11 @@ class OpenVINOEngine:
                     if item.logprob is not None:
                         item.logprob += float(sum(output.generated_log_probs))
                     item.stopped = output.finish_reason == self._genai.GenerationFinishReason.STOP
+                self._prefixes.computed(item.key)
             if item.handle.get_status() == running:
                 still.append(item)
             else:
+                self._prefixes.gone(item.key)
                 done.append((item.index, self._finish(item, now)))
         flying[:] = still
         return done
