@@ -397,15 +397,21 @@ def test_the_readme_shows_the_output_of_the_demo() -> None:
         assert page == script["with_output"](page, output), "run docs/include_demo_output.py"
 
 
-def test_the_readme_lists_every_module_and_no_other() -> None:
-    package = ROOT / "src"
-    modules = {
-        path.relative_to(ROOT).as_posix()
-        for path in package.rglob("*.py")
-        if not (path.name == "__init__.py" and path.stat().st_size < 200)
-    }
-    listed = [path for path in tree_of_readme() if path.endswith(".py") and path.startswith("src/")]
-    assert sorted(listed) == sorted(modules)
+def test_the_readme_lists_every_folder_and_what_lies_at_the_top() -> None:
+    package = ROOT / "src" / "stepladder"
+    top = {path.relative_to(ROOT).as_posix() for path in package.glob("*.py")}
+    folders = {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in package.rglob("*.py")}
+    listed = {path for path in tree_of_readme() if path.startswith("src/")}
+    modules = {path for path in listed if path.endswith(".py")}
+    assert modules == top - {"src/stepladder/__init__.py"}
+    assert {path for path in listed if path.endswith("/")} == folders | {"src/stepladder/"}
+
+
+def test_the_map_of_the_code_is_the_code() -> None:
+    script = runpy.run_path(str(DOCS / "generate_code_map.py"))
+    page = script["code_map"]()
+    assert script["PAGE"].read_text("utf-8") == page, "run: python docs/generate_code_map.py"
+    assert "` |  |" not in page, "a module does not say what it is"
 
 
 def test_the_readme_lists_every_extra() -> None:

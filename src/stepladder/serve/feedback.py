@@ -1,4 +1,4 @@
-"""What callers say of answers: `POST /v1/feedback` links a verdict or a correction to a request.
+"""What callers say of answers: a verdict or a correction, linked to a request.
 
 Callers speak of their own requests only; an admin of any. What is accepted is in the database
 before the answer goes out.
