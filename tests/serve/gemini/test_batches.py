@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
@@ -16,7 +17,9 @@ import pytest
 from contract.specs import Json
 from resources import PLACE, VERTEX, call, of_the_contract
 
+from stepladder.database.records import BatchItem
 from stepladder.serve.batching import BatchRunner
+from stepladder.serve.gemini.batch_items import items_of
 from stepladder.serve.server import Server
 from stepladder.serve.settings import ServeSettings
 
@@ -249,6 +252,18 @@ async def test_what_is_no_batch_is_refused(
 async def test_a_model_that_is_not_there_has_no_batches(app_client: httpx.AsyncClient) -> None:
     path = "/v1beta/models/nobody:batchGenerateContent"
     await call(app_client, "POST", path, inline({"request": said("a")}), 404)
+
+
+def test_all_items_are_told_however_many_come_at_once() -> None:
+    items = [BatchItem("1", n, str(n), {}, done=n != 4) for n in range(11)]
+
+    class Paged:
+        def items(self, batch: str, *, after: int) -> list[BatchItem]:
+            return [item for item in items if item.index > after][:3]
+
+    server: Any = SimpleNamespace(database=Paged())
+    batch: Any = SimpleNamespace(id="1")
+    assert [one.index for one in items_of(server, batch)] == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
 
 
 # --- ending -------------------------------------------------------------------------------------

@@ -8,13 +8,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx2 as httpx
 import pytest
 from contract.specs import Exchange, Json
+from hypothesis import given
+from hypothesis import strategies as st
 from resources import PLACE, VERTEX, call, of_the_contract, recorded, send
 
 from stepladder.database.records import Checkpoint, TunedModel, TuningJob
+from stepladder.serve.gemini import own
+from stepladder.serve.gemini.own import listed
+from stepladder.serve.gemini.page import Page
 from stepladder.serve.gemini.tuning_bodies import job_body
 from stepladder.serve.server import Server
 from stepladder.serve.settings import ServeSettings
@@ -369,6 +375,22 @@ async def test_lists_are_filtered_and_go_on_page_by_page(
     assert await names(filter='tuned_model_display_name:"job 3"') == [made[3]]
     error = await call(app_client, "GET", f"{JOBS}?filter=colour%3Dred", status=400)
     assert "colour" in error["error"]["message"]
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 9), st.integers(0, 30), st.booleans())
+def test_a_page_has_what_fits_after_the_last_one_and_one_more(
+    fitting: list[bool], size: int, start: int, begins: bool
+) -> None:
+    ids = [str(n) for n in range(len(fitting))]
+    after = None if begins or start >= len(ids) else ids[start]
+
+    def read(after: str | None, limit: int) -> list[str]:
+        return ids[0 if after is None else ids.index(after) + 1 :][:limit]
+
+    with mock.patch.object(own, "AT_ONCE", 3):
+        found = listed(read, Page(size, after), lambda id: id, lambda id: fitting[int(id)])
+    wanted = [id for id in read(after, len(ids)) if fitting[int(id)]]
+    assert found[: size + 1] == wanted[: size + 1]
 
 
 # --- cancelling ---------------------------------------------------------------------------------
