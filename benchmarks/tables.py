@@ -46,6 +46,7 @@ def sections() -> Iterator[str]:
         ("check_100k", check_100k),
         ("hosted", hosted),
         ("hosted_climb", hosted_climb),
+        ("serve_latency", serve_latency),
     ):
         path = HERE / "results" / f"{name}.json"
         if path.is_file():
@@ -117,6 +118,43 @@ def overhead(found: Result) -> Iterator[str]:
     yield from table(heads, rows)
     kept = "yes" if found["kept"] else "no"
     yield f"\nLimits (200 µs and 2,048 bytes at 100,000 examples) kept: {kept}."
+
+
+def serve_latency(found: Result) -> Iterator[str]:
+    yield f"## What the server adds\n\n{ran(found)}\n"
+    yield (
+        f"{found['calls']:,} calls a row at {found['rate_per_second']:.0f} a second, answers of "
+        f"{found['answer_tokens']} tokens from an engine that costs nothing; the client's time "
+        "less the engine's.\n"
+    )
+    theirs = found["litellm"].get("rows", {})
+    rows = [
+        [
+            clients,
+            f"{one['rate']:.0f}",
+            f"{one['median_ms']:.1f}",
+            f"{one['p99_ms']:.1f}",
+            f"{theirs[clients]['median_ms']:.1f}" if clients in theirs else "",
+            f"{theirs[clients]['p99_ms']:.1f}" if clients in theirs else "",
+        ]
+        for clients, one in found["ours"].items()
+    ]
+    heads = ["clients", "calls/s", "median ms", "p99 ms", "LiteLLM: median ms", "p99 ms"]
+    yield from table(heads, rows)
+    if "skipped" in found["litellm"]:
+        yield f"\nLiteLLM was not measured: {found['litellm']['skipped']}."
+    elif found["litellm"].get("loosened"):
+        yield f"\nLiteLLM with other versions than it pins: {found['litellm']['loosened']}."
+    limits = found["limits"]
+    kept = all(
+        one["median_ms"] <= limits["median_ms"] and one["p99_ms"] <= limits["p99_ms"]
+        for one in found["ours"].values()
+    )
+    yield (
+        f"\nLimits (median {limits['median_ms']:.0f} ms, p99 {limits['p99_ms']:.0f} ms) kept: "
+        f"{'yes' if kept else 'no'}. Memory after each thousand of 10,000 calls, in MiB: "
+        f"{', '.join(f'{each:.0f}' for each in found['memory_mib'])}."
+    )
 
 
 def check_100k(found: Result) -> Iterator[str]:
