@@ -243,7 +243,7 @@ def test_values_are_said_as_they_are_and_failures_are_told(
 
 
 def test_whoever_leaves_frees_the_engine(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
-    engine = FakeEngine.saying("x" * 10_000, tokens_per_second=100)
+    engine = FakeEngine.saying("x" * 10_000, tokens_per_second=5)
     served = opened(PLAIN, tmp_path, engine, threads)
 
     async def leave() -> None:

@@ -15,15 +15,15 @@ import pytest
 from served_models import ask, events_of, served, text_of
 from task_folders import make_task_folder
 
-from stepladder.bundles import deploy, load_bundle, rollback
+from stepladder.bundles import Bundle, deploy, load_bundle, rollback
 from stepladder.data.split import load_split
-from stepladder.errors import StepladderError, StoreError
+from stepladder.errors import ModelError, StepladderError, StoreError
 from stepladder.fake_live import FakeEngine
 from stepladder.serve.log import LOGGER
 from stepladder.serve.served.bases import Bases
-from stepladder.serve.served.bundle import open_bundle
+from stepladder.serve.served.bundle import BundleServed, open_bundle
 from stepladder.serve.served.directory import ServedModels
-from stepladder.serve.served.following import Following
+from stepladder.serve.served.following import AGAIN, Following
 from stepladder.session import Options, run_climb
 from stepladder.task import load_task
 
@@ -112,6 +112,39 @@ def test_a_bundle_that_cannot_be_served_leaves_the_old_one(
     following.look()
     assert models.problems() == []
     following.close()
+
+
+def test_what_failed_is_not_tried_with_every_look_and_the_old_one_is_retired_when_it_works(
+    task: Path,
+    opener: partial,  # type: ignore[type-arg]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LOGGER, "propagate", False)
+    tried: list[str] = []
+    retired: list[str] = []
+    broken = True
+
+    def open_one(bundle: Bundle) -> BundleServed:
+        tried.append(bundle.id)
+        if broken and len(tried) > 1:
+            raise ModelError("its model is not here yet")
+        made: BundleServed = opener(bundle)
+        retire = made.retire
+        made.retire = lambda: (retired.append(bundle.id), retire())  # type: ignore[assignment]
+        return made
+
+    first = deployed(task, "majority")
+    following = Following([task], open_one)
+    second = deployed(task, "linear")
+    for _ in range(AGAIN):
+        following.look()
+    assert (tried, retired) == ([first.name, second.name], [])
+    broken = False
+    following.look()
+    assert (tried[2:], retired) == ([second.name], [first.name])
+    assert not following.problems()
+    following.close()
+    assert retired == [first.name, second.name]
 
 
 def test_a_damaged_pointer_is_a_problem_until_it_is_mended(task: Path, opener: partial) -> None:  # type: ignore[type-arg]

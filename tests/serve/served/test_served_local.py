@@ -68,9 +68,10 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(engine: FakeEn
 
 
 def test_a_stop_string_ends_the_sequence_and_is_not_said() -> None:
-    engine = FakeEngine.saying("one END two " * 100, tokens_per_second=2000)
+    engine = FakeEngine.saying("one END two " * 1000, tokens_per_second=500)
     try:
-        events = events_of(served(engine), ask(stop=("END",)))
+        events = events_of(served(engine), ask(stop=("END",), max_output_tokens=8000))
+        assert _becomes_idle(engine), "it is not made any more"
         assert (text_of(events), ends_of(events)) == ("one ", {0: "stop"})
         assert totals_of(events).usage.output_tokens == len("one END")
         assert totals_of(events).usage.seconds, "what it took is told, though it was cut short"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...bundles.bundle import Bundle, load_bundle
@@ -20,7 +21,23 @@ from .bundle import BundleServed
 
 __all__ = ["Following"]
 
+AGAIN = 60  # looks after which what could not be opened is tried again: it may have been mended
+
 Opener = Callable[[Bundle], BundleServed]
+
+
+@dataclass
+class _Failure:
+    """The id of a bundle that could not be opened, and why; None where not even that was known."""
+
+    id: str | None
+    why: str
+    looks: int = field(default=0, compare=False)  # since it was tried
+
+    def waits(self, id: str) -> bool:
+        """Whether it is still the same and not yet time to try again."""
+        self.looks += 1
+        return self.id == id and self.looks < AGAIN
 
 
 class Following:
@@ -33,7 +50,7 @@ class Following:
     def __init__(self, places: Sequence[Path], open: Opener) -> None:
         self._open = open
         self._served: dict[Path, BundleServed] = {}
-        self._failed: dict[Path, tuple[str | None, str]] = {}  # the id that failed, and why
+        self._failed: dict[Path, _Failure] = {}
         self._looking = threading.Lock()
         for place in places:
             if place not in self._served:
@@ -52,7 +69,7 @@ class Following:
 
     def problems(self) -> Mapping[str, str]:
         """By place, why what is current there is not served; empty when all is well."""
-        return {str(place): why for place, (_, why) in tuple(self._failed.items())}
+        return {str(place): failure.why for place, failure in tuple(self._failed.items())}
 
     def look(self) -> None:
         """Open what has become current since the last time. Takes seconds then."""
@@ -91,8 +108,9 @@ class Following:
             if wanted == before.card.version:
                 self._failed.pop(place, None)
                 return
-            if (tried := self._failed.get(place)) is not None and tried[0] == wanted:
-                return  # nothing new: it failed before
+            failed = self._failed.get(place)
+            if failed is not None and failed.waits(wanted):
+                return
             served = self._open(load_bundle(folder))
             self._check_name(served, before)
         except StepladderError as error:
@@ -116,15 +134,15 @@ class Following:
     def _fail(
         self, place: Path, wanted: str | None, error: StepladderError, before: BundleServed
     ) -> None:
-        known = self._failed.get(place)
-        if known is None or known != (wanted, error.message):
+        known, failure = self._failed.get(place), _Failure(wanted, error.message)
+        if known != failure:
             LOGGER.error(
                 "%s: what is current cannot be served, %s is served on: %s",
                 before.card.name,
                 before.card.version[:12],
                 error,
             )
-        self._failed[place] = (wanted, error.message)
+        self._failed[place] = failure
 
 
 def _current(place: Path) -> Path:
