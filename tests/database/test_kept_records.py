@@ -106,6 +106,7 @@ def test_lists_go_on_where_they_stopped(database: Database) -> None:
     seen: list[str] = []
     while shown := database.jobs(owner="ann", after=seen[-1] if seen else None, limit=5):
         seen += [job.id for job in shown]
+        assert len(seen) <= len(mine), "some are shown again"
     assert seen == [job.id for job in reversed(mine)]
     assert len(database.jobs()) == 20
     assert len(database.jobs(protocol="vertex")) == 0
