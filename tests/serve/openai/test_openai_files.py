@@ -46,6 +46,8 @@ async def test_lists_go_on_after_the_last_thing_seen(sdk: AsyncOpenAI) -> None:
     assert [one.id async for one in sdk.files.list(order="asc", limit=3)] == [*ids, other]
     last = await sdk.files.list(after=ids[1], purpose="fine-tune")
     assert ([one.id for one in last.data], last.has_more) == (ids[:1], False)
+    rest = await sdk.files.list(after=ids[3], limit=3, purpose="fine-tune")
+    assert ([one.id for one in rest.data], rest.has_more) == (ids[2::-1], False)
     assert (await sdk.files.list(purpose="vision")).data == []
 
 
