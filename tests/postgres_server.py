@@ -7,11 +7,13 @@ tests that need it are skipped.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -65,7 +67,7 @@ class PostgresServer:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, "-k", self.folder, *settings],
-                stdout=log, stderr=log, **self._as_user(),
+                stdout=log, stderr=log, preexec_fn=_end_with_parent, **self._as_user(),
             )  # fmt: skip
         until = time.monotonic() + START_SECONDS
         ready = [self._programs / "pg_isready", "-q", "-h", self.folder]
@@ -102,6 +104,12 @@ class PostgresServer:
             "env": environment,
             "extra_groups": [] if self._user else None,
         }
+
+
+def _end_with_parent() -> None:
+    """In the child: be ended when the test run is, even by a kill (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG
 
 
 def _user() -> str | None:
