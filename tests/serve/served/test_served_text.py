@@ -163,3 +163,15 @@ def test_the_bytes_of_tokens_are_the_text(kind: str, data: st.DataObject) -> Non
         if "\N{REPLACEMENT CHARACTER}" in decoded:  # and is wrong of whole runs of bytes
             return
     assert together.decode(errors="replace") == decoded
+
+
+def test_a_completion_begins_as_the_model_begins_and_never_with_nothing() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = byte_level()
+    assert tokenizer.completion_ids("") == [tokenizer.eos_id]
+    assert tokenizer.completion_ids("ab") == tokenizer.encode("ab")
+    tokenizer.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<end> $A", special_tokens=[("<end>", tokenizer.eos_id)]
+    )
+    assert tokenizer.completion_ids("ab") == [tokenizer.eos_id, *tokenizer.encode("ab")]
