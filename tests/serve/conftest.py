@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -45,12 +46,26 @@ def engine() -> Iterator[FakeEngine]:
     engine.close()
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that has its tables, to be copied: making them takes longer than most tests."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    open_database(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
 def server(
-    serve_settings: ServeSettings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    serve_settings: ServeSettings,
+    engine: FakeEngine,
+    empty_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Server]:
     """A server over the fake engine, without keys, without workers."""
     monkeypatch.delenv("STEPLADDER_API_KEY", raising=False)
+    url = serve_settings.database or ""
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        shutil.copyfile(empty_database, url.removeprefix("sqlite:///"))
     database = open_database(serve_settings.database, keep_content=serve_settings.keep_content)
     yield assemble(serve_settings, fake_models(engine, serve_settings.aliases), database)
     database.close()
