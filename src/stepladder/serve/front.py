@@ -42,6 +42,7 @@ ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 GOOGLE_HEADERS = frozenset({b"x-goog-api-key", b"x-goog-api-client"})
 TELLERS = {"openai": ".openai.errors", "gemini": ".gemini.errors", "vertex": ".gemini.errors"}
 STORE_RETRY = 5.0  # seconds
+TOO_LARGE = 413
 GONE = 499  # the status of a call whose caller went away, in logs and records: nobody is told it
 
 
@@ -194,9 +195,11 @@ class _Out:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = message["headers"]
+            if self.status == TOO_LARGE:  # the rest of the body is not read: nothing can follow it
+                headers = [*headers, (b"connection", b"close")]
             if not any(name == b"x-request-id" for name, _ in headers):
                 headers = [*headers, (b"x-request-id", self.visit.id.encode())]
-                message = {**message, "headers": headers}
+            message = {**message, "headers": headers}
         await self._send(message)
 
 
