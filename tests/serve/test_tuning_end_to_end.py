@@ -127,6 +127,7 @@ def test_openais_client_tunes_and_asks_the_tuned_model(here: Here) -> None:
     assert len(table.splitlines()) == 1 + len(losses)
 
 
+@pytest.mark.filterwarnings("ignore:The SDK's tuning implementation is experimental")
 def test_googles_client_tunes_and_asks_the_endpoint(here: Here) -> None:
     from google import genai
     from google.genai import types
