@@ -189,8 +189,8 @@ def test_ctrl_c_is_not_for_the_engines_process(engine: OpenVINOLive, llama: Path
 
 
 def _process(engine: OpenVINOLive) -> int:
-    assert engine._worker is not None
-    return engine._worker._process.pid
+    assert engine.process is not None
+    return engine.process
 
 
 def _kill(engine: OpenVINOLive) -> None:

@@ -72,7 +72,7 @@ class _Worker:
         self._socket, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "stepladder.models.local.live_worker", str(number)],
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
@@ -114,10 +114,10 @@ class _Worker:
         self.connection.close()
         self._socket.close()
         try:
-            code = self._process.wait(_SECONDS_TO_END)
+            code = self.process.wait(_SECONDS_TO_END)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
+            self.process.kill()
+            code = self.process.wait()
         return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
     def _write(self) -> None:
@@ -164,6 +164,12 @@ class OpenVINOLive:
                 self._open[ticket].cancelled = True
                 if self._worker is not None:
                     self._worker.send(Cancel(ticket))
+
+    @property
+    def process(self) -> int | None:
+        """The id of the process that has the model; None between two of them."""
+        with self._lock:
+            return None if self._worker is None else self._worker.process.pid
 
     def load(self) -> Load:
         """How busy it is now."""
