@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["add_routes", "file_body", "own_file"]
 
 PIECE = 1 << 20
-UPLOADED = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+UPLOADED = ("assistants", "batch", "fine-tune", "vision", "user_data")
 SHOWN = frozenset({*UPLOADED, "batch_output", "fine-tune-results"})
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 MOST_PER_PAGE = 10_000
