@@ -5,6 +5,9 @@ from __future__ import annotations
 import httpx2 as httpx
 import pytest
 
+from stepladder.database.files import Taken
+from stepladder.database.rows import NotKept
+from stepladder.database.values import NotStorable
 from stepladder.errors import StoreError
 from stepladder.serve.app import create_app
 from stepladder.serve.server import Server
@@ -80,10 +83,28 @@ async def test_a_database_that_is_away_is_unavailable(server: Server) -> None:
     async with client_of(server) as client:
         ready = await client.get("/readyz")
         files = await client.get("/v1/files")
+        of_gemini = await client.get("/v1beta/files")
     assert ready.status_code == 503
-    assert files.status_code == 503
+    assert files.status_code == of_gemini.status_code == 503
     assert files.headers["retry-after"] == "5"
-    assert "hush" not in ready.text + files.text
+    assert "hush" not in ready.text + files.text + of_gemini.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(NotStorable, 400), (NotKept, 404), (Taken, 409), (StoreError, 503)]
+)
+async def test_what_the_database_says_of_a_call_is_told_as_what_it_is(
+    server: Server, error: type[StoreError], status: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error("the thing", hint="the cure")
+
+    server.database.file = refuse  # type: ignore[method-assign,assignment]
+    async with client_of(server) as client:
+        openai = await client.get("/v1/files/file-1")
+        gemini = await client.get("/gemini/v1beta/files/1")
+    assert openai.status_code == gemini.status_code == status
+    assert ("the thing" in openai.text) == ("the thing" in gemini.text) == (status != 503)
 
 
 async def test_while_shutting_down_it_is_not_ready_and_takes_nothing(

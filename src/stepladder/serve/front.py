@@ -18,10 +18,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from ..database import new_id
+from ..database.files import Taken
 from ..database.records import Served
+from ..database.rows import NotKept
 from ..database.values import NotStorable
 from ..errors import StoreError
-from . import Refusal
+from . import Reason, Refusal
 from .log import LOGGER, log_request
 from .protocols import decide
 from .settings import is_loopback
@@ -42,6 +44,10 @@ ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 GOOGLE_HEADERS = frozenset({b"x-goog-api-key", b"x-goog-api-client"})
 TELLERS = {"openai": ".openai.errors", "gemini": ".gemini.errors", "vertex": ".gemini.errors"}
 STORE_RETRY = 5.0  # seconds
+# what callers did, not the database; routes that know the field say so themselves
+STORE_REASONS: dict[type[StoreError], Reason] = {
+    NotStorable: "invalid", NotKept: "not_found", Taken: "conflict",
+}  # fmt: skip
 TOO_LARGE = 413
 GONE = 499  # the status of a call whose caller went away, in logs and records: nobody is told it
 
@@ -101,8 +107,8 @@ class Front:
         visit = out.visit
         if isinstance(error, Refusal):
             refusal = error
-        elif isinstance(error, NotStorable):  # names and ids may hold what no database keeps
-            refusal = Refusal("invalid", error.message, hint=error.hint)
+        elif isinstance(error, StoreError) and (reason := STORE_REASONS.get(type(error))):
+            refusal = Refusal(reason, error.message, hint=error.hint)
         elif isinstance(error, StoreError):
             LOGGER.error("request %s failed: %s", visit.id, error)
             refusal = Refusal(

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from fastapi import Request
 
-from ...errors import StoreError
+from ...database.rows import NotKept
 from .. import Caller, Refusal
 from .page import Page
 
@@ -75,7 +75,7 @@ def listed(
     while len(found) <= page.size:
         try:
             rows = read(after, AT_ONCE)
-        except StoreError as error:
+        except NotKept as error:
             raise Refusal(
                 "invalid",
                 "the list cannot go on: what 'pageToken' stands for is not there any more",

@@ -44,7 +44,6 @@ def gemini_router() -> APIRouter:
     router.include_router(files.upload_router)
     for inner in (
         batches.gemini_router,
-        batches.gemini_router,
         files.router,
         prefixes.gemini_router,
         tuning_jobs.developer_router,
