@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .cli_parts import AsJson, print_result
 from .errors import StepladderError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ keys_app = typer.Typer(help="Keys of the server's callers.", no_args_is_help=Tru
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database", help="sqlite:///PATH or postgresql://... [yours]")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines instead")]
 
 
 class KeyRole(StrEnum):
@@ -105,7 +105,7 @@ def add(
         kept.add_key(
             id, hash_of(key), role.value, requests_per_minute, dollars_per_month, datetime.now(UTC)
         )
-    _print({"id": id, "key": key, "role": role.value}, as_json, key)
+    print_result({"id": id, "key": key, "role": role.value}, as_json, key)
     if not as_json:
         typer.echo(f"its id is {id}; keep the key, it cannot be shown again", err=True)
 
@@ -125,7 +125,7 @@ def list_keys(database: DatabaseUrl = None, as_json: AsJson = False) -> None:
         + (f"revoked {one['revoked_at']:%Y-%m-%d}" if one["revoked_at"] else "")
         for one in found
     ]
-    _print(found, as_json, "\n".join(map(str.rstrip, lines)) or "no keys")
+    print_result(found, as_json, "\n".join(map(str.rstrip, lines)) or "no keys")
 
 
 @keys_app.command("revoke", epilog="Example: stepladder keys revoke 1234567890123456789")
@@ -214,10 +214,3 @@ def _database(url: str | None) -> Any:
     from .database import open_database
 
     return closing(open_database(url))
-
-
-def _print(record: Any, as_json: bool, text: str) -> None:
-    import json
-
-    shown = json.dumps(record, indent=1, ensure_ascii=False, default=str) if as_json else text
-    typer.echo(shown)

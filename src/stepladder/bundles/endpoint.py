@@ -81,48 +81,64 @@ def ask_endpoint(
 
     A failed call is a reply with `error`.
     """
-    here = threading.local()
-    address = urlsplit(url)
-    opened: list[http.client.HTTPConnection] = []
-
-    def connection() -> http.client.HTTPConnection:
-        if not hasattr(here, "connection"):
-            assert address.hostname is not None
-            here.connection = http.client.HTTPConnection(
-                address.hostname, address.port, timeout=ANSWER_SECONDS
-            )
-            opened.append(here.connection)
-        found: http.client.HTTPConnection = here.connection
-        return found
-
-    def one(input: Input) -> Reply:
-        body = json.dumps({"model": model, "messages": _turns(input)}).encode()
-        started = time.perf_counter()
-        for attempt in range(ATTEMPTS):
-            try:
-                reply, wait = _call(connection(), body)
-            except (OSError, http.client.HTTPException) as error:
-                connection().close()
-                reply, wait = Reply("", error=repr(error)), 1.0
-            if wait is None:
-                break
-            if attempt + 1 < ATTEMPTS:
-                time.sleep(wait)
-        return Reply(reply.text, reply.parsed, reply.error, time.perf_counter() - started)
 
     def ask(inputs: Sequence[Input]) -> Iterator[tuple[int, Reply]]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            asked = {pool.submit(one, input): place for place, input in enumerate(inputs)}
+        with _Lines(url) as lines, ThreadPoolExecutor(AT_ONCE) as pool:
+            asked = {
+                pool.submit(_reply, lines, model, input): place
+                for place, input in enumerate(inputs)
+            }
             try:
                 for done, future in enumerate(as_completed(asked), start=1):
                     tell(done, len(inputs))
                     yield asked[future], future.result()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-                for each in opened:
-                    each.close()
 
     return ask
+
+
+class _Lines:
+    """A connection for each thread, all closed in the end."""
+
+    def __init__(self, url: str) -> None:
+        self._address = urlsplit(url)
+        self._here = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for each in self._opened:
+            each.close()
+
+    def mine(self) -> http.client.HTTPConnection:
+        """This thread's; it opens itself again after a failure."""
+        if not hasattr(self._here, "connection"):
+            self._here.connection = http.client.HTTPConnection(
+                self._address.hostname or "", self._address.port, timeout=ANSWER_SECONDS
+            )
+            self._opened.append(self._here.connection)
+        found: http.client.HTTPConnection = self._here.connection
+        return found
+
+
+def _reply(lines: _Lines, model: str, input: Input) -> Reply:
+    """The reply of a server that may be busy for a while, with how long it took in all."""
+    body = json.dumps({"model": model, "messages": _turns(input)}).encode()
+    started = time.perf_counter()
+    for attempt in range(ATTEMPTS):
+        try:
+            reply, wait = _call(lines.mine(), body)
+        except (OSError, http.client.HTTPException) as error:
+            lines.mine().close()
+            reply, wait = Reply("", error=repr(error)), 1.0
+        if wait is None:
+            break
+        if attempt + 1 < ATTEMPTS:
+            time.sleep(wait)
+    return Reply(reply.text, reply.parsed, reply.error, time.perf_counter() - started)
 
 
 def _call(connection: http.client.HTTPConnection, body: bytes) -> tuple[Reply, float | None]:

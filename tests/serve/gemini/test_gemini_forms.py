@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stepladder.core import Json
 from stepladder.serve import Refusal
-from stepladder.serve.gemini.bodies import read_json
+from stepladder.serve.bodies import read_json
 from stepladder.serve.gemini.embed import EMBED
 from stepladder.serve.gemini.forms import (
     Form,

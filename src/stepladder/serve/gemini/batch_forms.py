@@ -12,8 +12,8 @@ from typing import Any
 
 from ...core import Json
 from .. import Refusal
+from ..bodies import read_json
 from ..openai.batch_lines import lines_of
-from .bodies import read_json
 from .forms import anything, each, long, mapped, message, struct, text
 
 __all__ = ["MOST_LINES", "BadLines", "at_developer", "at_vertex", "requests_of"]

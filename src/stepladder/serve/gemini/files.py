@@ -19,9 +19,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from ...core import Json
 from ...database.records import StoredFile
 from .. import Caller, Refusal
+from ..bodies import read_json
 from ..keys import caller_of
 from . import uploads
-from .bodies import read_json
 from .forms import anything, data, long, message, moment, text
 from .multipart import boundary_of, read_parts
 from .own import listed, may_see, owner_of_lists, rfc3339

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ...core import Json
 from ...database.records import BatchItem
 from .. import Refusal
-from ..gemini.bodies import read_json
+from ..bodies import read_json
 
 __all__ = ["MOST_LINES", "Checked", "check_lines", "items_of", "lines_of"]
 

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from ...core import Json
 from .. import Caller
-from ..gemini.bodies import read_json
+from ..bodies import read_json
 from ..keys import caller_of
 from .fields import Fields
 from .telling import json_bytes
