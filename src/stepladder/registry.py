@@ -27,6 +27,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "nearest": "stepladder.solvers.nearest:NearestSolver",
         "linear": "stepladder.solvers.linear:LinearSolver",
         "dictionary": "stepladder.solvers.dictionary:DictionarySolver",
+        "calling": "stepladder.solvers.calling:CallingSolver",
     },
     "metric": {
         "accuracy": "stepladder.metrics.accuracy:Accuracy",
@@ -37,6 +38,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "rouge": "stepladder.metrics.rouge:Rouge",
         "chrf": "stepladder.metrics.chrf:ChrF",
         "json_validity": "stepladder.metrics.json_validity:JsonValidity",
+        "call_match": "stepladder.metrics.call_match:CallMatch",
+        "argument_f1": "stepladder.metrics.argument_f1:ArgumentF1",
+        "executed_result": "stepladder.metrics.executed_result:ExecutedResult",
+        "task_success": "stepladder.metrics.task_success:TaskSuccess",
     },
     "provider": {
         "local": "stepladder.models.local:open_provider",
