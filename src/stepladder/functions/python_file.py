@@ -132,7 +132,7 @@ def _described(
     model = create_model(
         name, __config__={"extra": "forbid"}, **_fields(function, arguments, place)
     )
-    schema = _without_titles(_schema_of(model, place))
+    schema = _without_titles(model.model_json_schema())
     told = Function(name, said, as_schema(schema, place))
     return _Own(function, model), Described(told, side_effects, path.name)
 
@@ -160,24 +160,24 @@ def _fields(
                 f"{place}: the parameter {name!r} has no type",
                 hint=f"write {name}: str, int, float, bool, list[...], Literal[...] or a dataclass",
             )
+        _check_type(hints[name], place, name)
         needed = parameter.default is parameter.empty
         default = ... if needed else parameter.default
         fields[name] = (hints[name], Field(default, description=arguments.get(name)))
     return fields
 
 
-def _schema_of(model: Any, place: str) -> dict[str, Json]:
-    from pydantic import PydanticUserError
+def _check_type(hint: Any, place: str, name: str) -> None:
+    from pydantic import PydanticUserError, TypeAdapter
 
     try:
-        schema: dict[str, Json] = model.model_json_schema()
+        TypeAdapter(hint).json_schema()
     except PydanticUserError as error:
         reason = str(error).partition("\n")[0]
         raise TaskError(
-            f"{place} has a parameter that JSON cannot hold: {reason}",
+            f"{place}: the parameter {name!r} has a type that JSON cannot hold: {reason}",
             hint="use types that are JSON, or a dataclass of such",
         ) from error
-    return schema
 
 
 def _words(docstring: str) -> tuple[str, dict[str, str]]:
