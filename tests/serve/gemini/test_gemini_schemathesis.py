@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -19,9 +21,11 @@ import pytest
 from contract.specs import Spec
 from contract.vendors import spec_of
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from serving import fake_models
 
-from stepladder.database import open_database
+from stepladder.database.database import Database, open_database
+from stepladder.database.records import Batch, KeptPrefix, TunedModel, TuningJob
 from stepladder.fake_live import FakeEngine
 from stepladder.serve.app import create_app
 from stepladder.serve.server import assemble
@@ -84,8 +88,49 @@ SERVED = (
     ("PATCH", f"{AT}/models/{{id}}"),
     ("DELETE", f"{AT}/models/{{id}}"),
 )
+TURN = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+EMBEDDED = {"model": "models/fake-encoder", "content": TURN["contents"][0]}
+# the documents say little of what belongs together: parts of what they allow, put into these, get
+# further than what is wholly made up
+GOOD: Mapping[str, Any] = {
+    ":generateContent": TURN,
+    ":streamGenerateContent": TURN,
+    ":countTokens": TURN,
+    ":computeTokens": TURN,
+    ":embedContent": EMBEDDED,
+    ":batchEmbedContents": {"requests": [EMBEDDED]},
+    ":batchGenerateContent": {
+        "batch": {
+            "displayName": "n", "inputConfig": {"requests": {"requests": [{"request": TURN}]}},
+        }
+    },
+    ":asyncBatchEmbedContent": {
+        "batch": {
+            "displayName": "n", "inputConfig": {"requests": {"requests": [{"request": EMBEDDED}]}},
+        }
+    },
+    ":predict": {"instances": [{"content": "a"}]},
+    ":evaluateInstances": {
+        "bleuInput": {"metricSpec": {}, "instances": [{"prediction": "a", "reference": "a"}]}
+    },
+    "v1beta/cachedContents": {"model": "models/fake", "ttl": "60s", **TURN},
+    "us-central1/cachedContents": {"model": "publishers/google/models/fake", "ttl": "60s", **TURN},
+    "/tuningJobs": {
+        "baseModel": "fake", "supervisedTuningSpec": {"trainingDatasetUri": "gs://b/t.jsonl"},
+    },
+    "/batchPredictionJobs": {
+        "model": "publishers/google/models/fake", "displayName": "n",
+        "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["gs://b/i.jsonl"]}},
+        "outputConfig": {
+            "predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": "gs://b/o"},
+        },
+    },
+    "/files": {"file": {"displayName": "n"}},
+    "/feedback": {"request_id": "1", "verdict": "right"},
+}  # fmt: skip
 WITH_BODY = tuple(path for method, path in SERVED if method == "POST" and "cancel" not in path)
 TEXT = {"type": "string"}
+THERE = "7"  # the id of things that are there
 FEEDBACK = {
     "type": "object", "additionalProperties": False, "required": ["request_id"],
     "properties": {"request_id": TEXT, "verdict": {"enum": ["right", "wrong"]}, "correction": {},
@@ -111,6 +156,7 @@ def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
     )
     database, engine = open_database(options.database), FakeEngine()
     app = create_app(assemble(options, fake_models(engine), database))
+    _stock(database)
     with asyncio.Runner() as runner:
 
         async def one(method: str, path: str, **more: Any) -> httpx.Response:
@@ -121,6 +167,20 @@ def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
         yield lambda *given, **more: runner.run(one(*given, **more))
     engine.close()
     database.close()
+
+
+def _stock(database: Database) -> None:
+    """One of everything, all with one id."""
+    now = datetime.now(UTC)
+    job = TuningJob(THERE, "local", "vertex", "fake", "local:fake", "supervised", "gs://b/t.jsonl",
+                    now, now, state="succeeded", tuned_model=THERE)  # fmt: skip
+    database.add_job(job)
+    database.add_tuned(TunedModel(THERE, "local", THERE, "fake", "local:fake", now, now, {}))
+    database.add_batch(Batch(THERE, "local", "gemini", "generateContent", "fake", now, now), [])
+    lasting = now + timedelta(days=1)
+    database.add_prefix(KeptPrefix(THERE, "local", "fake", TURN, 9, now, now, lasting))
+    database.add_file(owner="local", name="n", purpose="media", media_type="text/plain",
+                      chunks=[b"x"], id=THERE)  # fmt: skip
 
 
 @cache
@@ -196,18 +256,35 @@ def check(send: Send, operation: Any, mode: GenerationMode, most: int) -> None:
     @settings(
         max_examples=most, suppress_health_check=[*HealthCheck], derandomize=True, database=None
     )
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def one(case: Any) -> None:
+    @given(case=operation.as_strategy(generation_mode=mode), chosen=st.integers(0, 2**32 - 1))
+    def one(case: Any, chosen: int) -> None:
         path = case.path
         for name, value in (case.path_parameters or {}).items():
+            if chosen % 3 and case.method != "DELETE":
+                value = THERE
             path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
         query = {key: value for key, value in (case.query or {}).items() if key != "alt"}
+        good = next((body for end, body in GOOD.items() if case.path.endswith(end)), None)
+        if good is not None and chosen % 4:
+            case.body = grafted(good, case.body, random.Random(chosen))
         more = {} if case.method == "GET" else _content(case.body)
         response = send(case.method, path, params=query, headers=GOOGLE, **more)
         if "'fake' could not answer" not in response.text:  # of a schema beyond the fake engine
             assert response.status_code in EXPECTED, (path, response.status_code, response.text)
 
     one()
+
+
+def grafted(good: Any, wild: Any, chosen: random.Random) -> Any:
+    """What is good, with one thing in it that is wild."""
+    if not isinstance(good, dict | list) or type(good) is not type(wild) or not wild:
+        return wild
+    if isinstance(good, list):
+        return [*good[1:], grafted(good[0], chosen.choice(wild), chosen)]
+    both = sorted(good.keys() & wild.keys())
+    inner = bool(both) and chosen.random() < 0.5
+    key = chosen.choice(both if inner else sorted(wild))
+    return {**good, key: grafted(good.get(key), wild[key], chosen)}
 
 
 GOOGLE = {"x-goog-api-key": "fake", "x-goog-upload-protocol": "resumable",
