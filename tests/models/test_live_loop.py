@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,38 @@ def test_a_form_without_a_way_on_stops_nobody(loop: LiveLoop, llama: Path, gramm
     stuck, free = Run(loop).all(prompt(tokens=6, grammar=grammar), prompt())
     assert stuck.finish in ("stop", "length", "error")
     assert ids(free) == greedy(llama, IDS, 12)
+
+
+def test_nobody_waits_while_a_form_is_tried_out(
+    loop: LiveLoop, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    judged = loop._grammars._try
+
+    def slow(form: Any) -> str | None:
+        assert released.wait(60)
+        return judged(form)
+
+    monkeypatch.setattr(loop._grammars, "_try", slow)
+    run = Run(loop)
+    formed, given_up = run.start(
+        prompt(tokens=80, choices=("slow to compile", "naïve")),
+        prompt(tokens=80, choices=("another", "form")),
+    )
+    assert loop.patience is None or loop.patience > 0
+    (free,) = run.start(prompt())
+    while not run.is_over(free):
+        run.turn()
+    assert ids(run.whole(free)) == greedy(llama, IDS, 12)
+    run.hear([loop.cancel(given_up)])
+    assert run.whole(given_up).finish == "cancelled"
+    assert not loop.idle
+    released.set()
+    while not loop.idle:
+        run.turn()
+    said = load_tokenizer(llama).decode(ids(run.whole(formed)))
+    assert said in ("slow to compile", "naïve")
+    assert loop.patience is None
 
 
 # --- probabilities -------------------------------------------------------------------------------

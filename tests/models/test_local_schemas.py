@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stepladder.models.local.schemas import Unenforced, read_schema
+from stepladder.models.local.schemas import Unenforced, pattern_size, read_schema
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,70 @@ def test_a_pattern_cannot_hold_up_the_check() -> None:
 def test_a_schema_of_itself_is_no_endless_check() -> None:
     with pytest.raises(ValueError, match="deep"):
         read_schema({"$ref": "#"}).check(1)
+
+
+# --- what would keep everybody waiting -----------------------------------------------------------
+
+
+def doubling(kind: str, levels: int) -> dict[str, Any]:
+    """Two ways at every level to the same place: nothing to write down, for ever to go through."""
+    last: dict[str, Any] = {"$defs": {"d0": {"type": "integer"}}, "$ref": f"#/$defs/d{levels}"}
+    for level in range(1, levels + 1):
+        way = {"$ref": f"#/$defs/d{level - 1}"}
+        last["$defs"][f"d{level}"] = {kind: [way, {**way, "description": "the same"}]}
+    return last
+
+
+def test_a_schema_that_is_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="more than 100000"):
+        read_schema({"enum": [f"value {n}" for n in range(10_000)]})
+
+
+def test_many_named_values_are_read_in_one_go() -> None:
+    values = [{"n": n} for n in range(7_000)]  # compared each with each, this would take minutes
+    assert read_schema({"type": "object", "enum": values}).engine == {"enum": values}
+
+
+def test_a_value_has_to_be_among_those_named_beside_it() -> None:
+    assert read_schema({"const": 1, "enum": [1, 2]}).engine == {"enum": [1]}
+    with pytest.raises(Unenforced, match="no value"):
+        read_schema({"const": 3, "enum": [1, 2]})
+
+
+def test_references_that_branch_end_the_check() -> None:
+    checked = read_schema(doubling("oneOf", 60))
+    with pytest.raises(ValueError, match="branch too often"):
+        checked.check(1)
+    with pytest.raises(ValueError, match="branch too often"):
+        checked.check("no number")
+    small = read_schema(doubling("anyOf", 5))
+    small.check(1)
+    small.check(1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "places"),
+    [
+        ("", 0),
+        ("abc", 3),
+        (r"\{9}", 3),
+        ("[]a{9}]{4}", 4),
+        ("[0-9]{3}-[0-9]{2,4}", 8),
+        ("((a{10}b){10}c){10}", 1110),
+        ("a{2,}", 2),
+        ("a{0}", 1),
+        ("[" * 100_000, 1),
+        ("a{99999999999}", 99999999999),
+    ],
+)
+def test_the_size_of_a_pattern_is_that_of_it_written_out(pattern: str, places: int) -> None:
+    assert pattern_size(pattern) == places
+
+
+def test_what_the_engine_would_compile_for_minutes_is_refused() -> None:
+    with pytest.raises(Unenforced, match="repeats too much"):
+        read_schema({"items": {"type": "string", "pattern": "^(((a{100}){100}){100})$"}})
+    many = {"type": "object", "properties": {f"p{n}": {"type": "null"} for n in range(301)}}
+    with pytest.raises(Unenforced, match="301 of its properties are not required"):
+        read_schema(many)
+    read_schema({**many, "required": [f"p{n}" for n in range(301)]})

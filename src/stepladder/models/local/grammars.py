@@ -1,29 +1,49 @@
 """Forms of answers, tried out before they reach the engine.
 
 The engine compiles a schema or grammar in the middle of a step, where one that is wrong would take
-every other sequence down with it. A model of a few kilobytes with the same tokenizer compiles it
-first; both share what was compiled, so that nothing is compiled twice.
+every other sequence down with it, and one that takes seconds would keep all of them waiting. A
+model of a few kilobytes with the same tokenizer compiles it first, in a thread beside the steps;
+both share what was compiled, so that nothing is compiled twice.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import queue
 import re
 import tempfile
+import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...messages import Json
+from ..live import Prompt
 from .pipeline import constraint, open_pipeline
 
-__all__ = ["Grammars"]
+__all__ = ["Grammars", "Judged", "form_of"]
+
+_log = logging.getLogger(__name__)
 
 _REMEMBERED = 512
 _WHERE = re.compile(r"^.*\.(?:cc|cpp|h):\d+: ", re.DOTALL)  # of a message: a place in C++ sources
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A form that was tried out: why no answer can be made in it; None when one can."""
+
+    fault: str | None
+
+
+def form_of(prompt: Prompt) -> str | None:
+    """What bounds the answer, as one text; None where nothing does."""
+    if prompt.schema is None and not prompt.choices and prompt.grammar is None:
+        return None
+    return json.dumps([prompt.schema, prompt.choices, prompt.grammar])
 
 
 class Grammars:
@@ -33,22 +53,44 @@ class Grammars:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._eos_id = eos_id
-        self._known: OrderedDict[str, str | None] = OrderedDict()
+        self._known: OrderedDict[str, Judged] = OrderedDict()
+        self._trial: tuple[str, queue.SimpleQueue[Judged]] | None = None
         self._pipeline: Any = None
 
-    def fault(
-        self, schema: Mapping[str, Json] | None, choices: tuple[str, ...], grammar: str | None
-    ) -> str | None:
-        """Why an answer cannot be made in this form; None when it can."""
-        if schema is None and not choices and grammar is None:
-            return None
-        key = json.dumps([schema, choices, grammar])
-        if key not in self._known:
-            self._known[key] = self._try(constraint(schema, choices, grammar))
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        self._known.move_to_end(key)
-        return self._known[key]
+    def judge(self, form: str) -> Judged | None:
+        """What is known of a form; None: ask again, it is being tried or another one is.
+
+        One form is tried at a time, so that those who gave up waiting are not worked for.
+        """
+        self._hear()
+        if form in self._known:
+            self._known.move_to_end(form)
+            return self._known[form]
+        if self._trial is None:
+            told: queue.SimpleQueue[Judged] = queue.SimpleQueue()
+            self._trial = (form, told)
+            # a daemon: the process can end while it compiles
+            threading.Thread(
+                target=lambda: told.put(self._tried(form)), name="forms", daemon=True
+            ).start()
+        return None
+
+    def _hear(self) -> None:
+        """Remember what the trial has found by now."""
+        if self._trial is None or self._trial[1].empty():
+            return
+        self._known[self._trial[0]] = self._trial[1].get()
+        self._trial = None
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _tried(self, form: str) -> Judged:
+        schema, choices, grammar = json.loads(form)
+        try:
+            return Judged(self._try(constraint(schema, tuple(choices), grammar)))
+        except Exception as error:  # whatever it is, somebody waits to be told
+            _log.exception("a form of answer could not be tried")
+            return Judged(f"it could not be tried: {error}")
 
     def _try(self, form: Any) -> str | None:
         import openvino

@@ -19,7 +19,7 @@ from ...errors import ModelError
 from ...messages import Json
 from ..live import Made, Prompt, Ticket, Token
 from .adapters import adaptable, read_adapter
-from .grammars import Grammars
+from .grammars import Grammars, form_of
 from .ir import stride
 from .lanes import AdapterLane, Finish, Lane, Sequence, Stepped
 from .live_messages import Ended, Settings
@@ -33,6 +33,7 @@ __all__ = ["LiveLoop"]
 _LOOK_AHEAD = 64  # sequences of the base or an adapter that are looked through for one to start
 _TURN_SECONDS = 2.0  # of an adapter while others wait
 _MOST_TOP = 20
+_LISTEN_SECONDS = 0.005  # between two looks at a form that is tried out, with nothing else to do
 
 _LookUp = Iterator[tuple[Token, ...] | None]
 
@@ -66,6 +67,7 @@ class LiveLoop:
         self._waiting: dict[
             Hashable, dict[Ticket, Sequence]
         ] = {}  # by adapter; None is the base model
+        self._forming: dict[Ticket, tuple[Sequence, str]] = {}  # whose form is tried out first
         self._running: dict[Ticket, Sequence] = {}
         self._looked_up: dict[Ticket, tuple[Sequence, Finish]] = {}  # in the order of their ends
         self._look_up: _LookUp | None = None  # of the first of them
@@ -78,24 +80,36 @@ class LiveLoop:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do until another sequence comes."""
-        return not (self._waiting or self._flying() or self._looked_up)
+        return not (self._forming or self._busy())
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds that another order may be waited for before the next step; None: for ever."""
+        if self._busy():
+            return 0
+        return _LISTEN_SECONDS if self._forming else None
 
     def start(self, ticket: Ticket, prompt: Prompt, arrived: float) -> Ended | None:
         """Queue a sequence; its end at once if it cannot be run. `arrived` is by the clock."""
         room = min(prompt.max_output_tokens, self._settings.context_tokens - len(prompt.ids))
         sequence = Sequence(ticket, prompt, arrived, room)
-        if (fault := self._fault(prompt) or self._form_fault(prompt)) is not None:
+        if (fault := self._fault(prompt)) is not None:
             return self._refused(sequence, fault)
         try:
             if prompt.adapter is not None:
                 sequence.adapter = read_adapter(prompt.adapter, self._config)
         except ModelError as error:
             return self._end(sequence, "error", error.message)
-        self._waiting.setdefault(sequence.group, {})[ticket] = sequence
+        if (form := form_of(prompt)) is not None:
+            self._forming[ticket] = (sequence, form)
+        else:
+            self._wait(sequence)
         return None
 
     def cancel(self, ticket: Ticket) -> Ended | None:
         """The end of a sequence that is not over; what it has cost until then is in it."""
+        if ticket in self._forming:
+            return self._end(self._forming.pop(ticket)[0], "cancelled")
         for group in self._waiting.values():
             if ticket in group:
                 waiting = group[ticket]
@@ -114,7 +128,7 @@ class LiveLoop:
     def admit(self) -> tuple[list[Ticket], list[Ended]]:
         """Start as many of those who wait as there are places: the started, and the failed."""
         started: list[Ticket] = []
-        failed: list[Ended] = []
+        failed = self._tried_out()
         firsts = [islice(group.values(), _LOOK_AHEAD) for group in self._waiting.values()]
         for sequence in sorted(chain(*firsts), key=lambda one: one.ticket):
             if self._flying() >= self._settings.most_running:
@@ -162,6 +176,9 @@ class LiveLoop:
     def _lanes(self) -> tuple[Lane, ...]:
         return (self._base,) if self._adapters is None else (self._base, self._adapters)
 
+    def _busy(self) -> bool:
+        return bool(self._waiting or self._looked_up) or self._flying() > 0
+
     def _flying(self) -> int:
         return sum(lane.running for lane in self._lanes())
 
@@ -185,14 +202,26 @@ class LiveLoop:
             return "temperature and penalties must be numbers, and top_p between 0 and 1"
         if not 0 <= (prompt.top_logprobs or 0) <= _MOST_TOP:
             return f"top_logprobs must be between 0 and {_MOST_TOP}"
+        if sum((prompt.schema is not None, bool(prompt.choices), prompt.grammar is not None)) > 1:
+            return "only one of schema, choices and grammar can bound an answer"
         return None
 
-    def _form_fault(self, prompt: Prompt) -> str | None:
-        forms = (prompt.schema is not None, bool(prompt.choices), prompt.grammar is not None)
-        if sum(forms) > 1:
-            return "only one of schema, choices and grammar can bound an answer"
-        fault = self._grammars.fault(prompt.schema, prompt.choices, prompt.grammar)
-        return fault and f"no answer can be made in this form: {fault}"
+    def _tried_out(self) -> list[Ended]:
+        """Let those wait whose form was found to be right; the ends of the others."""
+        failed: list[Ended] = []
+        for sequence, form in list(self._forming.values()):
+            if (judged := self._grammars.judge(form)) is None:
+                continue
+            del self._forming[sequence.ticket]
+            if judged.fault is None:
+                self._wait(sequence)
+            else:
+                fault = f"no answer can be made in this form: {judged.fault}"
+                failed.append(self._refused(sequence, fault))
+        return failed
+
+    def _wait(self, sequence: Sequence) -> None:
+        self._waiting.setdefault(sequence.group, {})[sequence.ticket] = sequence
 
     def _leave(self, sequence: Sequence) -> None:
         del self._waiting[sequence.group][sequence.ticket]

@@ -43,7 +43,7 @@ def serve(connection: Any, loop: LiveLoop) -> None:
 
 def _read(connection: Any, loop: LiveLoop) -> Iterator[Ended]:
     """Do what has been asked by now; with nothing else to do, wait until something is."""
-    while connection.poll(None if loop.idle else 0):
+    while connection.poll(loop.patience):
         asked = connection.recv()
         if isinstance(asked, Start):
             ended = loop.start(asked.ticket, asked.prompt, asked.arrived)

@@ -7,14 +7,17 @@ was found by drawing random answers under each keyword. Knows no request and no 
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
 from ...core import Json
 
-__all__ = ["Checked", "Unenforced", "read_schema"]
+__all__ = ["Checked", "Unenforced", "pattern_size", "read_schema"]
 
 _NEVER = frozenset(
     {
@@ -31,6 +34,16 @@ _WITHIN = {  # keywords that hold schemas: one, several by place, or several by 
     "names": ("properties", "patternProperties", "$defs", "definitions"),
 }
 _DEEPEST = 64
+_LONGEST = 100_000  # characters of JSON: longer ones would keep everybody waiting while read
+_MOST_OPTIONAL = 300  # properties of an object: what they compile to grows faster than they do
+_LARGEST_PATTERN = 20_000  # places, with all that is repeated written out: it is compiled so
+_MOST_FOLLOWED = 20_000  # references in one check: two at each of 50 levels would take for ever
+_FOLLOWED: ContextVar[Iterator[int]] = ContextVar("followed")
+# of a regular expression: an escape, a class, a counted repetition, or one character
+_TOKENS = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*(?:\]|\Z)|\{(?P<least>\d+)(?:,(?P<most>\d*))?\}|.",
+    re.DOTALL,
+)
 
 
 class Unenforced(ValueError):
@@ -50,6 +63,7 @@ class Checked:
 
     def check(self, value: Json) -> None:
         """Raises ValueError that says where and why a value does not fit."""
+        _FOLLOWED.set(itertools.count())
         try:
             error = next(self._validator.iter_errors(value), None)
         except RecursionError as without_end:
@@ -69,7 +83,10 @@ def read_schema(schema: Mapping[str, Json], *, strict: bool = True) -> Checked:
         Unenforced: with `strict`, something that the engine does not enforce.
         ValueError: it is no JSON schema, or refers to what is not in it.
     """
-    return _read(json.dumps(schema), strict)
+    text = json.dumps(schema)
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has {len(text)} characters, more than {_LONGEST}")
+    return _read(text, strict)
 
 
 @lru_cache(maxsize=512)
@@ -99,6 +116,7 @@ class _Rewriting:
         made = _number(_one_of(made))
         if made.get("type") == "object" or "properties" in made:
             made = _with_required(made)
+        _refuse_large(made, path)
         return self._inside(made, path, depth)
 
     def _seen(self, schema: Mapping[str, Json], path: str) -> dict[str, Json]:
@@ -168,7 +186,10 @@ def _values(schema: dict[str, Json]) -> dict[str, Json]:
     """Of the values that are named, those that the rest of the schema allows."""
     named = [schema["const"]] if "const" in schema else schema["enum"]
     telling = _telling()
-    validator = _validator({name: schema[name] for name in schema.keys() & telling - {"$ref"}})
+    # that a value is among those named needs no look at all of them for each
+    asked = schema.keys() & telling - {"$ref"} - ({"enum"} if "const" not in schema else {"const"})
+    validator = _validator({name: schema[name] for name in asked})
+    _FOLLOWED.set(itertools.count())
     kept = {name: value for name, value in schema.items() if name not in telling}
     return {**kept, "enum": [value for value in named if validator.is_valid(value)]}
 
@@ -195,6 +216,38 @@ def _with_required(schema: dict[str, Json]) -> dict[str, Json]:
     rest = schema.get("additionalProperties", {})
     any_other: Json = rest if isinstance(rest, dict) else {}
     return {**schema, "properties": {**properties, **dict.fromkeys(missing, any_other)}}
+
+
+def _refuse_large(schema: Mapping[str, Json], path: str) -> None:
+    """Raise Unenforced for what the engine would be busy with for long, or run out of memory."""
+    if pattern_size(schema.get("pattern", "")) > _LARGEST_PATTERN:
+        raise Unenforced(f"{path}/pattern", "it repeats too much: 'a{1000}' within '{1000}'")
+    optional = len(schema.get("properties", {}).keys() - set(schema.get("required", ())))
+    if optional > _MOST_OPTIONAL:
+        raise Unenforced(
+            path, f"{optional} of its properties are not required, more than {_MOST_OPTIONAL}"
+        )
+
+
+def pattern_size(pattern: str) -> int:
+    """How many places a regular expression has when its counted repetitions are written out."""
+    sizes, last = [0], 0
+    for token in _TOKENS.finditer(pattern):
+        piece = token[0]
+        if piece == "(":
+            sizes.append(0)
+            last = 0
+        elif piece == ")":
+            last = sizes.pop() if len(sizes) > 1 else 0
+            sizes[-1] += last
+        elif token["least"] is not None:
+            times = max(int(token["most"] or token["least"]), 1)
+            sizes[-1] += last * (times - 1)
+            last *= times
+        else:
+            last = 1
+            sizes[-1] += 1
+    return sum(sizes)
 
 
 def _check_schema(schema: Json) -> None:
@@ -226,4 +279,12 @@ def _kind() -> Any:
     """Patterns are the engine's affair: Python's could be made to take for ever on one."""
     from jsonschema import Draft202012Validator, validators
 
-    return validators.extend(Draft202012Validator, {"pattern": lambda *arguments: None})
+    follow = Draft202012Validator.VALIDATORS["$ref"]
+
+    def counted(*arguments: Any) -> Iterator[Any]:
+        if next(_FOLLOWED.get()) >= _MOST_FOLLOWED:
+            raise ValueError("its references branch too often to be checked")
+        yield from follow(*arguments) or ()
+
+    changed = {"pattern": lambda *arguments: None, "$ref": counted}
+    return validators.extend(Draft202012Validator, changed)

@@ -57,7 +57,7 @@ class LocalServed:
         """
         ids = await self._ids(ask)
         room = self._room(len(ids), ask.max_output_tokens, _where(ask))
-        plan = plan_for(ask, ids, room, self.tokenizer, self.adapter)
+        plan = await self._plan(ask, ids, room)
         candidates = [Candidate(plan, index) for index in range(ask.n)]
         answering = follow(self.engine, candidates)
         try:
@@ -99,11 +99,17 @@ class LocalServed:
     async def _ids(self, ask: Ask) -> Sequence[int]:
         size = len(ask.prompt or "") + sum(len(_text(message)) for message in ask.messages)
         try:
-            if size > _LONG:
+            if size > _LONG or ask.functions:
                 return await asyncio.to_thread(prompt_ids, self.tokenizer, ask)
             return prompt_ids(self.tokenizer, ask)
         except ModelError as error:
             raise Refusal("invalid", error.message, hint=error.hint, param=_where(ask)) from error
+
+    async def _plan(self, ask: Ask, ids: Sequence[int], room: int) -> Plan:
+        given = (ask, ids, room, self.tokenizer, self.adapter)
+        if ask.schema is None and not ask.functions:
+            return plan_for(*given)
+        return await asyncio.to_thread(plan_for, *given)  # reading a schema may take long
 
     def _room(self, tokens: int, wanted: int | None, where: str) -> int:
         """The most tokens to make: what is left of the context is all that there can be."""
