@@ -6,12 +6,16 @@ import pytest
 
 from stepladder.core import Example
 from stepladder.metrics.accuracy import Accuracy
+from stepladder.metrics.argument_f1 import ArgumentF1
+from stepladder.metrics.call_match import CallMatch
 from stepladder.metrics.chrf import ChrF
 from stepladder.metrics.exact_match import ExactMatch
+from stepladder.metrics.executed_result import ExecutedResult
 from stepladder.metrics.json_validity import JsonValidity
 from stepladder.metrics.macro_f1 import MacroF1
 from stepladder.metrics.micro_f1 import MicroF1
 from stepladder.metrics.rouge import Rouge
+from stepladder.metrics.task_success import TaskSuccess
 from stepladder.metrics.text import whole
 from stepladder.metrics.token_f1 import TokenF1
 from stepladder.testing import check_metric
@@ -19,6 +23,10 @@ from stepladder.testing import check_metric
 LABELS = [Example("1", "x", "a"), Example("2", "y", "b")]
 TEXTS = [Example("1", "x", "rain falls on the hill"), Example("2", "y", "snow")]
 JSON = [Example("1", "x", {"a": ["p", "q"], "b": "r"}), Example("2", "y", {"a": []})]
+CALLS = [
+    Example("1", "x", [{"name": "f", "arguments": {"a": 1}}], metadata={"results": [1]}),
+    Example("2", "y", [], metadata={"results": []}),
+]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,11 @@ JSON = [Example("1", "x", {"a": ["p", "q"], "b": "r"}), Example("2", "y", {"a": 
         (Rouge("rouge1", tokens="unicode"), TEXTS),
         (ChrF(), TEXTS),
         (JsonValidity(), JSON),
+        (CallMatch(), CALLS),
+        (CallMatch(compare="name"), CALLS),
+        (ArgumentF1(), CALLS),
+        (ExecutedResult(), CALLS),
+        (TaskSuccess(), CALLS),
     ],
 )
 def test_conformance(metric, examples):
