@@ -47,6 +47,7 @@ def sections() -> Iterator[str]:
         ("hosted", hosted),
         ("hosted_climb", hosted_climb),
         ("serve_latency", serve_latency),
+        ("serve_memory", serve_memory),
     ):
         path = HERE / "results" / f"{name}.json"
         if path.is_file():
@@ -154,6 +155,18 @@ def serve_latency(found: Result) -> Iterator[str]:
         f"\nLimits (median {limits['median_ms']:.0f} ms, p99 {limits['p99_ms']:.0f} ms) kept: "
         f"{'yes' if kept else 'no'}. Memory after each thousand of 10,000 calls, in MiB: "
         f"{', '.join(f'{each:.0f}' for each in found['memory_mib'])}."
+    )
+
+
+def serve_memory(found: Result) -> Iterator[str]:
+    yield f"## The server's memory over requests of every kind\n\n{ran(found)}\n"
+    figures = ", ".join(f"{each:.0f}" for each in found["memory_mib"])
+    growth, limit = found["growth_mib_per_thousand"], found["limits"]["growth_mib_per_thousand"]
+    yield (
+        f"MiB at the start and after each thousand of {found['requests']:,} requests (answers, "
+        f"files, batches, jobs, feedback): {figures}. After the first thousand it grows by "
+        f"{growth:.2f} MiB a thousand; the limit ({limit:g}) is kept: "
+        f"{'yes' if growth <= limit else 'no'}."
     )
 
 

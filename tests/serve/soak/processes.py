@@ -15,7 +15,6 @@ from pathlib import Path
 __all__ = ["ServerProcess", "free_port", "until"]
 
 START_SECONDS = 60.0
-TESTS = Path(__file__).parents[2]
 
 
 def until(true: Callable[[], bool], seconds: float = START_SECONDS) -> None:
@@ -47,10 +46,8 @@ class ServerProcess:
             "--log-format", "json",
         ]  # fmt: skip
         arranged = json.dumps({"pace": pace, "lease_seconds": lease_seconds})
-        self._environment = {
-            **os.environ, "SOAK": arranged, "STEPLADDER_CACHE": str(folder / "cache"),
-            "PYTHONPATH": str(TESTS),
-        }  # fmt: skip
+        cache = str(folder / "cache")
+        self._environment = {**os.environ, "SOAK": arranged, "STEPLADDER_CACHE": cache}
         self._environment.pop("STEPLADDER_API_KEY", None)
         self._process: subprocess.Popen[bytes] | None = None
 
