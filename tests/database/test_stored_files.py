@@ -15,7 +15,7 @@ from making import a_call, a_job
 from sqlalchemy import func, select
 
 from stepladder.database.database import Database
-from stepladder.database.files import PIECE, STALLED, Taken
+from stepladder.database.files import ABANDONED, PIECE, STALLED, Taken
 from stepladder.database.records import StoredFile
 from stepladder.database.rows import NotKept
 from stepladder.database.tables import file_pieces, files
@@ -102,6 +102,33 @@ def test_what_a_kill_left_is_swept_up_once_it_stands_still(database: Database, c
         store(database, chunks())
     assert seen == [(0, 1, 2), (1, 0, 0)]
     assert left(database) == (0, 0)
+
+
+def test_an_id_is_free_again_once_its_file_was_abandoned(database: Database, clock) -> None:
+    """The one who left it may come back, and takes nothing from the one who has it now."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b"x" * (2 * PIECE)
+        clock.move(seconds=ABANDONED.total_seconds())
+        with pytest.raises(Taken):
+            store(database, [b"z"], id="7")
+        clock.move(seconds=1)
+        made.append(store(database, [b"y" * (2 * PIECE)], id="7"))
+        yield b"x" * PIECE
+
+    made: list[StoredFile] = []
+    with pytest.raises(StoreError, match="swept up"):
+        store(database, chunks(), id="7")
+    assert database.files() == made
+    assert b"".join(database.read_file("7")) == b"y" * (2 * PIECE)
+    assert left(database) == (1, 2)
+
+
+def test_the_id_of_a_file_that_has_expired_is_free(database: Database, clock) -> None:
+    store(database, [b"x"], id="7", expires_at=clock.now + timedelta(hours=1))
+    clock.move(hours=1)
+    store(database, [b"y"], id="7")
+    assert b"".join(database.read_file("7")) == b"y"
 
 
 def test_deleting_leaves_nothing_and_readers_are_told(database: Database) -> None:

@@ -2,7 +2,8 @@
 
 Each piece is a transaction of its own, so that a long upload keeps nobody from writing. Until the
 last one the file is not `whole`, and nothing finds it: it is there whole or not at all. What a kill
-leaves is swept up when it has not been touched for `STALLED`.
+leaves is swept up when it has not been touched for `STALLED`, or for `ABANDONED` by whoever wants
+its id.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from .records import StoredFile
 from .rows import Kept, NotKept, Page, add, find, page, same
 from .tables import file_pieces, files
 
-__all__ = ["PIECE", "STALLED", "Files", "Taken"]
+__all__ = ["ABANDONED", "PIECE", "STALLED", "Files", "Taken"]
 
 PIECE = 1 << 20
 STALLED = timedelta(hours=1)
+ABANDONED = timedelta(minutes=1)  # after which an id that somebody wants is free again
 AT_ONCE = 16  # pieces deleted in one transaction
 
 
@@ -52,6 +54,8 @@ class Files(Kept):
 
         Raises Taken where an `id` is wanted that another file has.
         """
+        if id is not None:  # a server that was killed over it may have left its beginning
+            self._sweep(ABANDONED, files.c.id == id)
         now = self._clock()
         file = StoredFile(id or new_id(), owner, name, purpose, media_type, 0, "", now, expires_at)
         try:
@@ -65,7 +69,7 @@ class Files(Kept):
             return self._fill(file, chunks)
         except BaseException:
             with suppress(StoreError):  # on a full disk: then it is swept up later
-                self._erase(file.id)
+                self._undo(file)
             raise
 
     def file(self, id: str) -> StoredFile | None:
@@ -113,13 +117,17 @@ class Files(Kept):
 
     def sweep_files(self) -> int:
         """Delete the files that have expired, and what uploads left that were cut off."""
+        return self._sweep(STALLED)
+
+    def _sweep(self, still: timedelta, *only: ColumnElement[bool]) -> int:
+        """Delete what has expired, and what is not whole and was not touched for so long."""
         now = self._clock()
         gone = or_(
             files.c.expires_at <= now,
-            files.c.whole.is_(False) & (files.c.touched_at < now - STALLED),
+            files.c.whole.is_(False) & (files.c.touched_at < now - still),
         )
         with self._connections.read() as connection:
-            ids = list(connection.scalars(select(files.c.id).where(gone)))
+            ids = list(connection.scalars(select(files.c.id).where(gone, *only)))
         for id in ids:
             with self._connections.write() as connection:
                 connection.execute(update(files).where(files.c.id == id).values(whole=False))
@@ -145,12 +153,18 @@ class Files(Kept):
         return replace(file, size_bytes=size, sha256=sha256.hexdigest())
 
     def _touch(self, connection: Connection, file: StoredFile, **changes: Any) -> None:
-        mine = update(files).where(files.c.id == file.id, files.c.whole.is_(False))
+        mine = update(files).where(*_begun(file))
         if not connection.execute(mine.values(touched_at=self._clock(), **changes)).rowcount:
             raise StoreError(
                 f"the file {file.name!r} stood still for too long and was swept up",
                 hint="send it again",
             )
+
+    def _undo(self, file: StoredFile) -> None:
+        with self._connections.read() as connection:
+            there = connection.scalar(select(files.c.id).where(*_begun(file)))
+        if there is not None:
+            self._erase(file.id)
 
     def _pieces(self, file: StoredFile, offset: int, end: int) -> Iterator[bytes]:
         while offset < end:
@@ -181,6 +195,12 @@ class Files(Kept):
                 left = connection.execute(pieces).rowcount
         with self._connections.write() as connection:
             connection.execute(delete(files).where(files.c.id == id, files.c.whole.is_(False)))
+
+
+def _begun(file: StoredFile) -> list[ColumnElement[bool]]:
+    """This file as long as it is being written, and no later one of the same id."""
+    same_one = files.c.id == file.id, files.c.created_at == file.created_at
+    return [*same_one, files.c.whole.is_(False)]
 
 
 def _pieces_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
