@@ -7,9 +7,9 @@ requests never come here; see `local.py` and `live_model.py`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,29 @@ from ...models.live import LiveEngine
 from .scoring import Scores
 from .text import TextTokenizer
 
-__all__ = ["LOCAL", "Base", "Bases", "Measured", "measured_model", "open_base"]
+__all__ = [
+    "LOCAL", "VLLM", "Base", "Bases", "Measured", "measured_model", "on_vllm", "open_base",
+]  # fmt: skip
 
 LOCAL = "local:"
 TUNED = f"{LOCAL}tuned/"
+VLLM = "vllm:"
+
+
+def on_vllm(name: str) -> tuple[str, str] | None:
+    """Of `vllm:NAME=MODEL` the name at the vLLM server and `local:MODEL`; None for any other."""
+    served, equals, model = name.removeprefix(VLLM).partition("=")
+    if not (name.startswith(VLLM) and served and equals and model):
+        return None
+    return served, f"{LOCAL}{model}"
 
 
 @dataclass(frozen=True)
 class Base:
-    """An open model and what runs it. `name` is `local:...`, `fingerprint` that of what is said.
+    """An open model and what runs it. `fingerprint` is that of what is said.
 
-    `sha256()` is over the weights, as adapters name their base.
+    `name` is `local:...`, also of one that runs on a vLLM server. `sha256()` is over the weights,
+    as adapters name their base.
     """
 
     name: str
@@ -53,16 +65,19 @@ class Bases:
     """Bases by name, each loaded by the first who holds it. Thread-safe.
 
     `open_base(name, artifacts)` loads one; `artifacts` has the models that a run or bundle tuned.
-    `measured(name, artifacts)` looks at one that needs no engine of its own.
+    `measured(name, artifacts)` looks at one that needs no engine of its own. `elsewhere` has, by
+    their names, the models that are to be opened under another: `vllm:...` for those on a server.
     """
 
     def __init__(
         self,
         open_base: Callable[[str, Path], Base],
         measured: Callable[[str, Path], Measured] | None = None,
+        elsewhere: Mapping[str, str] | None = None,
     ) -> None:
         self.measured = measured or measured_model
         self._open_base = open_base
+        self._elsewhere = dict(elsewhere or {})
         self._lock = threading.RLock()  # held while loading: two at once would take twice as long
         self._held: dict[tuple[str, Path | None], tuple[Base, int]] = {}
 
@@ -72,6 +87,7 @@ class Bases:
 
         Raises ModelError when it cannot be had.
         """
+        name = self._elsewhere.get(name, name)
         key = (name, artifacts.resolve() if name.startswith(TUNED) else None)
         with self._lock:
             base, holders = self._held.get(key) or (self._open_base(name, artifacts), 0)
@@ -93,20 +109,32 @@ class Bases:
 def open_base(name: str, artifacts: Path = Path(), *, most_running: int = 32) -> Base:
     """Load an open model by its name, `local:...`; takes seconds.
 
+    Of `vllm:NAME=MODEL` only the tokenizer is loaded: a vLLM server has the weights.
+
     Raises:
-        ModelError: there is none, or its weights are damaged.
+        ModelError: there is none, its weights are damaged, or the vLLM server does not have it.
         MissingExtra: what runs it is not installed.
     """
     from ...models.local import LocalProvider
     from ...models.local.live_openvino import open_live
+    from ...models.vllm_live import open_vllm, vllm_server
     from ...trainers import base_fingerprint
 
     provider = LocalProvider(artifacts)
-    model = provider.model(name)
+    served = on_vllm(name)
+    model = provider.model(name if served is None else served[1])
+    tokenizer = model.tokenizer
+    engine: LiveEngine
+    if served is None:
+        engine = open_live(model.folder, tokenizer, most_running=most_running)
+    else:
+        there = open_vllm(vllm_server(served[0]), tokenizer, most_running=most_running)
+        tokenizer = replace(tokenizer, context_tokens=there.context_tokens)
+        engine = there
     return Base(
-        name,
-        open_live(model.folder, model.tokenizer, most_running=most_running),
-        model.tokenizer,
+        model.name,
+        engine,
+        tokenizer,
         model.fingerprint,
         scores=Scores(_once(lambda: provider.scorer(model))),
         sha256=_once(lambda: base_fingerprint(model.folder)),

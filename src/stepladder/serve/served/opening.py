@@ -17,7 +17,7 @@ from ...models.local.weights import cache_folder
 from ...registry import look_up
 from .. import ModelCard
 from ..settings import ServeSettings
-from .bases import LOCAL, Base, Bases, open_base
+from .bases import LOCAL, Base, Bases, on_vllm, open_base
 from .bundle import open_bundle
 from .directory import ServedModels
 from .encoder import ENCODER_NEEDS, EncoderServed
@@ -43,11 +43,17 @@ def open_models(
         StepladderError: a name is taken twice, an alias leads nowhere, nothing is current in a
             folder of bundles, or what loading a model raises.
     """
-    bases = Bases(load or partial(open_base, most_running=settings.most_running))
+    live = {name: on_vllm(name) for name in settings.base_models}
+    bases = Bases(
+        load or partial(open_base, most_running=settings.most_running),
+        elsewhere={there[1]: name for name, there in live.items() if there is not None},
+    )
     with ExitStack() as stack:
         threads = _threads(stack, settings.most_running, "solver")
         local = [
-            _local(name, bases, stack) for name in settings.base_models if name.startswith(LOCAL)
+            _local(name, bases, stack)
+            for name in settings.base_models
+            if name.startswith(LOCAL) or live[name] is not None
         ]
         hosted = _hosted(settings, threads, stack)
         following = Following(settings.bundles, partial(open_bundle, bases=bases, threads=threads))
@@ -76,21 +82,26 @@ def _threads(stack: ExitStack, most: int, name: str) -> Executor:
 def _local(name: str, bases: Bases, stack: ExitStack) -> LocalServed:
     base = stack.enter_context(bases.hold(name))
     context = base.tokenizer.context_tokens
+    there = on_vllm(name)
     card = ModelCard(
-        Path(name.removeprefix(LOCAL)).name,
+        Path(there[0] if there else name.removeprefix(LOCAL)).name,
         "base",
         base.loaded_at,
-        version=base.fingerprint,
+        version=f"{base.fingerprint}-vllm" if there else base.fingerprint,
         context_tokens=context,
         most_output_tokens=context,
     )
-    return LocalServed(card, base.engine, base.tokenizer, full_name=name)
+    return LocalServed(card, base.engine, base.tokenizer, full_name=there[1] if there else name)
 
 
 def _hosted(settings: ServeSettings, threads: Executor, stack: ExitStack) -> list[HostedServed]:
     """The models of services; a provider is opened once for all of its own."""
     today = datetime.now(UTC).date()
-    names = [name for name in settings.base_models if not name.startswith(LOCAL)]
+    names = [
+        name
+        for name in settings.base_models
+        if not name.startswith(LOCAL) and on_vllm(name) is None
+    ]
     catalogue = load_catalogue(today=today) if names else None
     prices = load_prices(today=today)
     found = []
