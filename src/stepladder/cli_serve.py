@@ -184,6 +184,22 @@ def _check(settings: ServeSettings) -> None:
     for file in filter(None, (settings.tls_certificate, settings.tls_key)):
         if not file.is_file():
             raise StepladderError(f"there is no file {str(file)!r}", hint="give a PEM file")
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        _check_tls(settings.tls_certificate, settings.tls_key)
+
+
+def _check_tls(certificate: Path, key: Path) -> None:
+    import ssl
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # nobody is there to be asked for a password
+        context.load_cert_chain(certificate, key, password=lambda: b"")
+    except OSError as error:  # ssl.SSLError is one
+        raise StepladderError(
+            f"{str(certificate)!r} and {str(key)!r} cannot be used for TLS: {error}",
+            hint="give a certificate and its own key as PEM files, the key without a password",
+        ) from error
 
 
 def _run(settings: ServeSettings) -> None:

@@ -98,6 +98,19 @@ def test_a_schema_of_itself_is_no_endless_check() -> None:
         read_schema({"$ref": "#"}).check(1)
 
 
+def test_named_values_may_be_bound_by_a_reference() -> None:
+    one = {"enum": [1, "a"], "anyOf": [{"$ref": "#/$defs/x"}]}
+    schema = {"properties": {"a": one}, "$defs": {"x": {"type": "string"}}}
+    assert read_schema(schema, strict=False).engine["properties"] == {"a": {"enum": ["a"]}}
+
+
+def test_a_reference_that_another_id_leads_astray_is_told() -> None:
+    inner = {"$id": "http://other.test/", "$ref": "#/$defs/x"}
+    checked = read_schema({"properties": {"a": inner}, "$defs": {"x": {}}})
+    with pytest.raises(ValueError, match="leads nowhere"):
+        checked.check({"a": 1})
+
+
 # --- what would keep everybody waiting -----------------------------------------------------------
 
 

@@ -139,6 +139,12 @@ async def test_what_the_protocol_refuses_is_recorded_too(
         ({"origin": "https://evil.test"}, 403),
         ({"origin": "null"}, 403),
         ({"host": "rebound.evil.test"}, 403),
+        ({"host": "LOCALHOST:8080"}, 200),
+        ({"host": "["}, 403),
+        ({"host": "localhost/../evil.test"}, 403),
+        ({"host": "evil.test\\@127.0.0.1"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": "http://localhost.evil.test"}, 403),
     ],
 )
 async def test_without_keys_pages_of_other_sites_get_nothing(

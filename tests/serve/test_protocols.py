@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepladder.serve.protocols import decide
+from stepladder.serve.protocols import Decided, decide
 
 HOME = "/projects/p/locations/us-central1"
 BARE = "/openai/v1/models"
@@ -98,3 +98,8 @@ def test_every_path_has_an_answer_that_is_inside(path: str, google: bool) -> Non
         assert decided.path.startswith(f"/{decided.protocol}/")
         again = decide(decided.path, google=not google)
         assert again in (decided, decide("/v1/feedback", google=False))
+
+
+@pytest.mark.parametrize("path", ["", "*", "http://other.test/v1/models", "projects"])
+def test_what_is_no_path_is_nobodys(path: str) -> None:
+    assert decide(path, google=False) == Decided("own", path)

@@ -98,6 +98,7 @@ def test_keys_by_the_command_line(run: CliRunner) -> None:
         (["--model", "local:m", "--alias", "a"], "not of the form NAME=MODEL"),
         (["--model", "local:m", "--tls-key", "k.pem"], "belong together"),
         (["--model", "local:m", "--tls-key", "k", "--tls-certificate", "c"], "no file 'c'"),
+        (["--model", "local:m", "--tls-key", __file__, "--tls-certificate", __file__], "for TLS"),
         (["--config", "none.toml"], "cannot be read"),
         pytest.param(["none"], "none", marks=pytest.mark.network),
     ],

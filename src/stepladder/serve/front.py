@@ -7,12 +7,12 @@ of the protocol they came in, and writes the line of the log. Nothing here knows
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
@@ -43,6 +43,8 @@ ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GOOGLE_HEADERS = frozenset({b"x-goog-api-key", b"x-goog-api-client"})
 TELLERS = {"openai": ".openai.errors", "gemini": ".gemini.errors", "vertex": ".gemini.errors"}
+# in `Host` and `Origin`: nothing but a name, and what may stand around it
+NAMED = re.compile(r"(?:[A-Za-z]+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?")
 STORE_RETRY = 5.0  # seconds
 # what callers did, not the database; routes that know the field say so themselves
 STORE_REASONS: dict[type[StoreError], Reason] = {
@@ -238,11 +240,11 @@ def _refuse_strangers(scope: Scope) -> None:
         if name not in (b"host", b"origin"):
             continue
         said = value.decode("latin-1")
-        host = urlsplit(said if name == b"origin" else f"//{said}").hostname
-        if not is_loopback(host or ""):
+        named = NAMED.fullmatch(said)
+        if named is None or not is_loopback(named[1].lower()):
             raise Refusal(
                 "forbidden",
-                f"without API keys this server answers only its own machine, not {host!r}",
+                f"without API keys this server answers only its own machine, not {said[:100]!r}",
                 hint="make a key: stepladder keys add",
             )
 

@@ -77,7 +77,7 @@ def _prefixed(name: str, rest: str) -> Decided:
 
 def _unversioned(path: str) -> Decided:
     """Vertex clients can be told to leave the version out; what else comes here is not found."""
-    if path.split("/")[1] in VERTEX_ONLY:
+    if path[1:].partition("/")[0] in VERTEX_ONLY:
         return Decided("vertex", f"/vertex/v1beta1{path}")
     return Decided("own", path)
 

@@ -63,12 +63,7 @@ class Checked:
 
     def check(self, value: Json) -> None:
         """Raises ValueError that says where and why a value does not fit."""
-        _FOLLOWED.set(itertools.count())
-        try:
-            error = next(self._validator.iter_errors(value), None)
-        except RecursionError as without_end:
-            raise ValueError("it is nested too deeply to be checked") from without_end
-        if error is not None:
+        if (error := _first_error(self._validator, value)) is not None:
             place = "/".join(map(str, error.absolute_path))
             raise ValueError(f"{place}: {error.message}" if place else error.message)
 
@@ -101,6 +96,7 @@ class _Rewriting:
 
     def __init__(self, root: Mapping[str, Json], strict: bool) -> None:
         self._root = root
+        self._validator = _validator(root)
         self._strict = strict
 
     def any(self, schema: Json, path: str, depth: int) -> Json:
@@ -110,7 +106,7 @@ class _Rewriting:
             raise Unenforced(path, "schemas are objects, and not nested without end")
         made = self._alone(self._seen(schema, path), path)
         if {"enum", "const"} & made.keys():
-            made = _values(made)
+            made = _values(made, self._validator)
             if not made["enum"]:
                 raise Unenforced(path, "no value that it names fits the rest of it")
         made = _number(_one_of(made))
@@ -182,16 +178,15 @@ class _Rewriting:
             raise Unenforced(path, what)
 
 
-def _values(schema: dict[str, Json]) -> dict[str, Json]:
+def _values(schema: dict[str, Json], root: Any) -> dict[str, Json]:
     """Of the values that are named, those that the rest of the schema allows."""
     named = [schema["const"]] if "const" in schema else schema["enum"]
     telling = _telling()
     # that a value is among those named needs no look at all of them for each
     asked = schema.keys() & telling - {"$ref"} - ({"enum"} if "const" not in schema else {"const"})
-    validator = _validator({name: schema[name] for name in asked})
-    _FOLLOWED.set(itertools.count())
+    validator = root.evolve(schema={name: schema[name] for name in asked})
     kept = {name: value for name, value in schema.items() if name not in telling}
-    return {**kept, "enum": [value for value in named if validator.is_valid(value)]}
+    return {**kept, "enum": [value for value in named if _first_error(validator, value) is None]}
 
 
 def _one_of(schema: dict[str, Json]) -> dict[str, Json]:
@@ -259,6 +254,19 @@ def _check_schema(schema: Json) -> None:
     except SchemaError as error:
         place = "/".join(map(str, error.absolute_path))
         raise ValueError(f"{place or 'the schema'}: {error.message}") from error
+
+
+def _first_error(validator: Any, value: Json) -> Any:
+    """What is wrong with a value, or None; raises ValueError where that cannot be told."""
+    from referencing.exceptions import Unresolvable
+
+    _FOLLOWED.set(itertools.count())
+    try:
+        return next(validator.iter_errors(value), None)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply to be checked") from error
+    except Unresolvable as error:  # an `$id` within gives references another place to begin
+        raise ValueError(f"the reference {error.ref!r} leads nowhere") from error
 
 
 def _validator(schema: Mapping[str, Json]) -> Any:
