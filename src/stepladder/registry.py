@@ -18,6 +18,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "baseline": "stepladder.steps.baseline:Baseline",
         "prompt": "stepladder.steps.prompt:Prompt",
         "few_shot": "stepladder.steps.few_shot:FewShot",
+        "functions": "stepladder.steps.functions:Functions",
         "dearer_model": "stepladder.steps.dearer_model:DearerModel",
         "fine_tune": "stepladder.steps.fine_tune:FineTune",
     },

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 # in the order of what they cost to build
-LADDER = ("baseline", "prompt", "few_shot", "dearer_model", "fine_tune")
+LADDER = ("baseline", "prompt", "few_shot", "functions", "dearer_model", "fine_tune")
 
 
 PRICED_AS_BATCH = (
@@ -126,9 +126,13 @@ def make_steps(task: Task, names: Sequence[str]) -> list[Step]:
     """The steps by name, each with the task's options for it, in the order of the ladder.
 
     A step that can `check` the task does: what is wrong with it is not found after others are paid.
+    Of the whole ladder, a step that `concerns` other tasks only is left out; named, it is skipped
+    with its reason.
     """
     order = {name: place for place, name in enumerate(LADDER)}
     steps = []
+    if tuple(names) == LADDER:
+        names = [name for name in names if _concerns(name, task)]
     for name in sorted(dict.fromkeys(names), key=lambda name: order.get(name, len(order))):
         kind = look_up("step", name)
         chosen = dict(task.steps.get(name, {}))
@@ -144,6 +148,11 @@ def make_steps(task: Task, names: Sequence[str]) -> list[Step]:
             check(task)
         steps.append(step)
     return steps
+
+
+def _concerns(name: str, task: Task) -> bool:
+    asked = getattr(look_up("step", name), "concerns", None)
+    return asked is None or bool(asked(task))
 
 
 def _option(step: str, key: str, value: Json, kind: Any) -> Any:

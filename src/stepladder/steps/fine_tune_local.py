@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Literal
 from ..core import Candidate, Estimate, Example, Json, Message, Task, Workshop
 from ..errors import MissingExtra, ModelError, NotApplicable
 from ..registry import look_up
+from ..solvers.calling import CallingSolver
 from ..solvers.prompt import PromptSolver
 from ..trainers import TrainedModel, Trainer, TrainingJob, TrainingOptions, epochs_for
 from .fine_tune_plan import Lesson, conversation, make_lesson, short_prompt
+from .functions import calling_solver
 
 if TYPE_CHECKING:
     from .fine_tune import FineTune
@@ -104,24 +106,30 @@ class LocalRoute:
                 hint="leave method out, or name a hosted model",
             )
         _need_packages()
-        lesson = make_lesson(self.base, self._solver(task), train, task, self.step.bounds)
+        lesson = make_lesson(self.base, self._solver(task, workshop), train, task, self.step.bounds)
         mean = _mean_tokens(lesson.solver, train, workshop)
         job = TrainingJob(
             base=self.base,
             folder=_folder(self.base),
-            train=tuple(conversation(lesson.solver, example) for example in lesson.train),
-            held_out=tuple(conversation(lesson.solver, example) for example in lesson.held_out),
+            train=tuple(conversation(lesson.solver, example, workshop) for example in lesson.train),
+            held_out=tuple(
+                conversation(lesson.solver, example, workshop) for example in lesson.held_out
+            ),
             options=self._options(len(lesson.train), mean, task.seed),
             threads=self.step.threads,
             device=self.step.device,
         )
         return lesson, job
 
-    def _solver(self, task: Task) -> PromptSolver:
+    def _solver(self, task: Task, workshop: Workshop) -> PromptSolver | CallingSolver:
         """The short prompt; where the engine can, it is held to the labels.
 
-        A tuned model otherwise makes up new ones that look like those it has seen.
+        A tuned model otherwise makes up new ones that look like those it has seen. Where the task
+        has functions and calls are the answer, it is tuned on calls, as it is asked for them.
         """
+        calling = calling_solver(task, self.base, workshop)
+        if calling is not None and calling.gives == "calls":
+            return calling
         short = short_prompt(task, self.base, self.step.instructions)
         can = short.output_format == "label" and _can_constrain(_folder(self.base))
         return replace(short, constrained=can)
@@ -203,10 +211,12 @@ def _can_constrain(folder: Path) -> bool:
     return find_spec("openvino_genai") is not None and supports(folder)
 
 
-def _mean_tokens(solver: PromptSolver, train: Sequence[Example], workshop: Workshop) -> float:
+def _mean_tokens(
+    solver: PromptSolver | CallingSolver, train: Sequence[Example], workshop: Workshop
+) -> float:
     """Tokens of an example with its answer, on average."""
     model = workshop.model(solver.model)
-    counted = [conversation(solver, example) for example in train[:_COUNTED]]
+    counted = [conversation(solver, example, workshop) for example in train[:_COUNTED]]
     total = sum(
         model.count_tokens((*messages, Message("assistant", answer)))
         for messages, answer in counted

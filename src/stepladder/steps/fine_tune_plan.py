@@ -11,8 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..core import Example, Message, Task
+from ..core import Example, Message, Task, Workshop
 from ..errors import NotApplicable
+from ..functions.catalogue import load_catalogue
+from ..solvers.calling import CallingSolver, training_pair
 from ..solvers.prompt import PromptSolver, render, render_target
 from .prompt_variants import plain_prompt
 from .sampling import hold_out, spread_over_labels
@@ -33,7 +35,7 @@ class Lesson:
     """
 
     base: str
-    solver: PromptSolver
+    solver: PromptSolver | CallingSolver
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
 
@@ -57,7 +59,11 @@ def check_enough(train: Sequence[Example], bounds: Bounds) -> None:
 
 
 def make_lesson(
-    base: str, solver: PromptSolver, train: Sequence[Example], task: Task, bounds: Bounds
+    base: str,
+    solver: PromptSolver | CallingSolver,
+    train: Sequence[Example],
+    task: Task,
+    bounds: Bounds,
 ) -> Lesson:
     """The lesson from train alone: what is held out of it, and what is trained on."""
     rest, held = hold_out(train, held_out_size(len(train), bounds.held_out), task.seed)
@@ -81,8 +87,17 @@ def short_prompt(task: Task, model: str, instructions: str | None) -> PromptSolv
     )
 
 
-def conversation(solver: PromptSolver, example: Example) -> tuple[tuple[Message, ...], str]:
-    """What the model will be given for this example, and what it should say."""
+def conversation(
+    solver: PromptSolver | CallingSolver, example: Example, workshop: Workshop | None = None
+) -> tuple[tuple[Message, ...], str]:
+    """What the model will be given for this example, and what it should say.
+
+    For a solver that calls functions their descriptions are read from the workshop.
+    """
+    if isinstance(solver, CallingSolver):
+        assert workshop is not None
+        catalogue = load_catalogue(workshop.artifacts, solver.artifact)
+        return training_pair(solver, example.input, example.expected, catalogue)
     return render(solver, example.input), render_target(solver, example.expected)
 
 

@@ -1,0 +1,143 @@
+"""The functions step: which candidates it proposes, and that a whole climb can use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ride_functions import write_functions
+
+from stepladder.core import (
+    Call,
+    DataSource,
+    Example,
+    MetricSpec,
+    Request,
+    Response,
+    Target,
+    Task,
+    Usage,
+)
+from stepladder.errors import NotApplicable, TaskError
+from stepladder.metrics.call_match import CallMatch
+from stepladder.session import LADDER, make_steps
+from stepladder.steps.fine_tune_plan import conversation
+from stepladder.steps.functions import Functions, calling_solver
+from stepladder.steps.measure import try_solver
+from stepladder.testing import check_step, fake_workshop
+
+TRAIN = [
+    Example(
+        f"{number}",
+        {"text": f"play song {number}", "may": ["play", "stop"]},
+        [{"name": "music.play", "arguments": {"song": number}}],
+    )
+    for number in range(20)
+]
+CATALOGUE = {
+    "play": {
+        "name": "music.play",
+        "parameters": {"properties": {"song": {"type": "integer"}}, "required": ["song"]},
+    },
+    "stop": {"name": "music.stop"},
+}
+
+
+class Player:
+    """Calls `music_play` with the number in what it is asked."""
+
+    name = "fake:player"
+
+    def generate(self, requests: list[Request]) -> Iterator[tuple[int, Response]]:
+        for index, request in enumerate(requests):
+            number = int(str(request.messages[-1].content).split()[-1])
+            call = Call("music_play", {"song": number})
+            yield index, Response("", Usage(self.name, 1, 1), calls=(call,))
+
+    def count_tokens(self, messages) -> int:
+        return len(messages)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    (tmp_path / "functions.json").write_text(json.dumps(CATALOGUE))
+    return Task(
+        "music", "calls", "Control the music.", Target(0.9), MetricSpec("call_match"),
+        DataSource(), models=("fake:player",), folder=tmp_path,
+        steps={"functions": {"catalogue": "functions.json", "candidates": "may", "shots": 3}},
+    )  # fmt: skip
+
+
+def test_it_keeps_the_contract_of_steps(task: Task, tmp_path: Path) -> None:
+    (step,) = make_steps(task, ["functions"])
+    check_step(step, task, TRAIN, fake_workshop(Player(), tmp_path / "artifacts"))
+
+
+def test_it_proposes_the_model_with_functions_and_with_demonstrations(
+    task: Task, tmp_path: Path
+) -> None:
+    (step,) = make_steps(task, ["functions"])
+    workshop = fake_workshop(Player(), tmp_path / "artifacts")
+    plain, shown = step.propose(task, TRAIN, None, workshop)
+    assert (plain.name, shown.name) == ("plain", "shots-3")
+    assert len(step.measured(task, TRAIN)) == 2
+    assert plain.solver.candidates == "may"
+    assert plain.solver.sources == ()
+    for one in (plain, shown):
+        attempt = try_solver(one.solver, TRAIN, CallMatch(), workshop)
+        assert attempt.score == 1
+
+
+def test_calls_run_through_the_sources_that_are_named(task: Task, tmp_path: Path) -> None:
+    write_functions(tmp_path)
+    sources = [{"kind": "python", "path": "functions.py"}]
+    options = {"sources": sources, "gives": "record", "allowed": ["book_ride"], "turns": 3}
+    task = replace(task, steps={"functions": options})
+    (step,) = make_steps(task, ["functions"])
+    (only,) = step.propose(task, TRAIN, None, fake_workshop(Player(), tmp_path / "artifacts"))
+    assert only.solver.gives == "record"
+    assert only.solver.allowed == ("book_ride",)
+    assert only.solver.steps == 3
+    assert Path(only.solver.sources[0]["path"]).is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "names no functions"),
+        ({"catalogue": "functions.json", "gives": "record"}, "needs sources"),
+        ({"catalogue": "functions.json", "shots": -1}, "shots=-1"),
+        ({"catalogue": "functions.json", "fly": 1}, "no option 'fly'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_found_before_the_climb(
+    task: Task, options: dict, said: str
+) -> None:
+    with pytest.raises(TaskError, match=said):
+        make_steps(replace(task, steps={"functions": options}), LADDER)
+
+
+def test_a_task_without_functions_has_no_such_rung(task: Task, tmp_path: Path) -> None:
+    without = replace(task, steps={})
+    assert "functions" not in [step.name for step in make_steps(without, LADDER)]
+    assert "functions" in [step.name for step in make_steps(task, LADDER)]
+    workshop = fake_workshop(Player(), tmp_path / "artifacts")
+    (named,) = make_steps(without, ["functions"])
+    with pytest.raises(NotApplicable, match="names no functions"):
+        named.estimate(without, TRAIN, workshop)
+    assert calling_solver(without, "fake:player", workshop) is None
+    with pytest.raises(NotApplicable, match="names no model"):
+        Functions().propose(replace(task, models=()), TRAIN, None, workshop)
+
+
+def test_what_is_tuned_on_is_what_is_asked(task: Task, tmp_path: Path) -> None:
+    workshop = fake_workshop(Player(), tmp_path / "artifacts")
+    solver = calling_solver(task, "local:some-model", workshop)
+    assert solver is not None
+    messages, said = conversation(solver, TRAIN[7], workshop)
+    assert '"music_play"' in str(messages[0].content)
+    assert messages[-1].content == "play song 7"
+    assert said == '<tool_call>[{"name": "music_play", "arguments": {"song": 7}}]</tool_call>'
