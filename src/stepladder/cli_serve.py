@@ -210,10 +210,11 @@ def _run(settings: ServeSettings) -> None:
     from .serve.app import create_app
     from .serve.greeting import greeting
     from .serve.log import set_up_log
-    from .serve.running import Running, listen
+    from .serve.running import Running, listen, raise_open_files
     from .serve.server import open_server
 
     set_up_log(settings.log_format)
+    raise_open_files()
     listening = listen(settings)  # before minutes of loading are spent on a port that is taken
     settings = replace(settings, port=listening.getsockname()[1])
     with listening, open_server(settings) as server:

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from serving import RunningServer
 from stepladder.errors import StepladderError
 from stepladder.fake_live import FakeEngine
 from stepladder.serve.app import create_app
-from stepladder.serve.running import Running, listen
+from stepladder.serve.running import HEAD_SECONDS, Running, listen
 from stepladder.serve.server import Server
 from stepladder.serve.settings import ServeSettings, is_loopback
 
@@ -152,6 +152,33 @@ def test_what_was_begun_is_finished_and_no_more_is_taken(server: Server) -> None
     assert not thread.is_alive()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz")
+
+
+def test_who_never_ends_the_head_of_a_request_is_hung_up_on(
+    engine: FakeEngine, server: Server
+) -> None:
+    ready = threading.Event()
+    running = Running(create_app(server), server, on_ready=ready.set)
+    with closing(listen(server.settings)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread = threading.Thread(target=running.answer_on, args=(listening,))
+        thread.start()
+        assert ready.wait(10)
+        streaming = send(url, {**CHAT, "stream": True})
+        until(lambda: engine.load().running == 1)
+        with closing(connect(url)) as slow, closing(streaming):
+            slow.sendall(b"GET /v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\n")
+            until(lambda: len(running.server_state.connections) == 2)
+            assert running._loop is not None
+            for later in (0.0, HEAD_SECONDS - 1, HEAD_SECONDS):
+                now = time.monotonic() + 1e6 + later
+                running._loop.call_soon_threadsafe(running.hang_up_on_silent, now)
+            with suppress(ConnectionError):
+                assert not slow.recv(100)
+            assert len(running.server_state.connections) == 1, "an answer under way goes on"
+        running.stop()
+        thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_taken_port_is_told_with_the_cure() -> None:

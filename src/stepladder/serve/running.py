@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,18 @@ from .settings import ServeSettings
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["Running", "listen"]
+__all__ = ["Running", "listen", "raise_open_files"]
 
 BACKLOG = 2048
+HEAD_SECONDS = 30.0  # in which the head of a request has to come, after the one before it
+LOOK_EVERY = 5.0  # seconds
+
+
+def raise_open_files() -> None:
+    """Let this process hold as many connections as it may; many systems begin with 1,024 files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # "unlimited" is more than some systems take
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def listen(settings: ServeSettings) -> socket.socket:
@@ -87,6 +97,7 @@ class Running(uvicorn.Server):
         self._on_ready = on_ready
         self._loop: asyncio.AbstractEventLoop | None = None
         self._background: list[asyncio.Task[None]] = []
+        self._silent: dict[Any, tuple[Any, float]] = {}  # connections, since when
 
     def stop(self) -> None:
         """Take no more calls, and end once those under way are answered."""
@@ -96,7 +107,8 @@ class Running(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        self._background = [asyncio.create_task(run()) for run in self._server.background]
+        running = (*self._server.background, self._look_for_silent)
+        self._background = [asyncio.create_task(run()) for run in running]
         for task in self._background:
             task.add_done_callback(_complain)
         self._on_ready()
@@ -112,6 +124,30 @@ class Running(uvicorn.Server):
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._cut)
         self.stop()
+
+    async def _look_for_silent(self) -> None:
+        while True:
+            self.hang_up_on_silent(asyncio.get_running_loop().time())
+            await asyncio.sleep(LOOK_EVERY)
+
+    def hang_up_on_silent(self, now: float) -> None:
+        """Close connections that for long have been sending the head of a request, or nothing.
+
+        They cost a caller next to nothing, and the server one of its file descriptors each.
+        """
+        silent = {}
+        for connection in [*self.server_state.connections]:
+            call = getattr(connection, "cycle", None)
+            if call is not None and not call.response_complete:
+                continue
+            last, since = self._silent.get(connection, (call, now))
+            if last is not call:  # there was a request since the last look
+                since = now
+            if now - since >= HEAD_SECONDS and connection.transport is not None:
+                connection.transport.abort()
+            else:
+                silent[connection] = (call, since)
+        self._silent = silent
 
     def _cut(self) -> None:
         """End all connections; from Python 3.12 on, closing a server waits for them."""

@@ -67,6 +67,19 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(engine: FakeEn
     assert not engine.seen
 
 
+def test_a_prompt_that_is_far_too_long_is_not_made_into_tokens(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = FakeTokenizer(context_tokens=8)
+    monkeypatch.setattr(FakeTokenizer, "chat_ids", None)
+    monkeypatch.setattr(FakeTokenizer, "encode", None)
+    model, huge = served(engine, tokenizer), ask("x" * 128 * 9)
+    with pytest.raises(PromptTooLong, match="at least 9 tokens"):
+        events_of(model, huge)
+    with pytest.raises(PromptTooLong, match="at least 9 tokens"):
+        asyncio.run(model.tokens(huge))
+
+
 def test_a_stop_string_ends_the_sequence_and_is_not_said() -> None:
     engine = FakeEngine.saying("one END two " * 1000, tokens_per_second=500)
     try:

@@ -12,13 +12,18 @@ __all__ = ["PromptTooLong"]
 
 
 class PromptTooLong(Refusal):
-    """The prompt leaves no room for an answer. `tokens` it has, `context_tokens` fit."""
+    """The prompt leaves no room for an answer. `tokens` it has, `context_tokens` fit.
 
-    def __init__(self, name: str, tokens: int, context_tokens: int, *, param: str) -> None:
+    `at_least`: so many or more, since it was too long to be counted.
+    """
+
+    def __init__(
+        self, name: str, tokens: int, context_tokens: int, *, param: str, at_least: bool = False
+    ) -> None:
         super().__init__(
             "invalid",
-            f"the prompt has {tokens} tokens, and {name!r} takes at most {context_tokens} tokens "
-            "of prompt and answer together",
+            f"the prompt has {'at least ' if at_least else ''}{tokens} tokens, and {name!r} takes "
+            f"at most {context_tokens} tokens of prompt and answer together",
             hint="send less, or ask a model with a longer context",
             param=param,
             detail="context_length",

@@ -25,6 +25,7 @@ from .text import TextTokenizer
 __all__ = ["OUTPUT_TOKENS", "LocalServed"]
 
 OUTPUT_TOKENS = 2048  # at most, where the caller does not say
+_LONGEST_TOKEN = 128  # characters, of any vocabulary
 _LONG = 50_000  # characters; more are made into tokens beside the loop, which others wait for
 
 
@@ -75,6 +76,7 @@ class LocalServed:
     async def tokens(self, ask: Ask) -> list[tuple[int, bytes]]:
         """The tokens of the texts themselves, without the template, as (id, bytes)."""
         texts = [ask.prompt] if ask.prompt is not None else [_text(one) for one in ask.messages]
+        self._refuse_huge(sum(map(len, texts)), _where(ask))
         ids = [id for text in texts for id in self.tokenizer.encode(text)]
         return [(id, self.tokenizer.token_bytes(id)) for id in ids]
 
@@ -98,6 +100,7 @@ class LocalServed:
 
     async def _ids(self, ask: Ask) -> Sequence[int]:
         size = len(ask.prompt or "") + sum(len(_text(message)) for message in ask.messages)
+        self._refuse_huge(size, _where(ask))
         try:
             if size > _LONG or ask.functions:
                 return await asyncio.to_thread(prompt_ids, self.tokenizer, ask)
@@ -110,6 +113,15 @@ class LocalServed:
         if ask.schema is None and not ask.functions:
             return plan_for(*given)
         return await asyncio.to_thread(plan_for, *given)  # reading a schema may take long
+
+    def _refuse_huge(self, characters: int, where: str) -> None:
+        """Raise PromptTooLong for text that cannot fit whatever its tokens are.
+
+        Making tokens of it would hold Python's lock for seconds, and so hold up everybody.
+        """
+        tokens = characters // _LONGEST_TOKEN
+        if tokens > (context := self.tokenizer.context_tokens):
+            raise PromptTooLong(self.card.name, tokens, context, param=where, at_least=True)
 
     def _room(self, tokens: int, wanted: int | None, where: str) -> int:
         """The most tokens to make: what is left of the context is all that there can be."""
