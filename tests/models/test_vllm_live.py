@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_vllm import EOS, FakeVLLM
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_server import EOS, FakeVLLM
 
 from stepladder.errors import ModelError
 from stepladder.fake_live import FakeTokenizer
 from stepladder.models.live import Load, Made, Prompt, Sampling, Token
-from stepladder.models.vllm_live import VLLMLive, VLLMServer, open_vllm, vllm_server
+from stepladder.models.vllm_live import VLLMLive, open_vllm
+from stepladder.models.vllm_server import VLLMServer, vllm_server
 from stepladder.models.vllm_wire import End, Stream, completion_body, fault_of, server_events
 from stepladder.testing import check_live_engine
 
@@ -90,6 +91,22 @@ def test_what_is_said_is_what_the_server_says(engine: VLLMLive, server: FakeVLLM
     assert 0 <= made.waited_seconds <= made.seconds
     assert made.compute_seconds is not None
     assert made.compute_seconds <= made.seconds
+
+
+@pytest.mark.parametrize(("tokens", "finish"), [(64, "stop"), (4, "length")])
+def test_the_probabilities_of_a_bound_answer_are_the_models_own(
+    engine: VLLMLive, server: FakeVLLM, tokens: int, finish: str
+) -> None:
+    """Beside the answer vLLM tells them among the tokens that the form allows."""
+    choices = Prompt(PROMPT.ids, tokens, choices=("refund", "other"), top_logprobs=2)
+    call = Call(engine, choices)
+    made = call.end()
+    assert "logprobs" not in server.bodies[0]
+    assert made.finish == finish
+    assert bytes(call.ids) == b"refund"[:tokens]
+    assert call.tokens[0].logprob == -1.0 - call.ids[0] / 1000
+    assert call.tokens[0].top == ((0, -1.0), (1, -1.001))
+    assert made.end_logprob == (-1.0 - EOS / 1000 if finish == "stop" else None)
 
 
 def test_those_who_wait_come_in_turn_and_are_counted(engine: VLLMLive, server: FakeVLLM) -> None:
@@ -281,7 +298,7 @@ def recorded(name: str) -> list[bytes]:
 
 
 def read(name: str, prompt: Prompt) -> tuple[list[Token], End]:
-    stream = Stream(prompt, 2)
+    stream = Stream(prompt)
     tokens = [token for data in recorded(name) for token in stream.take(data)]
     return tokens, stream.end()
 
@@ -289,7 +306,7 @@ def read(name: str, prompt: Prompt) -> tuple[list[Token], End]:
 def test_recorded_streams_are_read() -> None:
     tokens, end = read("plain", PROMPT)
     assert [token.id for token in tokens] == [504, 3575, 282, 4649, 314, 7042, 30]
-    assert end == End("stop", cached_tokens=0)
+    assert end == End("stop", token=Token(2), cached_tokens=0)
     tokens, end = read("logprobs", replace(PROMPT, top_logprobs=2))
     assert tokens[0].logprob == pytest.approx(-1.88206, abs=1e-5)
     assert [id for id, _ in tokens[0].top] == [504, 60]
@@ -317,7 +334,7 @@ def shape(value: object) -> object:
 
 @pytest.mark.parametrize("cut", [1, 2, 9])
 def test_a_stream_that_breaks_off_is_an_error(cut: int) -> None:
-    stream = Stream(PROMPT, 2)
+    stream = Stream(PROMPT)
     for data in recorded("plain")[:-cut]:
         stream.take(data)
     assert stream.end().finish == "error"
@@ -326,7 +343,7 @@ def test_a_stream_that_breaks_off_is_an_error(cut: int) -> None:
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"choices": [{}]}', b'{"choices": 7}'])
 def test_what_is_no_vllm_is_told(data: bytes) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
-        Stream(PROMPT, 2).take(data)
+        Stream(PROMPT).take(data)
 
 
 @given(st.data())

@@ -8,139 +8,48 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..errors import ModelError
-from ..messages import Json
 from ..registry import need
-from .hosted.keys import find_key, redact
-from .live import Load, Made, Prompt, Sink, Ticket
-from .openai.endpoints import address, check_encrypted, load_endpoints
+from .hosted.keys import redact
+from .live import Load, Made, Prompt, Sink, Ticket, Token
 from .vllm_adapters import Adapters, Unloadable
-from .vllm_wire import Stream, completion_body, fault_of, is_refusal, message_of, server_events
+from .vllm_server import SILENT_SECONDS, Tokens, VLLMServer, check_server, json_of, reason
+from .vllm_wire import (
+    End,
+    Stream,
+    completion_body,
+    fault_of,
+    is_looked_up,
+    is_refusal,
+    look_up_body,
+    looked_up,
+    message_of,
+    server_events,
+)
 
-__all__ = ["VLLMLive", "VLLMServer", "open_vllm", "vllm_server"]
+__all__ = ["VLLMLive", "open_vllm"]
 
 _log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
-SILENT_SECONDS = 300.0  # without a byte of an answer: the machine is taken for gone
-# with digits, spaces, letters of several scripts: tokenizers differ here when they differ
-_PROBE = "Ça coûte 1234,50 €?\n\n  def f(x):\t# 漢字 🙂"
-
-
-class Tokens(Protocol):
-    """What is to be known of the tokenizer whose ids are sent."""
-
-    @property
-    def eos_id(self) -> int: ...
-
-    @property
-    def context_tokens(self) -> int: ...
-
-    def encode(self, text: str) -> list[int]: ...
-
-
-@dataclass(frozen=True)
-class VLLMServer:
-    """A vLLM server: its address with `/v1`, the name of the model there, and the key to it."""
-
-    url: str
-    model: str
-    key: str | None = field(default=None, repr=False)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What goes along with every request."""
-        plain = {"accept-encoding": "identity"}
-        return plain | ({"authorization": f"Bearer {self.key}"} if self.key else {})
-
-
-def vllm_server(model: str) -> VLLMServer:
-    """The server that the environment names: VLLM_BASE_URL, and VLLM_API_KEY if it wants a key.
-
-    Raises ModelError for an address that is none, or to which a key would travel unencrypted.
-    """
-    endpoint = load_endpoints()["vllm"]
-    url = address(endpoint)
-    key = find_key(endpoint.name, [endpoint.key_env])
-    if key is not None:
-        check_encrypted(endpoint, url)
-    return VLLMServer(url, model, key)
 
 
 def open_vllm(server: VLLMServer, tokenizer: Tokens, *, most_running: int = 32) -> VLLMLive:
     """A live engine over a vLLM server that is up; it was asked for a token when this returns.
 
     `tokenizer` is that of the model's folder on this machine, and has to be the server's. At most
-    `most_running` sequences are at the server at once; others wait here.
-
-    Raises:
-        ModelError: the server does not answer, has not the model, has another tokenizer, or does
-            not tell token ids.
-        MissingExtra: the package `httpx2` is not installed.
+    `most_running` sequences are at the server at once; others wait here. Raises what
+    `check_server` raises.
     """
-    http = need("httpx2", extra="serve", what="a vLLM server")
-    try:
-        with http.Client(headers=server.headers, timeout=SILENT_SECONDS, trust_env=False) as client:
-            context = _context(client, server)
-            _check_tokens(client, server, tokenizer)
-    except http.HTTPError as error:
-        raise ModelError(
-            f"the vLLM server at {server.url!r} does not answer: {_said(error)}",
-            hint="start it (vllm serve), and set VLLM_BASE_URL to its address",
-        ) from error
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"what answers at {server.url!r} is no vLLM server of a known version: {error!r}",
-            hint="stepladder was tried with vLLM 0.32",
-        ) from error
-    tokens = min(context or tokenizer.context_tokens, tokenizer.context_tokens)
+    tokens = check_server(server, tokenizer)
     return VLLMLive(server, eos_id=tokenizer.eos_id, context_tokens=tokens, most=most_running)
-
-
-def _context(client: Any, server: VLLMServer) -> int | None:
-    """The most tokens that the server's model reads, where it tells."""
-    cards = _answer(client.get(f"{server.url}/models"), server)["data"]
-    named = {card["id"]: card for card in cards}
-    if server.model not in named:
-        raise ModelError(
-            f"the vLLM server at {server.url!r} has no model {server.model!r}",
-            hint=f"it has: {', '.join(map(repr, sorted(named)))}",
-        )
-    most: int | None = named[server.model].get("max_model_len")
-    return most
-
-
-def _check_tokens(client: Any, server: VLLMServer, tokenizer: Tokens) -> None:
-    """Have the server read a text: its ids have to be ours."""
-    asked = {
-        "model": server.model, "prompt": _PROBE, "max_tokens": 1, "temperature": 0.0,
-        "add_special_tokens": False, "return_token_ids": True,
-    }  # fmt: skip
-    choice = _answer(client.post(f"{server.url}/completions", json=asked), server)["choices"][0]
-    if choice["prompt_token_ids"] != tokenizer.encode(_PROBE):
-        raise ModelError(
-            f"the model {server.model!r} of the vLLM server has another tokenizer than the folder "
-            "that was named with it",
-            hint="name the folder that vLLM serves: vllm:NAME=FOLDER",
-        )
-
-
-def _answer(response: Any, server: VLLMServer) -> Any:
-    if response.status_code == 200:
-        return response.json()
-    said = redact(message_of(_json(response.content)))
-    raise ModelError(
-        f"the vLLM server at {server.url!r} answers {response.status_code}: {said}",
-        hint="set VLLM_API_KEY to its key" if response.status_code == 401 else "see its log",
-    )
 
 
 @dataclass(eq=False, slots=True)
@@ -205,6 +114,7 @@ class VLLMLive:
         self.context_tokens = context_tokens
         self._server = server
         self._eos_id = eos_id
+        self._url = f"{server.url}/completions"
         self._most = most
         self._clock = clock
         self._http = need("httpx2", extra="serve", what="a vLLM server")
@@ -309,7 +219,7 @@ class VLLMLive:
         except (ModelError, Unloadable) as error:
             return self._made(one, finish="error", error=str(error))
         except self._http.HTTPError as error:
-            message = f"the vLLM server does not answer: {_said(error)}"
+            message = f"the vLLM server does not answer: {reason(error)}"
             return self._made(one, finish="error", error=message)
 
     async def _with_adapter(self, one: _Open) -> Made:
@@ -330,24 +240,45 @@ class VLLMLive:
         body = completion_body(
             one.prompt, model, context_tokens=self.context_tokens, eos_id=self._eos_id
         )
-        stream = Stream(one.prompt, self._eos_id)
-        url = f"{self._server.url}/completions"
-        async with self._client.stream("POST", url, json=body) as response:
+        stream = Stream(one.prompt)
+        held: list[int] | None = [] if is_looked_up(one.prompt) else None
+        async with self._client.stream("POST", self._url, json=body) as response:
             if response.status_code != 200:
-                said = redact(message_of(_json(await response.aread())))
+                said = redact(message_of(json_of(await response.aread())))
                 raise _Failed(response.status_code, said)
             async for data in server_events(response.aiter_raw()):
-                if tokens := stream.take(data):
+                tokens = stream.take(data)
+                if held is not None:
+                    held.extend(token.id for token in tokens)
+                elif tokens:
                     self._tell(one, self._made(one, tokens=tokens))
         end = stream.end()
+        rest: tuple[Token, ...] = ()
+        if held is not None and end.finish != "error":
+            rest, end = await self._look_up(one, model, held, end)
         return self._made(
             one,
+            tokens=rest,
             finish=end.finish,
             error=end.error and redact(end.error),
             refused=end.refused,
-            end_logprob=end.logprob,
+            end_logprob=end.token and end.token.logprob,
             cached_tokens=end.cached_tokens,
         )
+
+    async def _look_up(
+        self, one: _Open, model: str, made: list[int], end: End
+    ) -> tuple[tuple[Token, ...], End]:
+        """What was made and its end, with the probabilities that the model gives them."""
+        chosen = [*made, *([end.token.id] if end.token else [])]
+        body = look_up_body(one.prompt, chosen, model)
+        response = await self._client.post(self._url, json=body)
+        if response.status_code != 200:
+            said = redact(message_of(json_of(response.content)))
+            raise _Failed(response.status_code, said)
+        tokens = looked_up(json_of(response.content), one.prompt, chosen)
+        last = tokens.pop() if end.token else None
+        return tuple(tokens), replace(end, token=last)
 
     def _made(self, one: _Open, **told: Any) -> Made:
         seconds = self._clock() - one.arrived
@@ -368,15 +299,3 @@ class VLLMLive:
 def _cancel(one: _Open) -> None:
     if one.task is not None:
         one.task.cancel()
-
-
-def _json(content: bytes) -> Json:
-    try:
-        return json.loads(content)
-    except ValueError:
-        return content.decode(errors="replace")[:500]
-
-
-def _said(error: Exception) -> str:
-    """What went wrong with a connection, in a word where the error has none."""
-    return redact(str(error)) or type(error).__name__

@@ -21,15 +21,18 @@ __all__ = [
     "Stream",
     "completion_body",
     "fault_of",
+    "is_looked_up",
     "is_refusal",
+    "look_up_body",
+    "looked_up",
     "message_of",
     "server_events",
 ]
 
-MOST_TOP = 20  # of log-probabilities a token, unless the server was started with another number
 _SMALLEST_SHARE = 1e-6  # of top_p, which must be more than nothing: the most probable token
 _SEEDS = 1 << 63
 _TOKEN = "token_id:"  # what names a token where vLLM would write its text
+_UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 
 
 def fault_of(prompt: Prompt, context_tokens: int) -> str | None:
@@ -59,10 +62,11 @@ def completion_body(
 ) -> dict[str, Json]:
     """The request for a prompt, streamed. Whatever the server has defaults for is said."""
     sampling = prompt.sampling
+    room = context_tokens - len(prompt.ids) - is_looked_up(prompt)  # that makes a token more
     body: dict[str, Json] = {
         "model": model,
         "prompt": list(prompt.ids),
-        "max_tokens": min(prompt.max_output_tokens, context_tokens - len(prompt.ids)),
+        "max_tokens": max(1, min(prompt.max_output_tokens, room)),
         "temperature": sampling.temperature,
         "top_p": max(sampling.top_p, _SMALLEST_SHARE),
         "top_k": sampling.top_k or 0,  # 0 is no limit
@@ -77,12 +81,47 @@ def completion_body(
     }
     if sampling.seed is not None:
         body["seed"] = sampling.seed % _SEEDS
-    if prompt.top_logprobs is not None:
+    if prompt.top_logprobs is not None and not is_looked_up(prompt):
         body["logprobs"] = prompt.top_logprobs
         body["return_tokens_as_token_ids"] = True
     if form := _form(prompt):
         body["structured_outputs"] = form
     return body
+
+
+def is_looked_up(prompt: Prompt) -> bool:
+    """Whether the probabilities are asked for afterwards.
+
+    While an answer is bound to a form, vLLM tells those among the tokens that the form allows.
+    """
+    return prompt.top_logprobs is not None and bool(_form(prompt))
+
+
+def look_up_body(prompt: Prompt, made: Sequence[int], model: str) -> dict[str, Json]:
+    """The request for the probabilities of what was made, as the model has them."""
+    return {
+        "model": model,
+        "prompt": [*prompt.ids, *made],
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "prompt_logprobs": prompt.top_logprobs,
+    }
+
+
+def looked_up(answer: Mapping[str, Json], prompt: Prompt, made: Sequence[int]) -> list[Token]:
+    """What was made, with its probabilities; raises ModelError where the answer has none."""
+    try:
+        told = answer["choices"][0]["prompt_logprobs"][len(prompt.ids) :]
+        tokens = []
+        for id, others in zip(made, told, strict=True):
+            values = {int(other): float(one["logprob"]) for other, one in others.items()}
+            tokens.append(Token(id, values[id], _most_probable(values, prompt.top_logprobs or 0)))
+    except _UNREADABLE as error:
+        raise ModelError(
+            f"the vLLM server does not tell the probabilities of an answer: {error!r}",
+            hint="stepladder was tried with vLLM 0.32",
+        ) from error
+    return tokens
 
 
 def _form(prompt: Prompt) -> dict[str, Json]:
@@ -103,18 +142,17 @@ class End:
     finish: Literal["stop", "length", "error"]
     error: str | None = None
     refused: bool = False
-    logprob: float | None = None  # of the token that ended it
+    token: Token | None = None  # that ended it
     cached_tokens: int | None = None
 
 
 class Stream:
     """One sequence's stream, event by event: `take` gives the tokens of each, `end` what it was."""
 
-    def __init__(self, prompt: Prompt, eos_id: int) -> None:
-        self._prompt = prompt
-        self._eos_id = eos_id
+    def __init__(self, prompt: Prompt) -> None:
+        self._top = None if is_looked_up(prompt) else prompt.top_logprobs
         self._finish: str | None = None
-        self._end_logprob: float | None = None
+        self._last: Token | None = None
         self._cached: int | None = None
         self._error: End | None = None
         self._whole = False
@@ -129,7 +167,7 @@ class Stream:
             return ()
         try:
             return self._read(json.loads(data))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise ModelError(
                 f"the stream of the vLLM server cannot be read: {error!r}",
                 hint="stepladder was tried with vLLM 0.32; is this another server?",
@@ -143,9 +181,7 @@ class Stream:
             why = f" ({self._finish})" if self._finish else ""
             return End("error", f"the vLLM server broke off in the middle of an answer{why}")
         stop = self._finish == "stop"
-        return End(
-            "stop" if stop else "length", logprob=self._end_logprob, cached_tokens=self._cached
-        )
+        return End("stop" if stop else "length", token=self._last, cached_tokens=self._cached)
 
     def _read(self, event: Mapping[str, Json]) -> tuple[Token, ...]:
         if "error" in event:
@@ -158,15 +194,14 @@ class Stream:
         if not event["choices"]:
             return ()
         choice = event["choices"][0]
-        tokens = _tokens(choice, self._prompt.top_logprobs)
+        tokens = _tokens(choice, self._top)
         self._finish = choice.get("finish_reason") or self._finish
         if self._finish == "stop" and tokens:
             # the token that ended it is told like any other; `stop_reason` names it unless it is
             # the end-of-sequence token of the server's own
             ending = choice.get("stop_reason")
             if ending is None or ending == tokens[-1].id:
-                *rest, last = tokens
-                self._end_logprob = last.logprob
+                *rest, self._last = tokens
                 return tuple(rest)
         return tokens
 
@@ -185,9 +220,11 @@ def _tokens(choice: Mapping[str, Json], top: int | None) -> tuple[Token, ...]:
 
 
 def _top(others: Mapping[str, float], count: int) -> tuple[tuple[int, float], ...]:
-    """The most probable; the chosen one comes along where it is none of them."""
-    named = [(int(name.removeprefix(_TOKEN)), value) for name, value in others.items()]
-    return tuple(sorted(named, key=lambda one: (-one[1], one[0]))[:count])
+    return _most_probable({int(name.removeprefix(_TOKEN)): p for name, p in others.items()}, count)
+
+
+def _most_probable(values: Mapping[int, float], count: int) -> tuple[tuple[int, float], ...]:
+    return tuple(sorted(values.items(), key=lambda one: (-one[1], one[0]))[:count])
 
 
 def is_refusal(status: int | None) -> bool:

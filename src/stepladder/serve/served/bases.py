@@ -117,7 +117,8 @@ def open_base(name: str, artifacts: Path = Path(), *, most_running: int = 32) ->
     """
     from ...models.local import LocalProvider
     from ...models.local.live_openvino import open_live
-    from ...models.vllm_live import open_vllm, vllm_server
+    from ...models.vllm_live import open_vllm
+    from ...models.vllm_server import vllm_server
     from ...trainers import base_fingerprint
 
     provider = LocalProvider(artifacts)

@@ -71,6 +71,15 @@ class FakeVLLM:
                 yield chance.randrange(EOS)
         yield EOS
 
+    def looked_up(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The choice of an answer that tells the probabilities of its prompt."""
+        told: list[dict[str, Any] | None] = [None]
+        for id in body["prompt"][1:]:
+            ids = {id, *range(body["prompt_logprobs"])}
+            token = {"rank": 1, "decoded_token": "x"}
+            told.append({str(one): {"logprob": -1.0 - one / 1000, **token} for one in ids})
+        return {"index": 0, "text": "x", "token_ids": None, "prompt_logprobs": told}
+
     def chunks(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a stream, as vLLM makes them."""
         head = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": body["model"]}
@@ -139,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif body["model"] not in {fake.model, *fake.adapters}:
             message = f"The model `{body['model']}` does not exist. Valid aliases: tiny."
             self._tell(404, _error(message, "NotFoundError", 404))
+        elif "prompt_logprobs" in body:
+            self._tell(200, {"id": "cmpl-1", "choices": [fake.looked_up(body)]})
         elif not body.get("stream"):
             self._probed(body)
         elif body["max_tokens"] > 64:
