@@ -10,8 +10,8 @@ import pytest
 from ride_functions import Scripted, call, results, write_functions
 
 from stepladder.core import Call, Function, Output, Workshop
-from stepladder.errors import TaskError
-from stepladder.functions.catalogue import read_catalogue, save_catalogue
+from stepladder.errors import StepladderError, TaskError
+from stepladder.functions.catalogue import load_catalogue, read_catalogue, save_catalogue
 from stepladder.functions.description import Described
 from stepladder.functions.opening import source_record
 from stepladder.functions.python_file import open_python
@@ -105,6 +105,30 @@ def test_training_says_what_is_asked_and_read_when_it_is_measured(solver) -> Non
     (read,) = parse_calls(body, functions, str)
     assert (read.name, read.arguments) == ("music_look_up", {"title": "Hey"})
     assert training_pair(solver, asked, {"name": "none"}, CATALOGUE)[1] == NO_CALL
+
+
+def test_as_json_the_model_writes_calls_under_a_schema(solver, tmp_path: Path) -> None:
+    said = '[{"name": "music_look_up", "arguments": {"title": "Hey"}}]'
+    model = Scripted(find=[said], talk=["[]"], cut=['[{"name": "mus'], fail=[OSError("away")])
+    inputs = [asks(name, "look_up#1", "play") for name in model.scripts]
+    demos = ((asks("one", "play"), [{"name": "music.play", "arguments": {}}]),)
+    given = replace(solver, form="json", demos=demos)
+    found, talk, cut, failed = answers(given, inputs, model, tmp_path)
+    assert found.value == [{"name": "music.look_up", "arguments": {"title": "Hey"}}]
+    assert (talk.value, cut.value, cut.error, failed.error) == ([], None, None, "away")
+    request = model.batches[0][0]
+    assert request.functions == ()
+    assert request.schema is not None
+    assert request.schema["minItems"] == 0
+    assert [m.role for m in request.messages] == ["system", "user", "assistant", "user"]
+    assert request.messages[2].content == '[{"name": "music_play", "arguments": {}}]'
+    assert '"music_look_up"' in str(request.messages[0].content)
+    expected = {"name": "music.look_up", "arguments": {"title": "Hey"}}
+    kept = load_catalogue(tmp_path / "artifacts", given.artifact)
+    assert training_pair(given, inputs[0], expected, kept) == (request.messages, said)
+    assert training_pair(given, inputs[0], [], CATALOGUE)[1] == "[]"
+    with pytest.raises(StepladderError, match="cannot go on"):
+        replace(given, gives="answer")
 
 
 @pytest.fixture

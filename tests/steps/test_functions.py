@@ -91,6 +91,15 @@ def test_it_proposes_the_model_with_functions_and_with_demonstrations(
         assert attempt.score == 1
 
 
+def test_a_local_model_is_held_to_a_list_of_calls_as_well(task: Task, tmp_path: Path) -> None:
+    (step,) = make_steps(task, ["functions"])
+    local = replace(task, models=("local:some-model",))
+    found = step.propose(local, TRAIN, None, fake_workshop(Player(), tmp_path / "artifacts"))
+    forms = {one.name: (one.solver.form, len(one.solver.demos)) for one in found}
+    assert forms == {"plain": ("native", 0), "json": ("json", 0), "shots-3": ("json", 3)}
+    assert len(step.measured(local, TRAIN)) == 3
+
+
 def test_calls_run_through_the_sources_that_are_named(task: Task, tmp_path: Path) -> None:
     write_functions(tmp_path)
     sources = [{"kind": "python", "path": "functions.py"}]
@@ -140,4 +149,9 @@ def test_what_is_tuned_on_is_what_is_asked(task: Task, tmp_path: Path) -> None:
     messages, said = conversation(solver, TRAIN[7], workshop)
     assert '"music_play"' in str(messages[0].content)
     assert messages[-1].content == "play song 7"
-    assert said == '<tool_call>[{"name": "music_play", "arguments": {"song": 7}}]</tool_call>'
+    assert said == '[{"name": "music_play", "arguments": {"song": 7}}]'
+    assert solver.form == "json"
+    options = {"sources": [{"kind": "python", "path": "functions.py"}], "gives": "answer"}
+    write_functions(tmp_path)
+    running = replace(task, steps={"functions": options})
+    assert calling_solver(running, "local:some-model", workshop) is None

@@ -128,7 +128,7 @@ class LocalRoute:
         has functions and calls are the answer, it is tuned on calls, as it is asked for them.
         """
         calling = calling_solver(task, self.base, workshop)
-        if calling is not None and calling.gives == "calls":
+        if calling is not None:
             return calling
         short = short_prompt(task, self.base, self.step.instructions)
         can = short.output_format == "label" and _can_constrain(_folder(self.base))

@@ -24,6 +24,7 @@ from .sampling import spread_over_labels
 __all__ = ["Functions", "calling_solver"]
 
 _WHY = "functions are described to the model, which calls them"
+_HELD = "held to a JSON list of calls"
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,27 @@ class Functions:
 
     def measured(self, task: Task, train: Sequence[Example]) -> list[None]:
         """How many candidates dev will measure; what they will say depends on the functions."""
-        return [None] * (2 if self._shown(train, task) else 1)
+        held = bool(task.models) and self._held_to_json(task.models[0])
+        return [None] * (1 + held + bool(self._shown(train, task)))
 
     def propose(
         self, task: Task, train: Sequence[Example], base: Trial | None, workshop: Workshop
     ) -> Iterable[Candidate]:
-        """The plain one, and the one with demonstrations of calls from train."""
+        """The plain one, and the one with demonstrations of calls from train.
+
+        A local model that predicts calls is held to a list of them: a small one would make none by
+        itself. That it is asked plainly is proposed as well.
+        """
         self._applies(task)
         plain = self.solver(task, task.models[0], workshop)
         found = [Candidate("functions", "plain", plain, _WHY, build_dollars=0.0)]
+        if self._held_to_json(plain.model):
+            plain = replace(plain, form="json")
+            found.append(Candidate("functions", "json", plain, f"{_WHY}; {_HELD}",
+                                   build_dollars=0.0))  # fmt: skip
         if shown := self._shown(train, task):
             demos = tuple((example.input, example.expected) for example in shown)
-            changed = f"{_WHY}; {len(demos)} demonstrations"
+            changed = f"{found[-1].changed}; {len(demos)} demonstrations"
             more = replace(plain, demos=demos)
             found.append(Candidate("functions", f"shots-{len(demos)}", more, changed,
                                    build_dollars=0.0))  # fmt: skip
@@ -136,6 +146,9 @@ class Functions:
             return ()
         return not_too_long(spread_over_labels(train, task.seed))[: self.shots]
 
+    def _held_to_json(self, model: str) -> bool:
+        return self.gives == "calls" and model.startswith("local:")
+
     def _applies(self, task: Task) -> None:
         if not self.concerns(task):
             raise NotApplicable(
@@ -146,11 +159,16 @@ class Functions:
 
 
 def calling_solver(task: Task, model: str, workshop: Workshop) -> CallingSolver | None:
-    """What the task's own functions are called with by `model`; None where the task has none."""
+    """What a tuned `model` predicts calls of the task's functions with; None where it does not.
+
+    It is held to a list of calls, which it may leave empty.
+    """
     from ..session import make_steps
 
     if not Functions.concerns(task):
         return None
     (step,) = make_steps(task, ["functions"])
     assert isinstance(step, Functions)
-    return step.solver(task, model, workshop)
+    if step.gives != "calls":
+        return None
+    return replace(step.solver(task, model, workshop), form="json")
