@@ -58,7 +58,10 @@ class Graph:
     """The graph of an index, mapped from the disk; `write_graph` made it."""
 
     def __init__(self, folder: Path, vectors: Any) -> None:
-        self._graph = _open(folder)
+        usearch: Any = need("usearch.index", extra="retrieval", what=_WHAT)
+        # the graph reads this memory and does not hold it: it has to live as long
+        self._bytes = np.load(folder / GRAPH, mmap_mode="r")
+        self._graph = usearch.Index.restore(self._bytes.data, view=True)
         keys = np.load(folder / KEYS)
         self._rows = np.argsort(keys)
         self._keys = keys[self._rows]
@@ -100,11 +103,6 @@ def write_graph(keys: Any, folder: Path, before: Path | None) -> None:
     np.save(folder / KEYS, keys)
     graph.save(folder / "graph.raw")
     wrap_raw(folder / "graph.raw", folder / GRAPH, "|u1")  # arrays are known as safe everywhere
-
-
-def _open(folder: Path) -> Any:
-    usearch: Any = need("usearch.index", extra="retrieval", what=_WHAT)
-    return usearch.Index.restore(np.load(folder / GRAPH, mmap_mode="r").data, view=True)
 
 
 def _top(rows: Any, scores: Any, k: int) -> tuple[Any, Any]:

@@ -94,13 +94,13 @@ def _unlike(documents: Iterable[Document], knowledge: Path) -> Iterator[Document
     """The same, as long as no two have one id."""
     seen: dict[str, str] = {}
     for document in documents:
-        other = seen.setdefault(document.id, document.source)
-        if other is not document.source:
+        if document.id in seen:
             raise TaskError(
-                f"two documents are called {document.id!r}: in {other!r} and in "
+                f"two documents are called {document.id!r}: in {seen[document.id]!r} and in "
                 f"{document.source!r}",
                 hint="give each row an id of its own",
             )
+        seen[document.id] = document.source
         yield document
     if not seen:
         raise TaskError(
