@@ -164,6 +164,7 @@ def test_no_more_than_the_context_holds(loop: LiveLoop) -> None:
         ({"schema": {"type": "nonsense"}}, "Unsupported type"),
         ({"grammar": "root ::= ("}, "EBNF"),
         ({"choices": ("a",), "schema": {}}, "only one"),
+        ({"choices": tuple(map(str, range(30_000)))}, "more than 200000"),
     ],
 )
 def test_what_cannot_be_run_is_refused_and_stops_nobody(

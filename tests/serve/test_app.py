@@ -152,3 +152,13 @@ async def test_without_keys_pages_of_other_sites_get_nothing(
 ) -> None:
     answer = await app_client.post("/v1/chat/completions", json=CHAT, headers=headers)
     assert answer.status_code == status
+
+
+async def test_what_a_caller_makes_up_fills_no_log(
+    app_client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "stepladder.serve"):
+        await app_client.get("/v1/" + "a" * 50_000)
+    (line,) = caplog.records
+    assert len(line.getMessage()) < 1_100
+    assert len(line.fields["error"]) == 1_000  # type: ignore[attr-defined]

@@ -103,7 +103,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     said = f"{request.method} {path!r}: {error.detail}"
     refusal = Refusal(REASONS.get(error.status_code, "invalid"), said)
     if error.status_code == 404:
-        refusal.hint = "the paths are listed in how-to/serve.md of the documentation"
+        refusal.hint = "what is served is listed in docs/how-to/serve.md"
     response = await _on_refusal(request, refusal)
     response.status_code = error.status_code
     response.headers.update(error.headers or {})

@@ -21,6 +21,7 @@ __all__ = ["LOGGER", "log_request", "set_up_log", "without_key"]
 LOGGER = logging.getLogger("stepladder.serve")
 # a path that a caller made up must not end the line, or speak to the terminal
 ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+LONGEST = 1000  # characters of a path or an error, which callers can make as long as they like
 SECRET = frozenset({"key", "access_token", "upload_id"})  # each of them opens something
 
 
@@ -87,6 +88,6 @@ def log_request(scope: Mapping[str, Any], visit: Visit, status: int, seconds: fl
         "key": visit.key or None,
         "model": visit.model or None,
         "trace": visit.traceparent,
-        "error": visit.error,
+        "error": visit.error and visit.error[:LONGEST],
     }
-    LOGGER.info("%s %s", scope["method"], path, extra={"fields": fields})
+    LOGGER.info("%s %s", scope["method"], path[:LONGEST], extra={"fields": fields})

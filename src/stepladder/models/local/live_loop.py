@@ -33,6 +33,7 @@ __all__ = ["LiveLoop"]
 _LOOK_AHEAD = 64  # sequences of the base or an adapter that are looked through for one to start
 _TURN_SECONDS = 2.0  # of an adapter while others wait
 _MOST_TOP = 20
+_LONGEST_FORM = 200_000  # characters; forms are tried one after the other, and others wait
 _LISTEN_SECONDS = 0.005  # between two looks at a form that is tried out, with nothing else to do
 
 _LookUp = Iterator[tuple[Token, ...] | None]
@@ -100,7 +101,11 @@ class LiveLoop:
                 sequence.adapter = read_adapter(prompt.adapter, self._config)
         except ModelError as error:
             return self._end(sequence, "error", error.message)
-        if (form := form_of(prompt)) is not None:
+        form = form_of(prompt)
+        if form is not None and len(form) > _LONGEST_FORM:
+            fault = f"the form of the answer has {len(form)} characters, more than {_LONGEST_FORM}"
+            return self._refused(sequence, fault)
+        if form is not None:
             self._forming[ticket] = (sequence, form)
         else:
             self._wait(sequence)
