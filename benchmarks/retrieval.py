@@ -1,4 +1,4 @@
-"""How well and how fast the documents of a question are found, on COVID-QA (examples/policy-answers).
+"""How well and how fast the documents of a question are found, on COVID-QA passages.
 
 Every retriever with intervals on the test questions; the learned reranker is fitted on train alone
 and compared with BM25 in pairs. Articles are the units: questions about one stand or fall together.
@@ -187,7 +187,10 @@ def large(count: int, artifacts: Path) -> dict[str, Any]:
     index.encode = lambda queries: asked[: len(queries)]
     exact = dense.nearest(opened.vectors, asked, 10)
     through = opened.by_meaning(queries, 10)
-    found = [len({*a.tolist()} & {*b.tolist()}) / 10 for (a, _), (b, _) in zip(exact, through)]
+    found = [
+        len({*a.tolist()} & {*b.tolist()}) / 10
+        for (a, _), (b, _) in zip(exact, through, strict=True)
+    ]
     return {
         "passages": len(opened),
         "build_seconds": {part: round(value, 1) for part, value in seconds.items()},

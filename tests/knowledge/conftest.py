@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from stepladder.knowledge import dense, index, late, remote, rerank
 WORD = re.compile(r"\w+")
 
 
+@lru_cache(maxsize=10_000)
 def of_word(word: str) -> Any:
     seed = int.from_bytes(hashlib.sha256(word.lower().encode()).digest()[:8], "little")
     vector = np.random.default_rng(seed).normal(size=DIMENSIONS)

@@ -1,6 +1,7 @@
 """Cutting: nothing is lost, nothing is too long, sentences stay whole where they can."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def test_every_word_is_in_a_passage_and_none_is_too_long(text: str, size: int, m
         assert len(TOKEN.findall(passage.text)) <= size
         covered.update(range(passage.start, passage.end))
     assert all(at in covered for at, character in enumerate(text) if not character.isspace())
-    for one, following in zip(passages, passages[1:], strict=False):
+    for one, following in pairwise(passages):
         assert one.start < following.start
         assert one.end < following.end or one.end == following.end == len(text.rstrip())
         shared = text[following.start : one.end]

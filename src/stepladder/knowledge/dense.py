@@ -45,6 +45,9 @@ def write_vectors(texts: Iterable[str], count: int, folder: Path, kept: Path) ->
 
 def nearest(vectors: Any, queries: Any, k: int) -> list[tuple[Any, Any]]:
     """Per query, the numbers of the `k` nearest vectors and their cosines, by looking at all."""
+    if len(vectors) <= _ROWS:
+        everything = np.arange(len(vectors))
+        return [_top(everything, scores, k) for scores in queries @ vectors.T]
     best = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))] * len(queries)
     for start in range(0, len(vectors), _ROWS):
         block = np.asarray(vectors[start : start + _ROWS], dtype=np.float32)

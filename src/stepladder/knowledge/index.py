@@ -116,10 +116,11 @@ class Index:
                 hint="make it again, or use the version that made it",
             )
         self.shape = IndexShape(**self.facts["shape"])
-        self._rows = np.load(folder / "passages.npy", mmap_mode="r")
+        self._rows = np.asarray(np.load(folder / "passages.npy", mmap_mode="r"))
         self._at = np.load(folder / "documents-at.npy", mmap_mode="r")
-        self._texts = np.memmap(folder / "texts.txt", dtype=np.uint8, mode="r")
-        self._documents = np.memmap(folder / "documents.jsonl", dtype=np.uint8, mode="r")
+        self._texts = np.asarray(np.memmap(folder / "texts.txt", dtype=np.uint8, mode="r"))
+        named = np.memmap(folder / "documents.jsonl", dtype=np.uint8, mode="r")
+        self._documents = np.asarray(named)
         self._known: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
@@ -132,8 +133,11 @@ class Index:
 
     @cached_property
     def vectors(self) -> Any:
-        """One row per passage, float16."""
-        return np.load(self.folder / VECTORS, mmap_mode="r")
+        """One row per passage: float32 in memory, float16 on the disk where there is a graph."""
+        mapped = np.load(self.folder / VECTORS, mmap_mode="r")
+        if len(self) > self.shape.graph_from:
+            return np.asarray(mapped)
+        return mapped.astype(np.float32)
 
     @cached_property
     def tokens(self) -> TokenVectors | None:

@@ -29,7 +29,7 @@ class TokenVectors:
     """Those of an index, mapped from the disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._bytes = np.load(folder / TOKENS, mmap_mode="r")
+        self._bytes = np.asarray(np.load(folder / TOKENS, mmap_mode="r"))
         self._ends = np.load(folder / ENDS)
         self.axes = np.load(folder / AXES)
 

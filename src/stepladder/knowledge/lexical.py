@@ -48,7 +48,10 @@ def write_words(texts: Iterable[str], folder: Path, k1: float, b: float) -> None
 def load_words(folder: Path) -> Any:
     """The index, its arrays mapped from the disk."""
     bm25s = need("bm25s", extra="retrieval", what=_WHAT)
-    return bm25s.BM25.load(folder, load_corpus=False, mmap=True, show_progress=False, **_NAMES)
+    index = bm25s.BM25.load(folder, load_corpus=False, mmap=True, show_progress=False, **_NAMES)
+    for name in ("data", "indices", "indptr"):  # a slice of a mapped file itself takes long
+        index.scores[name] = np.asarray(index.scores[name])
+    return index
 
 
 def rank_by_words(index: Any, queries: Sequence[str], k: int) -> list[tuple[Any, Any]]:

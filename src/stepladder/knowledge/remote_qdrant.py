@@ -30,7 +30,9 @@ _POINTS = uuid.UUID("5b1d6e34-4d0c-4c5e-9a2d-6a5f1e0c7d11")  # of which points' 
 def connect(url: str, collection: str, key: str | None) -> QdrantStore:
     """The collection on the server at this URL."""
     qdrant: Any = need("qdrant_client", extra="qdrant", what="searching in Qdrant")
-    return QdrantStore(qdrant.QdrantClient(url=url, api_key=key, timeout=30), collection)
+    return QdrantStore(
+        qdrant.QdrantClient(url=url, api_key=key, timeout=30, check_compatibility=False), collection
+    )
 
 
 class QdrantStore:
