@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ class FakeVLLM:
     """The server on a port of its own, until `stop`.
 
     `hold` keeps streams from going on after their first token while it is not set. `left` counts
-    callers who went away in the middle of an answer. `adapters` are those it was given.
+    callers who went away in the middle of an answer. `adapters` are those it was given. `encode` is
+    its tokenizer.
     """
 
     def __init__(self, *, port: int = 0, key: str | None = None, adapters: bool = True) -> None:
@@ -36,6 +37,7 @@ class FakeVLLM:
         self.adapters: dict[str, str] = {}
         self.loads = 0
         self.bodies: list[dict[str, Any]] = []
+        self.encode: Callable[[str], list[int]] = lambda text: [*text.encode()]
         self.hold = threading.Event()
         self.hold.set()
         self.left = threading.Semaphore(0)
@@ -187,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             "index": 0,
             "text": "x",
             "token_ids": [1],
-            "prompt_token_ids": list(body["prompt"].encode()),
+            "prompt_token_ids": self.server.fake.encode(body["prompt"]),
         }
         self._tell(200, {"id": "cmpl-1", "choices": [choice]})
 

@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 from stepladder.errors import ModelError
 from stepladder.fake_live import FakeTokenizer
 from stepladder.models.live import Load, Made, Prompt, Sampling, Token
+from stepladder.models.local import LocalProvider
+from stepladder.models.local.tokenizer import load_tokenizer
 from stepladder.models.vllm_live import VLLMLive, open_vllm
 from stepladder.models.vllm_server import VLLMServer, vllm_server
 from stepladder.models.vllm_wire import End, Stream, completion_body, fault_of, server_events
+from stepladder.serve.served.bases import open_base
 from stepladder.testing import check_live_engine
 
 pytest.importorskip("httpx2")
@@ -287,6 +290,22 @@ def test_where_it_is_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("VLLM_API_KEY", "the-servers-key")
     with pytest.raises(ModelError, match="not encrypted"):
         vllm_server("m")
+
+
+def test_a_base_of_the_server_has_the_tokenizer_of_its_folder(
+    server: FakeVLLM, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = load_tokenizer(llama)
+    server.encode = tokenizer.encode
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    monkeypatch.setenv("VLLM_BASE_URL", server.url)
+    base = open_base(f"vllm:tiny={llama}", most_running=3)
+    assert base.name == f"local:{llama}"
+    assert base.tokenizer.context_tokens == min(128, tokenizer.context_tokens)
+    assert base.tokenizer.encode("one 2") == tokenizer.encode("one 2")
+    assert base.engine.load() == Load(0, 0, 3)
+    assert base.fingerprint == LocalProvider(Path()).model(base.name).fingerprint
+    base.engine.close()
 
 
 # --- the wire -----------------------------------------------------------------------------------

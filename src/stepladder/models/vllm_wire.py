@@ -1,4 +1,4 @@
-"""vLLM's `/v1/completions` at the level of token ids: what is sent, and what its stream says.
+"""vLLM's completions at the level of token ids: what is sent, and what its stream says.
 
 Opens no connection; `vllm_live.py` does. The fields are those of vLLM 0.32; older servers without
 `structured_outputs` (before 0.12) are not spoken to.

@@ -12,7 +12,7 @@ from stepladder.errors import ModelError, StepladderError
 from stepladder.fake_live import FakeEngine, FakeTokenizer
 from stepladder.models.live import Prompt
 from stepladder.serve import Caller
-from stepladder.serve.served.bases import Base, Bases
+from stepladder.serve.served.bases import Base, Bases, on_vllm
 from stepladder.serve.served.opening import open_models
 from stepladder.serve.settings import ServeSettings
 
@@ -22,11 +22,13 @@ class Loader:
 
     def __init__(self) -> None:
         self.engines: list[FakeEngine] = []
+        self.names: list[str] = []
 
     def __call__(self, name: str, artifacts: Path) -> Base:
         if name == "local:nobody":
             raise ModelError("no local model is called 'nobody'")
         self.engines.append(FakeEngine())
+        self.names.append(name)
         return Base(name, self.engines[-1], FakeTokenizer(), "f" * 16)
 
     def all_closed(self) -> bool:
@@ -52,6 +54,33 @@ def test_what_the_settings_name_is_served_until_it_is_closed(tmp_path: Path) -> 
     models.close()
     assert loader.all_closed()
     database.close()
+
+
+def test_a_model_on_a_vllm_server_is_the_local_one_run_elsewhere(tmp_path: Path) -> None:
+    loader = Loader()
+    database = open_database(f"sqlite:///{tmp_path / 'served.db'}")
+    name = "vllm:org/large-4bit=models/large"
+    models = open_models(ServeSettings(base_models=("local:a", name)), database, load=loader)
+    assert loader.names == ["local:a", name]
+    assert models.open_model_name("large-4bit") == "local:models/large"
+    assert models.get("large-4bit").card.version == f"{'f' * 16}-vllm"
+    models.close()
+    assert loader.all_closed()
+    database.close()
+
+
+def test_whoever_holds_a_model_that_runs_elsewhere_has_it_from_there() -> None:
+    loader = Loader()
+    bases = Bases(loader, elsewhere={"local:a": "vllm:x=a"})
+    with bases.hold("local:a") as one, bases.hold("vllm:x=a") as other:
+        assert one is other
+    assert loader.names == ["vllm:x=a"]
+    assert loader.all_closed()
+
+
+@pytest.mark.parametrize("name", ["local:a", "vllm:a", "vllm:=a", "vllm:a=", "openai:a=b"])
+def test_other_names_are_no_models_on_a_vllm_server(name: str) -> None:
+    assert on_vllm(name) is None
 
 
 @pytest.mark.parametrize(
