@@ -21,7 +21,8 @@ from .late import wrap_raw
 __all__ = ["GRAPH_FROM", "VECTORS", "Graph", "nearest", "write_graph", "write_vectors"]
 
 GRAPH_FROM = 20_000  # texts; below, looking at all is as fast
-VECTORS, GRAPH, KEYS = "embeddings.npy", "graph.npy", "graph-keys.npy"
+VECTORS = "embeddings.npy"
+GRAPH, KEYS = "graph.npy", "graph-keys.npy"
 _CHUNK = 1024  # texts whose vectors are kept at once
 _ROWS = 16_384  # vectors compared at once
 _WHAT = "searching many passages by meaning"

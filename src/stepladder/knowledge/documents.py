@@ -18,7 +18,8 @@ from .converters import CONVERTERS, convert
 
 __all__ = ["CORPUS", "FOLDER", "Document", "knowledge_of", "make_document", "read_documents"]
 
-FOLDER, CORPUS = "knowledge", "corpus.jsonl"
+FOLDER = "knowledge"
+CORPUS = "corpus.jsonl"
 _ROWS = (".jsonl", ".csv")
 _TEXTS = (".md", ".markdown", ".txt", ".text")
 _MOST_BYTES = 512 * 2**20  # of one file that is read whole
