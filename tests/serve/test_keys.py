@@ -90,6 +90,24 @@ async def test_the_key_of_the_environment_is_an_admin(database: Any) -> None:
         await keyring.caller("from-the-environmenT")
 
 
+async def test_the_first_key_closes_a_server_to_the_very_next_caller(database: Any) -> None:
+    clock = Clock()
+    keyring = Keyring(database, open_without_keys=True, clock=clock)
+    assert (await keyring.caller(None)).id == "local"
+    add(database)
+    clock.now += 6
+    with pytest.raises(Refusal):
+        await keyring.caller(None)
+
+
+async def test_an_open_server_stays_so_while_its_database_is_away(database: Any) -> None:
+    clock = Clock()
+    keyring = Keyring(database, open_without_keys=True, clock=clock)
+    database.close()
+    clock.now += 6
+    assert (await keyring.caller(None)).id == "local"
+
+
 async def test_new_keys_are_known_at_once_and_revoked_ones_soon_forgotten(database: Any) -> None:
     clock = Clock()
     keyring = Keyring(database, clock=clock)

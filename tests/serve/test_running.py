@@ -103,6 +103,16 @@ def test_a_length_over_the_limit_is_refused_unread(running_server: RunningServer
     assert b'"code":413' in answer
 
 
+def test_a_body_that_says_its_length_twice_is_refused(running_server: RunningServer) -> None:
+    with closing(connect(running_server.url)) as connection:
+        connection.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n"
+            b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        )
+        with connection.makefile("rb") as reading:
+            assert b" 400 " in reading.readline()
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(running_server: RunningServer) -> None:
     server = running_server.server
     server.settings = replace(server.settings, request_seconds=0.1)

@@ -84,6 +84,7 @@ class Front:
         try:
             if length is not None and length > limit:
                 raise _too_large(limit)
+            _refuse_two_lengths(scope)
             if not self._server.keyring.closed:
                 _refuse_strangers(scope)
             await self._app(scope, body.receive, out.send)
@@ -228,6 +229,21 @@ def _visit(scope: Scope) -> tuple[Visit, int | None]:
     scope["path"] = decided.path
     scope["raw_path"] = decided.path.encode()
     return visit, length
+
+
+def _refuse_two_lengths(scope: Scope) -> None:
+    """A body may say its length in one way only.
+
+    Where a proxy believes the other, what one of the two takes for the body's end is to the other
+    the beginning of somebody else's request.
+    """
+    named = {name for name, _ in scope["headers"]}
+    if {b"content-length", b"transfer-encoding"} <= named:
+        raise Refusal(
+            "invalid",
+            "the request has both Content-Length and Transfer-Encoding",
+            hint="send one of them",
+        )
 
 
 def _refuse_strangers(scope: Scope) -> None:

@@ -13,6 +13,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import HTTPConnection  # FastAPI reads it from the signature below
 
 from ..database.records import ApiKey
+from ..errors import StoreError
 from . import Caller, Refusal, Role
 from .log import LOGGER
 
@@ -150,9 +152,12 @@ class Keyring:
 
     async def caller(self, key: str | None) -> Caller:
         """Who `key` belongs to; raises Refusal (unauthenticated) when nobody."""
+        if not self.closed:  # the first key closes it: nobody passes on what was known before
+            with suppress(StoreError):
+                await self._refresh(KEYS_TTL, wait=True)
+            if not self.closed:
+                return LOCAL
         await self._refresh(KEYS_TTL, wait=False)
-        if not self.closed:
-            return LOCAL
         if not key:
             raise Refusal("unauthenticated", "the call has no API key", hint=OFFER)
         found = self._find(key)

@@ -71,5 +71,5 @@ def read_usage(body: Fields, *, stream: bool) -> bool:
 
 def _seed(body: Fields) -> int | None:
     """A seed that is not negative, as engines want it."""
-    seed = body.whole("seed", -MOST_SEED, MOST_SEED)
+    seed = body.whole("seed", -MOST_SEED, MOST_SEED - 1)
     return None if seed is None else seed % MOST_SEED
