@@ -47,6 +47,8 @@ def sections() -> Iterator[str]:
         ("hosted", hosted),
         ("hosted_climb", hosted_climb),
         ("serve_latency", serve_latency),
+        ("retrieval", retrieval),
+        ("retrieval_large", retrieval_large),
         ("serve_memory", serve_memory),
     ):
         path = HERE / "results" / f"{name}.json"
@@ -119,6 +121,71 @@ def overhead(found: Result) -> Iterator[str]:
     yield from table(heads, rows)
     kept = "yes" if found["kept"] else "no"
     yield f"\nLimits (200 µs and 2,048 bytes at 100,000 examples) kept: {kept}."
+
+
+def retrieval(found: Result) -> Iterator[str]:
+    yield "## Retrieval on COVID-QA\n"
+    counts = found["questions"]
+    yield (
+        f"{counts['test']} test questions about {found['articles_of_test']} articles, "
+        f"{found['passages']:,} passages; the reranker's six weights were fitted on "
+        f"{counts['train']} train questions. {ran(found)} Intervals are over articles: there are "
+        "few, so they are wide.\n"
+    )
+    measures = list(found["hybrid, reranked, against BM25"])
+    rows = [
+        [name, *(_scored(one[each]) for each in measures), f"{one['queries_per_second']:,.0f}"]
+        for name, one in found["retrievers"].items()
+    ]
+    yield from table(["retriever", *measures, "queries/s"], rows)
+    floor = ", ".join(f"{name} {value:.3f}" for name, value in found["published_floor"].items())
+    yield f"\nBM25 as published with the data: {floor}.\n"
+    yield "Hybrid, reranked, against BM25 in pairs:\n"
+    units = (("questions", "the same, questions as units"),
+             ("articles", "hybrid, reranked, against BM25"))  # fmt: skip
+    rows = [
+        [unit, name, f"{one['difference']:+.3f}", f"{one['low']:+.3f} to {one['high']:+.3f}",
+         f"{one['p_value']:.4f}"]
+        for unit, key in units
+        for name, one in found[key].items()
+    ]  # fmt: skip
+    yield from table(["unit", "measure", "gain", "95 % interval", "p"], rows)
+    yield (
+        "\nWith questions as units the gain is shown; with articles as units, which supposes that "
+        f"questions about one article stand or fall together, {found['articles_of_test']} are too "
+        "few to show it.\n"
+    )
+    speed = found["speed"].items()
+    yield from table(["work", "per second"], [[name, f"{rate:,.0f}"] for name, rate in speed])
+    seconds = found["index_seconds"]
+    yield (
+        f"\nThe index was made in {seconds['first']:.0f} s, nearly all of it the encoder, and "
+        f"found again in {seconds['again']:.2f} s."
+    )
+
+
+def _scored(one: Result) -> str:
+    return f"{one['score']:.3f} ({one['low']:.2f} to {one['high']:.2f})"
+
+
+def retrieval_large(found: Result) -> Iterator[str]:
+    yield "## A large index\n"
+    yield (
+        f"{found['passages']:,} passages of sentences from real texts put together at random; "
+        f"vectors are real ones with noise, not computed. {ran(found)}\n"
+    )
+    built = found["build_seconds"].items()
+    rows = [[f"making {part}, s", f"{value:,.0f}"] for part, value in built]
+    rows += [
+        ["most memory while making it, GiB", f"{found['peak_gibibytes_building']:.1f}"],
+        ["on the disk, GiB", f"{found['disk_gibibytes']:.1f}"],
+    ]
+    for name, one in found["milliseconds_per_query"].items():
+        rows.append(
+            [f"{name}: ms per query, median / p95", f"{one['median']:.1f} / {one['p95']:.1f}"]
+        )
+    rows.append(["recall@10 of the graph", f"{found['recall@10_of_the_graph']:.3f}"])
+    yield from table(["what", "measured"], rows)
 
 
 def serve_latency(found: Result) -> Iterator[str]:
