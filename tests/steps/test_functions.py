@@ -155,3 +155,30 @@ def test_what_is_tuned_on_is_what_is_asked(task: Task, tmp_path: Path) -> None:
     write_functions(tmp_path)
     running = replace(task, steps={"functions": options})
     assert calling_solver(running, "local:some-model", workshop) is None
+
+
+def test_rows_for_services_have_tools_and_calls_in_their_form(task: Task, tmp_path: Path) -> None:
+    from stepladder.steps.fine_tune_managed import _rows
+    from stepladder.steps.fine_tune_plan import Lesson
+    from stepladder.trainers.tuning_data import to_row, tokens_of
+
+    workshop = fake_workshop(Player(), tmp_path / "artifacts")
+    solver = calling_solver(task, "openai:some-model", workshop)
+    assert solver is not None
+    native = replace(solver, form="native")
+    silent = replace(TRAIN[8], expected=[])
+    lesson = Lesson("openai:some-model", native, (TRAIN[7], silent), ())
+    one, none = _rows(lesson, lesson.train, workshop)
+    row = to_row(one, "openai", "supervised")
+    assert row["tools"][0]["function"]["name"] == "music_play"
+    (call,) = row["messages"][-1]["tool_calls"]
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == (
+        "music_play", {"song": 7},
+    )  # fmt: skip
+    row = to_row(one, "gemini", "supervised")
+    assert row["tools"][0]["functionDeclarations"][1]["name"] == "music_stop"
+    called = {"functionCall": {"name": "music_play", "args": {"song": 7}}}
+    assert row["contents"][-1] == {"role": "model", "parts": [called]}
+    said = to_row(none, "openai", "supervised")["messages"][-1]
+    assert said == {"role": "assistant", "content": "No function is called."}
+    assert tokens_of(one, Player().count_tokens) == 4

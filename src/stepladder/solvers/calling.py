@@ -22,7 +22,7 @@ from ..functions.running import Limits, Ran, Running
 from ..models.local.functions import calls_schema
 from .prompt import Demo, render_input
 
-__all__ = ["NO_CALL", "CallingSolver", "render", "training_pair"]
+__all__ = ["NO_CALL", "CallingSolver", "render", "shown_calls", "training_pair"]
 
 NO_CALL = "No function is called."  # what demonstrations and training say where none fits
 AS_JSON = (
@@ -161,15 +161,20 @@ def training_pair(
     start = render(solver, input, catalogue)
     if solver.form == "json":
         return start.messages, _as_json(expected)
-    shown = {own: name for name, own in start.names.items()}
-    calls = tuple(
-        Call(shown[call["name"]] if call["name"] in shown else call["name"], call["arguments"])
-        for call in calls_in(expected)
-    )
+    calls = shown_calls(expected, start)
     said = Message("assistant", "", calls=calls) if calls else Message("assistant", NO_CALL)
     (answer,) = plain_messages((said,))
     assert isinstance(answer.content, str)  # calls and NO_CALL are text
     return plain_messages(start.messages, start.functions), answer.content
+
+
+def shown_calls(expected: Json, start: Start) -> tuple[Call, ...]:
+    """The expected calls under the names that the model is shown."""
+    shown = {own: name for name, own in start.names.items()}
+    return tuple(
+        Call(shown[one["name"]] if one["name"] in shown else one["name"], one["arguments"])
+        for one in calls_in(expected)
+    )
 
 
 def _candidates(

@@ -6,7 +6,8 @@ before anything starts. How a job is kept from being started twice is for `train
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,14 +17,19 @@ from ..core import Candidate, Estimate, Example, Json, Task, Tell, Workshop
 from ..cost import Price, training_dollars
 from ..data.findings import SHOWN, Finding
 from ..errors import ModelError, NotApplicable
+from ..functions.catalogue import load_catalogue
+from ..functions.description import Described
 from ..models import ProviderSettings
 from ..registry import look_up
+from ..solvers.calling import NO_CALL, CallingSolver, shown_calls
+from ..solvers.calling import render as render_calling
 from ..solvers.prompt import PromptSolver, render, render_target
 from ..trainers import TrainedModel
 from ..trainers.managed import ManagedTrainer
 from ..trainers.service import Choices, TuningJob, TuningRow
 from ..trainers.tuning_data import PREFERENCES, check_job, read_preferences, tokens_of
 from .fine_tune_plan import Lesson, conversation, held_out_size, make_lesson, short_prompt
+from .functions import calling_solver
 
 if TYPE_CHECKING:
     from .fine_tune import FineTune
@@ -46,7 +52,7 @@ class ManagedRoute:
         Seconds are unknown: the job waits for its turn at the service. What is lacking to start
         the job, a key or a bucket, is in the note.
         """
-        _, job = self._job(task, train)
+        _, job = self._job(task, train, workshop)
         lacking = ""
         try:
             with self._opened() as trainer:
@@ -74,7 +80,7 @@ class ManagedRoute:
 
     def propose(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Candidate:
         """The tuned model behind a short prompt; raises ModelError when the job fails."""
-        lesson, job = self._job(task, train)
+        lesson, job = self._job(task, train, workshop)
         name = f"tuned {self.base}"
         with self._opened() as trainer:
             self._check(job, trainer, workshop)
@@ -100,14 +106,19 @@ class ManagedRoute:
         if found := check_job(job, self.limits, trainer.service, count, today):
             raise _refusal(found)
 
-    def _job(self, task: Task, train: Sequence[Example]) -> tuple[Lesson, TuningJob]:
-        solver = short_prompt(task, self.base, self.step.instructions)
-        lesson = make_lesson(self.base, solver, train, task, self.step.bounds)
+    def _job(
+        self, task: Task, train: Sequence[Example], workshop: Workshop
+    ) -> tuple[Lesson, TuningJob]:
+        short = short_prompt(task, self.base, self.step.instructions)
         method: Method = "preference" if self.step.method == "preference" else "supervised"
+        calling = calling_solver(task, self.base, workshop) if method == "supervised" else None
+        solver = short if calling is None else replace(calling, form="native")
+        lesson = make_lesson(self.base, solver, train, task, self.step.bounds)
         if method == "preference":
-            rows, held = self._preferences(task, solver)
+            rows, held = self._preferences(task, short)
         else:
-            rows, held = _rows(lesson, lesson.train), _rows(lesson, lesson.held_out)
+            rows = _rows(lesson, lesson.train, workshop)
+            held = _rows(lesson, lesson.held_out, workshop)
         choices = Choices(
             epochs=self._epochs(),
             learning_rate_multiplier=self.step.learning_rate_multiplier,
@@ -172,10 +183,25 @@ class ManagedRoute:
         return training_dollars(self.base, tokens, self.settings.prices, method)
 
 
-def _rows(lesson: Lesson, examples: Sequence[Example]) -> tuple[TuningRow, ...]:
+def _rows(lesson: Lesson, examples: Sequence[Example], workshop: Workshop) -> tuple[TuningRow, ...]:
+    solver = lesson.solver
+    if isinstance(solver, CallingSolver):
+        catalogue = load_catalogue(workshop.artifacts, solver.artifact)
+        return tuple(_row_with_calls(solver, example, catalogue) for example in examples)
     return tuple(
-        TuningRow(*conversation(lesson.solver, example), place=example.source)
-        for example in examples
+        TuningRow(*conversation(solver, example), place=example.source) for example in examples
+    )
+
+
+def _row_with_calls(
+    solver: CallingSolver, example: Example, catalogue: Mapping[str, Described]
+) -> TuningRow:
+    start = render_calling(solver, example.input, catalogue)
+    calls = shown_calls(example.expected, start)
+    told = [{"name": one.name, "arguments": dict(one.arguments)} for one in calls]
+    answer = json.dumps(told, ensure_ascii=False) if calls else NO_CALL
+    return TuningRow(
+        start.messages, answer, place=example.source, calls=calls, functions=start.functions
     )
 
 

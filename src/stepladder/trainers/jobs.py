@@ -24,10 +24,10 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from ..core import LearningPoint, Tell
+from ..core import Json, LearningPoint, Tell
 from ..data.writing import write_whole
 from ..errors import StoreError
-from .service import Checkpoint, TuningJob, TuningState
+from .service import Checkpoint, TuningJob, TuningRow, TuningState
 
 __all__ = ["JobRecord", "Stage", "alone", "read_job", "tuning_hash", "write_job"]
 
@@ -56,10 +56,7 @@ class JobRecord:
 
 def tuning_hash(job: TuningJob, place: str) -> str:
     """Twenty hexadecimal digits that name the model which this job makes at this place."""
-    rows = [
-        [[[asdict(message) for message in row.messages], row.answer, row.rejected] for row in side]
-        for side in (job.train, job.held_out)
-    ]
+    rows = [[_row(row) for row in side] for side in (job.train, job.held_out)]
     choices = asdict(job.choices)
     if choices["learning_rate"] is None:  # a choice that jobs made earlier did not have
         del choices["learning_rate"]
@@ -73,6 +70,14 @@ def tuning_hash(job: TuningJob, place: str) -> str:
     }
     text = json.dumps(what, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _row(row: TuningRow) -> list[Json]:
+    told: list[Json] = [[asdict(message) for message in row.messages], row.answer, row.rejected]
+    if not row.functions:  # such rows keep the name that they had before there were any
+        return told
+    calls = [asdict(call) for call in row.calls]
+    return [*told, calls, [asdict(function) for function in row.functions]]
 
 
 def read_job(folder: Path) -> JobRecord | None:

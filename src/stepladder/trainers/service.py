@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from ..catalogue import Method
-from ..core import LearningPoint, Message
+from ..core import Call, Function, LearningPoint, Message
 from ..models.hosted.api import Failure
 
 __all__ = [
@@ -28,12 +28,15 @@ class TuningRow:
     """One example to learn: what the model is given and what it should answer.
 
     `rejected` is the worse answer of a preference; `place` is `file:line` of where it came from.
+    Where it should call some of `functions`, `calls` say which, and how `answer` says so in text.
     """
 
     messages: tuple[Message, ...]
     answer: str
     rejected: str | None = None
     place: str = ""
+    calls: tuple[Call, ...] = ()
+    functions: tuple[Function, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalogue import Method, TuningLimits
-from ..core import Example, Input, Json, Message, Part
+from ..core import Example, Function, Input, Json, Message, Part
 from ..data.chat import Malformed, as_text, simplify
 from ..data.chat_gemini import to_gemini
 from ..data.chat_openai import messages_from_json, to_openai
@@ -39,12 +39,24 @@ Count = Callable[[Sequence[Message]], int]  # tokens, an estimate for a hosted m
 def to_row(row: TuningRow, form: Form, method: Method) -> dict[str, Json]:
     """The row as a line of a training file of this form."""
     write = to_gemini if form == "gemini" else to_openai
-    chosen = write(Example("", row.messages, row.answer))
+    said = [{"name": call.name, "arguments": dict(call.arguments)} for call in row.calls]
+    tools = {"tools": _tools(row.functions, form)} if row.functions else {}
+    chosen = write(Example("", row.messages, said or row.answer, metadata=tools))
     if method == "supervised":
         return chosen
     assert row.rejected is not None
     rejected = write(Example("", row.messages, row.rejected))
     return _gemini_pair(chosen, rejected) if form == "gemini" else _openai_pair(chosen, rejected)
+
+
+def _tools(functions: Sequence[Function], form: Form) -> list[Json]:
+    told = [
+        {"name": one.name, "description": one.description, "parameters": dict(one.parameters)}
+        for one in functions
+    ]
+    if form == "gemini":
+        return [{"functionDeclarations": told}]
+    return [{"type": "function", "function": one} for one in told]
 
 
 def _gemini_pair(chosen: dict[str, Json], rejected: dict[str, Json]) -> dict[str, Json]:
@@ -270,9 +282,14 @@ def _files(row: TuningRow) -> Iterator[Part]:
 
 
 def tokens_of(row: TuningRow, count: Count) -> int:
-    """Tokens of a row in one pass over it; a preference is read once with each answer."""
+    """Tokens of a row in one pass over it; a preference is read once with each answer.
+
+    Descriptions of functions are counted as the text that they are.
+    """
     answers = [row.answer] if row.rejected is None else [row.answer, row.rejected]
-    return sum(count((*row.messages, Message("assistant", answer))) for answer in answers)
+    told = [Message("system", json.dumps(_tools(row.functions, "openai")))] if row.functions else []
+    messages = (*told, *row.messages)
+    return sum(count((*messages, Message("assistant", answer))) for answer in answers)
 
 
 def _has_functions(value: Any) -> bool:
