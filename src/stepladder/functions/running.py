@@ -161,7 +161,7 @@ def _refused(asked: Asked, running: Running) -> Ran | None:
 
 
 def _problems(described: Described, call: Call) -> Iterator[str]:
-    from jsonschema.exceptions import _WrappedReferencingError
+    from referencing.exceptions import Unresolvable
 
     validator = validator_of(described.function.parameters)
     try:
@@ -170,7 +170,7 @@ def _problems(described: Described, call: Call) -> Iterator[str]:
             yield _cut(
                 f"{place}: {problem.message}" if place else problem.message, _LONGEST_PROBLEM
             )
-    except _WrappedReferencingError as error:
+    except Unresolvable as error:
         yield f"the schema of {described.name!r} is damaged: {error}"
     except RecursionError:
         yield "nested too deeply"
