@@ -1,4 +1,4 @@
-"""Reading what there is to answer from: every kind of file, and clear words where it is not read."""
+"""Reading what there is to answer from: every kind of file, and clear words where one is unread."""
 
 import json
 import sqlite3
