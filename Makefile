@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
+WORKERS ?= 2
 DEMO ?= examples/pharmacovigilance/demo.toml
 
 .PHONY: demo test test-slow check format bench clean
@@ -16,7 +17,7 @@ demo: $(SETUP)
 	  test $$status -le 1   # 1 is an honest "not met" or "undecided", not a failure of the demo
 
 test: $(SETUP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses $(WORKERS)
 
 test-slow: $(SETUP)
 	$(BIN)/python -m pytest -q -m slow

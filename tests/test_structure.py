@@ -31,6 +31,17 @@ def of(path: Path) -> str:
     return str(path.relative_to(SOURCE))
 
 
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Tests are no package: of two modules of one name, whichever comes first hides the other."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("__init__.py")}
+    names = [
+        path.name
+        for path in (ROOT / "tests").rglob("*.py")
+        if path.name != "conftest.py" and path.parent not in folders
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("path", MODULES, ids=of)
 def test_every_module_says_what_it_is(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))

@@ -116,12 +116,13 @@ def test_the_plan_adds_up_and_says_what_it_does_not_know() -> None:
         ("prompt", Estimate(120.0, None, 2_400, "6 wordings")),
         ("retrieval", Skipped("retrieval", "no knowledge folder")),
     ]
-    text = plan_text(fake_task(), plan)
+    text = plan_text(fake_task(), plan, width=100)
     assert re.search(r"prompt\s+2,400\s+2 min\s+unknown\s+6 wordings", text)
     assert re.search(r"in all\s+2,400\s+2 min 2 s\s+\$0 \+ unknown", text)
     assert "skipped: no knowledge folder" in text
     assert "building alone" in text
-    text = plan_text(fake_task(), [*plan, (MEASURING, Estimate(None, 0.5, 600, "2 candidates"))])
+    measured = (MEASURING, Estimate(None, 0.5, 600, "2 candidates"))
+    text = plan_text(fake_task(), [*plan, measured], width=100)
     assert re.search(r"measuring, at most\s+600\s+unknown\s+\$0.50?\s+2 candidates", text)
     assert re.search(r"in all\s+3,000 .*building and measuring", text)
 

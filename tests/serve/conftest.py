@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,19 @@ from stepladder.serve.app import create_app
 from stepladder.serve.running import Running, listen
 from stepladder.serve.server import Server, assemble, open_server
 from stepladder.serve.settings import ServeSettings
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A server that a test starts sends its log to the streams of that test, which end with it."""
+    kept = [
+        (logger, [*logger.handlers], logger.level, logger.propagate)
+        for logger in map(logging.getLogger, ("stepladder.serve", "uvicorn.error"))
+    ]
+    yield
+    for logger, handlers, level, propagate in kept:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Iterator
 
 import httpx2 as httpx
 import pytest
@@ -105,17 +103,9 @@ async def test_operations(route: str, operation: str) -> None:
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What is logged, and the loggers as they were afterwards."""
-    written = io.StringIO()
-    kept = [
-        (logger, [*logger.handlers], logger.level, logger.propagate)
-        for logger in map(logging.getLogger, ("stepladder.serve", "uvicorn.error"))
-    ]
-    yield written
-    for logger, handlers, level, propagate in kept:
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
+def log() -> io.StringIO:
+    """What is logged."""
+    return io.StringIO()
 
 
 async def test_a_line_for_machines(app_client: httpx.AsyncClient, log: io.StringIO) -> None:

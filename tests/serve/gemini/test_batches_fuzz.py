@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from gemini_calls import PROJECT, Caller, calling, said
+from google_calls import PROJECT, Caller, calling, said
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_gemini_fuzz import places

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gemini_calls import body, configured, said
+from google_calls import body, configured, said
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ import httpx2 as httpx
 import pytest
 from contract.specs import Exchange
 from contract.vendors import spec_of
-from gemini_calls import GOOGLE, PROJECT, said
+from google_calls import GOOGLE, PROJECT, said
 
 from stepladder.core import Json
 

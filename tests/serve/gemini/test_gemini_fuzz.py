@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from gemini_calls import DEVELOPER, PROJECT, VERTEX, Caller, calling
+from google_calls import DEVELOPER, PROJECT, VERTEX, Caller, calling
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ import pytest
 from contract.captured import events
 from contract.specs import Exchange
 from contract.vendors import spec_of
-from gemini_calls import BOTH, DEVELOPER, GOOGLE, PROJECT, VERTEX, body, configured, said, text_of
+from google_calls import BOTH, DEVELOPER, GOOGLE, PROJECT, VERTEX, body, configured, said, text_of
 from serving import fake_card
 
 from stepladder.core import Json
