@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepladder.core import (
+    Citation,
     Evaluation,
     Example,
     Input,
@@ -29,6 +31,7 @@ from stepladder.core import (
 from stepladder.errors import ModelError, StepladderError, StoreError, TaskError
 from stepladder.evaluate import Bench, _kept, evaluate, measure, summarise
 from stepladder.metrics import load_metric
+from stepladder.store import output_of
 
 
 @dataclass(frozen=True)
@@ -349,3 +352,17 @@ def test_a_prefix_kept_for_a_price_is_told_from_what_the_service_keeps_by_itself
     assert _kept([free]) is None
     assert _kept([replace(free, cache_write_tokens=1.0)]) == 80
     assert _kept([replace(free, cached_tokens=0, cache_write_tokens=1.0)]) == 0
+
+
+def test_what_an_answer_cites_is_in_its_row_and_comes_back() -> None:
+    cited = Citation("a#0", "handbook.md", "Pay day is the last day of the month.", "Pay")
+    other = Citation("b#0", "handbook.md", "Leave is 25 days.")
+    says = Says(lambda _: Output(1, "1", citations=(cited,), context=(cited, other)))
+    _, (row,) = run(says, numbers(0, 1))
+    read = output_of(json.loads(json.dumps(row)))
+    assert (read.citations, read.context) == ((cited,), (cited, other))
+
+
+def test_a_row_without_citations_has_no_field_for_them() -> None:
+    _, (row,) = run(Says(right), numbers(0, 1))
+    assert not {"citations", "context"} & row.keys()

@@ -26,11 +26,11 @@ from .messages import (
 )  # fmt: skip
 
 __all__ = [
-    "Call", "Candidate", "Confirmation", "Counts", "DataSource", "Decision", "Diagnosis",
-    "Economics", "Estimate", "Evaluation", "Example", "Function", "Gain", "Hardware", "Input",
-    "Json", "Kind", "LearningPoint", "Message", "Metric", "MetricSpec", "Model", "Output",
-    "Ownership", "Part", "Request", "Response", "Row", "Skipped", "Solver", "Split", "Step",
-    "Target", "Task", "Tell", "Tier", "Trial", "Upgrade", "Usage", "Verdict", "Workshop",
+    "Call", "Candidate", "Citation", "Confirmation", "Counts", "DataSource", "Decision",
+    "Diagnosis", "Economics", "Estimate", "Evaluation", "Example", "Function", "Gain", "Hardware",
+    "Input", "Json", "Kind", "LearningPoint", "Message", "Metric", "MetricSpec", "Model",
+    "Output", "Ownership", "Part", "Request", "Response", "Row", "Skipped", "Solver", "Split",
+    "Step", "Target", "Task", "Tell", "Tier", "Trial", "Upgrade", "Usage", "Verdict", "Workshop",
 ]  # fmt: skip
 
 Kind = Literal["classification", "extraction", "generation", "qa", "calls"]
@@ -159,14 +159,30 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """A passage of a document: its id, the file it came from, what it says, its title."""
+
+    passage: str
+    source: str
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
-    """A solver's answer to one input. `value` is the parsed answer, `text` what was said."""
+    """A solver's answer to one input. `value` is the parsed answer, `text` what was said.
+
+    Of a solver that answers from documents, `citations` are what the answer refers to, in the order
+    in which it does, and `context` is all that was put before the model, best first.
+    """
 
     value: Json
     text: str = ""
     usage: tuple[Usage, ...] = ()
     confidence: float | None = None
     error: str | None = None
+    citations: tuple[Citation, ...] = ()
+    context: tuple[Citation, ...] = ()
 
 
 Tell = Callable[[str, Mapping[str, Json]], None]  # (event, fields): progress, seen by the terminal

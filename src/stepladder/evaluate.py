@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from .core import (
@@ -193,6 +193,9 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         "kept_tokens": row.kept_tokens,
         "tier": row.tier,
     }
+    for name, cited in (("citations", output.citations), ("context", output.context)):
+        if cited:
+            record[name] = [asdict(one) for one in cited]
     return row, record
 
 

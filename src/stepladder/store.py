@@ -27,13 +27,13 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from .answers import Answers, CachedModel
-from .core import Example, Json, Message, Task
+from .core import Citation, Example, Json, Message, Output, Task
 from .disk import disk_errors
 from .errors import StoreError
 
 __all__ = [
     "Answers", "CachedModel", "Openings", "RowFile", "RunFolder",
-    "bar_of", "hash_of", "open_run", "read_rows", "rows_name",
+    "bar_of", "hash_of", "open_run", "output_of", "read_rows", "rows_name",
 ]  # fmt: skip
 
 
@@ -144,6 +144,16 @@ def read_rows(path: Path) -> Iterator[dict[str, Json]]:
         for line in file:
             if line.endswith("\n"):
                 yield json.loads(line)
+
+
+def output_of(row: Mapping[str, Any]) -> Output:
+    """The answer in a finished row, for a metric to score again; what it took is not in it."""
+    cited = {
+        name: tuple(Citation(**one) for one in row.get(name, ()))
+        for name in ("citations", "context")
+    }
+    error, confidence = row.get("error"), row.get("confidence")
+    return Output(row["value"], row["text"], error=error, confidence=confidence, **cited)
 
 
 def _plain(value: Any) -> Json:

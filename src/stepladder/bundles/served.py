@@ -18,6 +18,7 @@ from ..compare import paired_gain
 from ..core import Example, Gain, Input, Json, Metric, Output, Row
 from ..errors import StepladderError
 from ..stats import aggregate, clopper_pearson_low
+from ..store import output_of
 
 __all__ = ["Difference", "NotServed", "Reply", "ServedCheck", "check_served", "said"]
 
@@ -119,7 +120,7 @@ def check_served(
     as_json = any(not isinstance(row["value"], str | None) for row in answered)
     pairs = [(row, replies[place]) for place, row in enumerate(answered)]
     differing = [_difference(row, reply) for row, reply in pairs if _differs(row, reply, as_json)]
-    before = [_row(row, metric, Output(row["value"], row["text"])) for row, _ in pairs]
+    before = [_row(row, metric, output_of(row)) for row, _ in pairs]
     after = [_row(row, metric, _output(reply, as_json)) for row, reply in pairs]
     gain = paired_gain(after, before, metric.scale, ALPHA, against="measured")
     least = clopper_pearson_low(len(differing), len(pairs), ALPHA)
