@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from task_folders import make_task_folder
 
-from stepladder.cli import _interruptible, main
+from stepladder.cli import main
+from stepladder.cli_parts import interruptible
 
 PLUGIN = '''
 from stepladder.core import Request, Usage
@@ -269,7 +270,7 @@ def test_after_ctrl_c_answers_under_way_are_taken_and_nothing_else_is_begun() ->
     def note(event: str, fields: Mapping[str, Any]) -> None:
         seen.append(event)
 
-    with _interruptible(note) as tell:
+    with interruptible(note) as tell:
         with pytest.raises(KeyboardInterrupt):
             interrupt()
         tell("stopping", {"text": "3 calls under way"})  # a pool took the interrupt
@@ -282,7 +283,7 @@ def test_after_ctrl_c_answers_under_way_are_taken_and_nothing_else_is_begun() ->
 
 
 def test_an_interrupt_that_a_library_swallowed_ends_at_the_next_event() -> None:
-    with _interruptible(lambda event, fields: None) as tell:
+    with interruptible(lambda event, fields: None) as tell:
         with pytest.raises(KeyboardInterrupt):
             interrupt()
         tell("note", {})

@@ -7,11 +7,9 @@ Exit codes: 0 met (or done), 1 not met, undecided or blocked, 2 misuse, 3 a bug 
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,9 +17,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .cli_bundles import deploy, rollback
-from .cli_parts import AsJson, latest_run, print_result
+from .cli_labels import labels
+from .cli_parts import AsJson, checked, interruptible, latest_run, load, print_result, say
 from .cli_serve import keys_app, serve
-from .core import Tell
 from .errors import StepladderError, TaskError
 
 __all__ = ["app", "main"]
@@ -55,15 +53,15 @@ def main() -> None:
         _fail(error)
     except SystemExit as done:
         if done.code == 130:  # what typer makes of Ctrl-C, without a word
-            _say("stopped. Run the same command again to go on: finished work is kept.")
+            say("stopped. Run the same command again to go on: finished work is kept.")
             for note in _notes(done):
-                _say(note)
+                say(note)
         raise
     except Exception:  # a bug: scripts must tell it from "not met", which Python's own 1 would be
         from .models.hosted.keys import redact
 
-        _say(redact(traceback.format_exc()))
-        _say("this is a bug of stepladder or of a plugin; finished work is kept.")
+        say(redact(traceback.format_exc()))
+        say("this is a bug of stepladder or of a plugin; finished work is kept.")
         sys.exit(BUG)
 
 
@@ -106,7 +104,7 @@ def check(task: TaskFolder, models: ModelFacts = None, as_json: AsJson = False) 
     """Look for what would spoil a climb, and say how many test examples the target needs."""
     from .report.findings import check_text
 
-    report = _checked(_load(task), models)
+    report = checked(load(task), models)
     print_result(report, as_json, check_text(report))
     raise typer.Exit(2 if report.problems else 0)
 
@@ -138,12 +136,12 @@ def climb(  # noqa: PLR0913 (a command line's options)
     from .report.findings import check_text
     from .session import LADDER, Options, run_climb, run_plan
 
-    loaded = _load(task)
+    loaded = load(task)
     if limit is not None:
         loaded = replace(loaded, data=replace(loaded.data, limit=limit))
-    report = _checked(loaded, models)
+    report = checked(loaded, models)
     if report.problems:
-        _say(check_text(report))
+        say(check_text(report))
         raise typer.Exit(2)
     chosen = tuple(filter(None, map(str.strip, (steps or "").split(",")))) or LADDER
     options = Options(chosen, whole_ladder, budget_dollars, budget_minutes, runs, prices, models)
@@ -153,7 +151,7 @@ def climb(  # noqa: PLR0913 (a command line's options)
         return
     from .report.live import LiveLadder
 
-    with LiveLadder() as ladder, _interruptible(ladder.tell) as tell:
+    with LiveLadder() as ladder, interruptible(ladder.tell) as tell:
         decision, folder = run_climb(loaded, split, options, tell, _of_data(report))
     _print_decision(folder, as_json)
     raise typer.Exit(0 if decision.verdict == "met" else 1)
@@ -181,6 +179,7 @@ def compare(
     print_result(found, as_json, compare_text(found))
 
 
+app.command(epilog="Example: stepladder labels tickets --more 200 --unlabelled new.jsonl")(labels)
 app.command(epilog="Example: stepladder deploy examples/customer-intents")(deploy)
 app.command(epilog="Example: stepladder rollback examples/customer-intents")(rollback)
 app.command(epilog="Example: stepladder serve tickets --alias gemini-3.5-flash=tickets")(serve)
@@ -242,47 +241,6 @@ def convert(
 # --- helpers ------------------------------------------------------------------------------------
 
 
-def _load(folder: Path) -> Any:
-    from .task import load_task
-
-    return load_task(folder)
-
-
-def _checked(task: Any, models: Path | None = None) -> Any:
-    """The check, with lengths in tokens of the task's first model where that model is at hand.
-
-    Raises:
-        TaskError: the options of its provider cannot be used.
-    """
-    from .data.checks import check_task
-    from .data.findings import Finding
-    from .session import Options, open_model, retiring, unheard_of
-
-    try:
-        model: Any = open_model(task.models[0], task, models)
-    except TaskError:
-        raise
-    except StepladderError as error:
-        _say(f"lengths are in characters, since {error.message}")
-        if error.hint:
-            _say(f"  {error.hint}")
-        report = check_task(task)
-    else:
-        limit = getattr(model, "context_tokens", None)
-        report = check_task(task, count_tokens=model.count_tokens, context_limit=limit)
-        if why := getattr(model, "why", None):
-            _say(f"a climb could not ask {model.name!r} yet: {why.message}\n  {why.hint}".rstrip())
-        if getattr(model, "hosted", False):
-            facts = {**report.facts, "tokens_are": "estimated, without a call to the service"}
-            report = replace(report, facts=facts)
-    cure = "name a model that outlives it, or plan for moving in [economics]"
-    retire = (
-        Finding("retires", said, cure=cure) for said in retiring(task, Options(models=models))
-    )
-    unheard = unheard_of(task, Options(models=models))
-    return replace(report, warnings=(*report.warnings, *unheard, *retire))
-
-
 def _of_data(report: Any) -> list[Any]:
     """What is to be known of the data; what retires is said among the cautions."""
     return [finding for finding in report.warnings if finding.kind != "retires"]
@@ -307,43 +265,12 @@ def _print_decision(folder: Path, as_json: bool) -> None:
     typer.echo(f"\nreport: {folder / 'report.html'}")
 
 
-@contextmanager
-def _interruptible(tell: Tell) -> Iterator[Tell]:
-    """Ctrl-C ends the climb at its next event, even where a library swallowed the exception.
-
-    Only the answers of hosted calls under way ("stopping") are taken first: they are paid for.
-    """
-    asked = waiting = False
-
-    def on_signal(number: int, frame: object) -> None:
-        nonlocal asked
-        asked = True
-        raise KeyboardInterrupt
-
-    def watched(event: str, fields: Mapping[str, Any]) -> None:
-        nonlocal waiting
-        waiting = waiting or event == "stopping"
-        if asked and event not in ("note", "stopping") and not (waiting and event == "rows"):
-            raise KeyboardInterrupt
-        tell(event, fields)
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield watched
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _quiet(event: str, fields: Any) -> None:
     """For what is quick: no progress to show."""
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
 def _fail(error: StepladderError) -> NoReturn:
-    _say(f"error: {error.message}")
+    say(f"error: {error.message}")
     if error.hint:
-        _say(f"  {error.hint}")
+        say(f"  {error.hint}")
     sys.exit(2)

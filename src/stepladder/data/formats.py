@@ -21,7 +21,7 @@ from .chat_openai import from_openai, messages_from_json
 from .findings import Finding, OnProblem, raise_problem
 from .rows import CsvText, Record, read_csv, read_jsonl, read_parquet
 
-__all__ = ["FORMATS", "format_of", "read_examples"]
+__all__ = ["FORMATS", "format_of", "read_examples", "read_unlabelled"]
 
 METADATA = ("meta", "metadata")  # a column of this name that holds an object is spread out
 ROW_READERS: dict[str, Callable[[Path, OnProblem], Iterator[Record]]] = {
@@ -76,6 +76,36 @@ def read_examples(
                 namer(row, rest, answered, expected), answered, expected, group,
                 _metadata(rest), place,
             )  # fmt: skip
+        except MissingField as error:
+            message, cure = error.args
+            on_problem(Finding("missing field", message, place, cure))
+        except Malformed as error:
+            cure = "see the documentation of data formats"
+            on_problem(Finding("malformed row", str(error), place, cure))
+
+
+def read_unlabelled(
+    path: Path, source: DataSource, *, on_problem: OnProblem = raise_problem
+) -> Iterator[Example]:
+    """The inputs of a file of rows like the task's, with None for what is expected.
+
+    What is expected is not read even where a row has it. Raises like `read_examples`.
+    """
+    form = format_of(path)
+    if form in CONVERSATIONS:
+        raise TaskError(
+            f"{path.name!r} holds conversations in the format {form!r}, which end with an answer",
+            hint="write rows with the task's input column(s); a column may hold a conversation",
+        )
+    namer = _Namer(source.id)
+    for place, row in ROW_READERS[form](path, on_problem):
+        try:
+            rest = dict(row)
+            answered = _input(row, rest, source)
+            rest.pop(source.expected, None)
+            group = _take_name(row, rest, source.group, "group")
+            name = namer(row, rest, answered, None)
+            yield Example(name, answered, None, group, _metadata(rest), place)
         except MissingField as error:
             message, cure = error.args
             on_problem(Finding("missing field", message, place, cure))

@@ -25,7 +25,7 @@ from .picks import best_trial, owner_of
 from .record import decision_record, plain
 from .verdict import verdict_sentence
 
-__all__ = ["decision_html", "render_report", "write_report"]
+__all__ = ["decision_html", "render_page", "render_report", "write_page", "write_report"]
 
 HERE = Path(__file__).parent
 SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-interpreter.js", "report.js")
@@ -47,7 +47,11 @@ def write_report(path: str | Path, decision: Decision, task: Task, run: Mapping[
     file = Path(path)
     if file.is_dir():
         file = file / "report.html"
-    text = render_report(decision, task, run)
+    return write_page(file, render_report(decision, task, run))
+
+
+def write_page(file: Path, text: str) -> Path:
+    """Write a page and give its path; raises StoreError, and never leaves it half written."""
     partial = ""
     try:
         descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
@@ -68,26 +72,36 @@ def write_report(path: str | Path, decision: Decision, task: Task, run: Mapping[
 def render_report(decision: Decision, task: Task, run: Mapping[str, Any]) -> str:
     """The whole page as text."""
     failures = failing_examples(decision, run.get("rows"))
-    drawn = _charts(decision, task)
+    views = {
+        "verdict": page.verdict_view(decision, task, run),
+        "ladder": page.ladder_view(decision, decision_record(decision, task, run)),
+        "gains": page.gains_view(decision),
+        "frontier": page_facts.frontier_view(decision),
+        "steps": page.steps_view(decision),
+        "failures": page.failures_view(decision, failures, task),
+        "learning": page_facts.learning_view(decision),
+        "costs": page_facts.costs_view(decision, task),
+        "data": page_facts.data_view(task, run),
+        "method": page_facts.method_view(decision, task, run),
+    }
+    title = f"{task.name}: {decision.verdict.replace('_', ' ')}"
+    return render_page("report.html.j2", title, _charts(decision, task), views)
+
+
+def render_page(
+    template: str, title: str, drawn: Mapping[str, Json], views: Mapping[str, Any]
+) -> str:
+    """A page as text: a template that fills the shell, its charts by name and its views."""
     scripts = [_script(name) for name in SCRIPTS]
     return str(
-        _templates().get_template("report.html.j2").render(
-            title=f"{task.name}: {decision.verdict.replace('_', ' ')}",
+        _templates().get_template(template).render(
+            title=title,
             policy=_policy(scripts),
             style=_static("report.css"),
             scripts=scripts,
-            chart_data=escaped_json(drawn),
+            chart_data=escaped_json(dict(drawn)),
             charts=drawn,
-            verdict=page.verdict_view(decision, task, run),
-            ladder=page.ladder_view(decision, decision_record(decision, task, run)),
-            gains=page.gains_view(decision),
-            frontier=page_facts.frontier_view(decision),
-            steps=page.steps_view(decision),
-            failures=page.failures_view(decision, failures, task),
-            learning=page_facts.learning_view(decision),
-            costs=page_facts.costs_view(decision, task),
-            data=page_facts.data_view(task, run),
-            method=page_facts.method_view(decision, task, run),
+            **views,
         )
     )  # fmt: skip
 

@@ -1,0 +1,106 @@
+"""The command `labels`: how much data, and which inputs to label next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_parts import AsJson, interruptible, load_checked, print_result
+from .errors import StepladderError
+
+if TYPE_CHECKING:
+    from .core import Example, Task
+
+__all__ = ["labels"]
+
+
+class By(StrEnum):
+    """How inputs to label next are chosen: see `labels/active.py`."""
+
+    both = "both"
+    uncertain = "uncertain"
+    spread = "spread"
+    random = "random"
+
+
+def labels(  # noqa: PLR0913 (a command line's options)
+    task: Annotated[Path, typer.Argument(help="a task folder", metavar="TASK")],
+    step: Annotated[str, typer.Option(help="the step that is built on growing subsets")] = (
+        "baseline"
+    ),
+    sizes: Annotated[int, typer.Option(min=4, help="how many sizes of train")] = 6,
+    repeats: Annotated[int, typer.Option(min=1, help="different subsets of each size")] = 3,
+    more: Annotated[
+        list[int] | None, typer.Option(min=1, help="ask about so many more labels; repeat")
+    ] = None,
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="inputs without labels, in rows like the task's")
+    ] = None,
+    next: Annotated[int, typer.Option(min=1, help="how many of them to label next")] = 50,
+    by: Annotated[By, typer.Option(help="how they are chosen")] = By.both,
+    out: Annotated[
+        Path | None, typer.Option(help="where those to label go [label_next.jsonl in the run]")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="where runs are kept [TASK/runs]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what more labels would bring and cost, and which inputs to label next.
+
+    The step is built on growing subsets of train and scored on dev; a power law through the scores
+    says how far more labels reach. The sealed test is not opened. Run it again to resume.
+    """
+    from .data.split import load_split
+    from .labels.asking import how_much_data, label_next
+    from .report.labels import labels_record, labels_text, next_record, write_labels
+    from .report.live import LiveLadder
+    from .session import Options, make_steps, open_climb
+
+    loaded = load_checked(task)
+    pool = _pool(loaded, unlabelled) if unlabelled is not None else None
+    [asked] = make_steps(loaded, (step,))
+    split = load_split(loaded)
+    options = Options((step,), runs=runs)
+    with (
+        LiveLadder() as ladder,
+        interruptible(ladder.tell) as tell,
+        open_climb(loaded, split, options, tell) as on,
+    ):
+        found = how_much_data(asked, on, sizes=sizes, repeats=repeats, more=tuple(more or ()))
+        record: dict[str, Any] = labels_record(found, loaded)
+        text = [labels_text(found, loaded)]
+        folder = on.run.folder
+        if pool is not None:
+            solver = found.points[-1].candidate.solver
+            chosen = label_next(solver, pool, next, by.value, on)
+            file = _write_next(out or folder / "label_next.jsonl", chosen)
+            record["next"] = next_record(chosen)
+            text.append(f"\nto label next ({len(chosen)}, by {by.value}): {file}")
+        on.run.write_json("labels.json", record)
+        page = write_labels(folder / "labels.html", found, loaded)
+    print_result(record, as_json, "\n".join([*text, f"\npage: {page}"]))
+
+
+def _pool(task: Task, file: Path) -> list[Example]:
+    from .data.formats import read_unlabelled
+
+    found = list(read_unlabelled(file, task.data))
+    if not found:
+        raise StepladderError(f"{str(file)!r} has no rows", hint="give a file with inputs")
+    return found
+
+
+def _write_next(file: Path, chosen: Sequence[tuple[Example, float | None]]) -> Path:
+    """One row per input, with room for its label; written whole or not at all."""
+    from .report.html import write_page
+    from .solvers import plain
+
+    rows = [
+        {"id": one.id, "input": plain(one.input), "expected": None, "confidence": confidence}
+        for one, confidence in chosen
+    ]
+    return write_page(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
