@@ -96,8 +96,19 @@ def wire_item(part: dict[str, Any]) -> Item:
     if result := part.get("functionResponse"):
         return ("result", result.get("id", ""), result["name"], result["response"])
     if blob := part.get("inlineData"):
-        return ("data", blob["mime_type"], base64.urlsafe_b64decode(blob["data"]))
-    return ("file", part["fileData"]["mime_type"], part["fileData"]["file_uri"])
+        return (
+            "data",
+            either(blob, "mimeType", "mime_type"),
+            base64.urlsafe_b64decode(blob["data"]),
+        )
+    file = part["fileData"]
+    return ("file", either(file, "mimeType", "mime_type"), either(file, "fileUri", "file_uri"))
+
+
+def either(known: dict[str, Any], *names: str) -> Any:
+    """Google reads both spellings; which one the SDK writes depends on how it is asked."""
+    (value,) = [known[name] for name in names if name in known]
+    return value
 
 
 # --- anything that messages can hold --------------------------------------------------------------

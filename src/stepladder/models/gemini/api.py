@@ -26,6 +26,7 @@ from .cache import drop_prefix, location_of, write_prefix
 from .client import Client
 from .errors import explain
 from .names import Named, read_name
+from .quick import arguments
 from .request import Asked, Traits, can_go_on, continued, to_asked
 from .response import continuation_of, joined, to_response
 
@@ -116,9 +117,8 @@ class GeminiApi:
 
 def _ask(client: Client, model: str, asked: Asked) -> Json:
     """The service's answer as it wrote it."""
-    answer = client.models.generate_content(
-        model=model, contents=list(asked.contents), config=asked.config
-    )
+    contents, config = arguments(asked.contents, asked.config)
+    answer = client.models.generate_content(model=model, contents=contents, config=config)
     body = answer.sdk_http_response.body if answer.sdk_http_response else None
     try:
         return json.loads(body or "")
