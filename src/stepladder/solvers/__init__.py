@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 from ..core import Json, Solver
 from ..errors import StepladderError
 from ..registry import look_up
+from .citing import Knowledge
 
 __all__ = [
     "artifacts_of", "content_hash", "model_of", "models_of", "plain", "solver_from_record",
@@ -88,6 +89,8 @@ def artifacts_of(solver: Solver) -> tuple[str, ...]:
             found.append(value)
         elif field.name == "selector" and value:
             found.append(value["pool"])
+        elif isinstance(value, Knowledge) and value.index:
+            found.append(value.index)
         elif isinstance(value, Solver):
             found.extend(artifacts_of(value))
     return tuple(dict.fromkeys(found))
@@ -100,12 +103,14 @@ def model_of(solver: Solver) -> str | None:
 
 
 def models_of(solver: Solver) -> tuple[str, ...]:
-    """The names of all models that the solver asks, those of solvers within it included."""
+    """The names of all models that the solver asks, those that serve it inside included."""
     found = [name] if (name := model_of(solver)) else []
     for field in fields(solver):  # type: ignore[arg-type]  # solvers are dataclasses
         value = getattr(solver, field.name)
         if isinstance(value, Solver):
             found.extend(models_of(value))
+        elif isinstance(value, Knowledge) and value.rewrite is not None:
+            found.append(value.rewrite.model)
     return tuple(dict.fromkeys(found))
 
 

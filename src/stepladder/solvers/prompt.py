@@ -16,11 +16,12 @@ from typing import Literal
 
 from ..core import Input, Json, Kind, Message, Output, Part, Request, Response, Workshop
 from ..errors import ModelError, StepladderError
+from .citing import Knowledge, rules
 from .parse import Parsed, parse_json, parse_label, parse_text
 
 __all__ = [
-    "CONTENT_FREE", "Demo", "PromptSolver", "calibrate", "instruction_block", "parse", "render",
-    "render_input", "render_target", "requests_for",
+    "CONTENT_FREE", "Demo", "PromptSolver", "calibrate", "instruction_block", "outcome", "parse",
+    "render", "render_input", "render_target", "request_of", "requests_for",
 ]  # fmt: skip
 
 Demo = tuple[Input, Json]
@@ -36,7 +37,8 @@ class PromptSolver:
     with the highest probability instead of generating; "calibrated" first divides by
     `label_priors`, which `calibrate` measured for exactly this prompt (`priors_for`).
     `selector` picks demonstrations per input: {"method": "bm25" | "embedding", "k": int,
-    "pool": artifact}; they follow the fixed `demos`.
+    "pool": artifact}; they follow the fixed `demos`. With `knowledge`, passages are searched for
+    each input and put beside it (`grounding.py`).
     """
 
     model: str
@@ -61,13 +63,20 @@ class PromptSolver:
     max_output_tokens: int = 256
     with_confidence: bool = False  # ask how probable each generated answer was
     thinking_tokens: int | None = None  # see `core.Request`
+    knowledge: Knowledge | None = None
     kind: str = field(default="prompt", init=False)
 
     def answer(self, inputs: Sequence[Input], workshop: Workshop) -> Iterator[tuple[int, Output]]:
         """Each answer as its model call finishes; a failed call is an output with `error`."""
+        if self.knowledge is not None:
+            from .grounding import answer_from
+
+            _check_priors(self)
+            yield from answer_from(self, inputs, workshop)
+            return
         requests = requests_for(self, inputs, workshop)
         for index, response in workshop.model(self.model).generate(requests):
-            yield index, _output(self, response)
+            yield index, outcome(self, response)
 
 
 def ask_ahead(solvers: Sequence[PromptSolver], inputs: Sequence[Input], workshop: Workshop) -> None:
@@ -87,15 +96,23 @@ def ask_ahead(solvers: Sequence[PromptSolver], inputs: Sequence[Input], workshop
 def requests_for(
     solver: PromptSolver, inputs: Sequence[Input], workshop: Workshop
 ) -> list[Request]:
-    """The model calls that answering these inputs takes, one per input, in their order."""
+    """The model calls that answering these inputs takes, one per input, in their order.
+
+    An input for which no passages could be searched has none.
+    """
     _check_priors(solver)
+    if solver.knowledge is not None:
+        from .grounding import asked
+
+        found = [ask.request for ask in asked(solver, inputs, workshop)]
+        return [request for request in found if request is not None]
     picked: Sequence[tuple[Demo, ...]] = [()] * len(inputs)
     if solver.selector is not None:
         from .selection import select
 
         picked = select(solver.selector, inputs, workshop)
     return [
-        _request(solver, render(solver, input, demos))
+        request_of(solver, render(solver, input, demos))
         for input, demos in zip(inputs, picked, strict=True)
     ]
 
@@ -124,6 +141,8 @@ def render(solver: PromptSolver, input: Input, picked: Sequence[Demo] = ()) -> t
 def instruction_block(solver: PromptSolver) -> str:
     """What is said before any example: instructions, labels or schema, the form to answer in."""
     parts = [solver.instructions.strip()]
+    if solver.knowledge is not None:
+        parts.append(rules(solver.knowledge))
     if solver.labels and solver.show_labels:
         parts.append("Labels:\n" + "\n".join(_label_line(solver, label) for label in solver.labels))
     if solver.output_format == "json" and solver.show_schema and solver.schema is not None:
@@ -196,7 +215,7 @@ def calibrate(solver: PromptSolver, workshop: Workshop) -> PromptSolver:
             hint="use scoring='labels' with a selector",
         )
     asking = replace(solver, scoring="labels")
-    requests = [_request(asking, render(asking, text)) for text in CONTENT_FREE]
+    requests = [request_of(asking, render(asking, text)) for text in CONTENT_FREE]
     shares = [0.0] * len(solver.labels)
     for _, response in workshop.model(solver.model).generate(requests):
         if response.error or len(response.choice_logprobs) != len(solver.labels):
@@ -212,7 +231,8 @@ def calibrate(solver: PromptSolver, workshop: Workshop) -> PromptSolver:
     )
 
 
-def _request(solver: PromptSolver, messages: tuple[Message, ...]) -> Request:
+def request_of(solver: PromptSolver, messages: tuple[Message, ...]) -> Request:
+    """The call with these messages, which holds the answer to the solver's form."""
     if solver.scoring != "none":
         choices = tuple(render_target(solver, label) for label in solver.labels)
         return Request(messages, choices=choices, score_choices=True)
@@ -231,7 +251,8 @@ def _request(solver: PromptSolver, messages: tuple[Message, ...]) -> Request:
     return replace(request, schema=solver.schema)
 
 
-def _output(solver: PromptSolver, response: Response) -> Output:
+def outcome(solver: PromptSolver, response: Response) -> Output:
+    """What the response says, read as this solver's answers are."""
     if response.error is not None:
         return Output(None, response.text, (response.usage,), error=response.error)
     if solver.scoring != "none":
