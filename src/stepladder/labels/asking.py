@@ -15,13 +15,16 @@ from ..climb import Climb
 from ..core import Example, Solver, Step
 from ..data.split import input_text
 from ..errors import NotApplicable
+from ..steps.sampling import label_of
 from .active import Known, Way, choose
 from .curve import Curve, Guess, backtest, fit_curve
 from .measure import Point, measure_curve
-from .nested import sizes_up_to
+from .nested import LEAST, sizes_up_to
 from .payback import Payback, labels_for, payback
 
 __all__ = ["Labels", "how_much_data", "label_next"]
+
+PER_LABEL = 2  # examples; with fewer, what moves the curve is which labels are known at all
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ def how_much_data(
     """
     task, dev = on.bench.task, on.split.dev
     now = len(on.split.train)
-    found = measure_curve(step, sizes_up_to(now, sizes), repeats, on)
+    least = max(LEAST, PER_LABEL * _kinds(on))
+    found = measure_curve(step, sizes_up_to(now, sizes, least=least), repeats, on)
     whole = {name: points[-1].score for name, points in found.items() if _size(points[-1]) == now}
     if not whole:
         raise NotApplicable(
@@ -107,6 +111,13 @@ def label_next(
     known = Known(len(left), told, vectors, labelled)
     places = choose(way, n, known, seed=on.bench.task.seed)
     return [(left[at], confidence[at]) for at in places]
+
+
+def _kinds(on: Climb) -> int:
+    """How many labels train has; 0 where answers are no labels."""
+    if on.bench.task.kind != "classification":
+        return 0
+    return len({label_of(example) for example in on.split.train})
 
 
 def _vectors(examples: Sequence[Example], on: Climb) -> np.ndarray:

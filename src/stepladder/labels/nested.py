@@ -10,7 +10,7 @@ from ..core import Example
 from ..errors import NotApplicable
 from ..steps.sampling import spread_over_labels
 
-__all__ = ["nested_subsets", "sizes_up_to"]
+__all__ = ["LEAST", "nested_subsets", "sizes_up_to"]
 
 LEAST = 16  # examples; below, what is learned is mostly chance
 
@@ -21,13 +21,13 @@ def sizes_up_to(n: int, count: int, *, least: int = LEAST) -> list[int]:
     Raises:
         NotApplicable: there are not four different sizes between `least` and `n`.
     """
-    least = min(least, n)
+    least = min(n, least, max(LEAST, n // 8))  # a curve over less than three doublings says little
     steps = max(count - 1, 1)
     found = sorted({round(least * (n / least) ** (k / steps)) for k in range(count)} | {n})
     if len(found) < 4:
         raise NotApplicable(
             f"{n} train examples are too few for a learning curve",
-            hint=f"label more: {least * 8} make a beginning",
+            hint=f"label more: {LEAST * 8} make a beginning",
         )
     return found
 

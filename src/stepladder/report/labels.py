@@ -106,7 +106,7 @@ def _sentence(found: Labels, task: Task) -> str:
     said = (
         f"With {row['labels']} more labels, {who_of(found.step, found.name)} would reach "
         f"{row['score']} {task.metric.name}, from {percent(found.curve.at(found.now).score)} "
-        f"with {found.now}"
+        f"with {count(found.now)}"
     )
     if one.dollars is not None:
         said += f"; that costs {row['dollars']}"
@@ -132,7 +132,7 @@ def _tested(found: Labels) -> str:
     inside = guess.low <= measured <= guess.high
     return (
         f"Tried on itself: from the smaller subsets alone the law says {percent(guess.score)} "
-        f"({interval(guess.low, guess.high)}) for all {guess.examples}; measured was "
+        f"({interval(guess.low, guess.high)}) for all {count(guess.examples)}; measured was "
         f"{percent(measured)}{'' if inside else ', outside of it'}."
     )
 
@@ -163,7 +163,7 @@ def _sizes(found: Labels) -> list[dict[str, str]]:
         law = found.curve.at(size)
         rows.append(
             {
-                "examples": str(size),
+                "examples": count(size),
                 "subsets": str(len(scores)),
                 "score": percent(math.fsum(scores) / len(scores)),
                 "range": interval(min(scores), max(scores)) if len(scores) > 1 else "",

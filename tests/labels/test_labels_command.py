@@ -1,0 +1,177 @@
+"""`stepladder labels` as people run it: the curve, what more labels pay, which to label next."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepladder.cli import main
+from stepladder.core import Example
+from stepladder.errors import NotApplicable
+from stepladder.labels.nested import nested_subsets, sizes_up_to
+
+LABELS = ("refund", "parcel", "login")
+WORDS = {label: " ".join(f"{label[0]}{n}q" for n in range(80)) for label in LABELS}
+TASK = """
+name = "tickets"
+kind = "classification"
+instructions = "Which label fits?"
+labels = ["refund", "parcel", "login"]
+models = ["local:no-such-folder"]
+
+[metric]
+name = "accuracy"
+
+[target]
+score = 0.9
+
+[economics]
+requests_per_month = 1000
+dollars_per_success = 0.5
+dollars_per_label = 2
+
+[data]
+train = "train.jsonl"
+dev = "dev.jsonl"
+test = "test.jsonl"
+expected = "label"
+"""
+
+
+def rows(count: int, seed: int) -> list[dict[str, str]]:
+    """Tickets of words that mostly belong to their label, so that more of them help."""
+    chance = random.Random(seed)
+    every = " ".join(WORDS.values()).split()
+    found = []
+    for number in range(count):
+        label = chance.choice(list(WORDS))
+        own = WORDS[label].split()
+        text = [chance.choice(own if chance.random() < 0.6 else every) for _ in range(4)]
+        text.append(f"n{seed}x{number}")
+        found.append({"id": f"{seed}-{number}", "input": " ".join(text), "label": label})
+    return found
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    folder = tmp_path / "tickets"
+    folder.mkdir()
+    (folder / "task.toml").write_text(TASK)
+    for name, count, seed in (("train", 240, 1), ("dev", 80, 2), ("test", 60, 3)):
+        text = "".join(json.dumps(row) + "\n" for row in rows(count, seed))
+        (folder / f"{name}.jsonl").write_text(text)
+    return folder
+
+
+def run(capsys: Any, monkeypatch: Any, *arguments: object) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["stepladder", *map(str, arguments)])
+    capsys.readouterr()
+    code: object = 0
+    try:
+        main()
+    except SystemExit as done:
+        code = done.code
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err, err
+    return int(str(code or 0)), out, err
+
+
+def test_the_curve_the_price_and_the_page(task: Path, capsys: Any, monkeypatch: Any) -> None:
+    code, out, err = run(
+        capsys, monkeypatch, "labels", task, "--repeats", 2, "--more", 240, "--json"
+    )
+    assert code == 0, err
+    record = json.loads(out)
+    sizes = [point["train"] for point in record["points"]]
+    assert sorted(set(sizes)) == sorted(sizes_up_to(240, 6))
+    assert sizes.count(240) == 1  # there is one subset of that size
+    assert record["points"][0]["score"] < record["points"][-1]["score"]
+    [more] = record["more"]
+    assert more["labels"] == 240
+    assert more["dollars"] == 480
+    assert more["low"] <= more["score"] <= more["high"]
+    assert record["backtest"]["train"] == 240
+    [page] = task.glob("runs/*/labels.html")
+    assert "how much data?" in page.read_text()
+    assert not (task / "openings.jsonl").exists()  # the sealed test was left alone
+
+
+def test_the_same_again_says_the_same(task: Path, capsys: Any, monkeypatch: Any) -> None:
+    first = run(capsys, monkeypatch, "labels", task, "--repeats", 1)[1]
+    again = run(capsys, monkeypatch, "labels", task, "--repeats", 1)[1]
+    assert "of 90.0%" in first
+    assert again == first
+
+
+def test_what_to_label_next_is_new_and_ready_to_be_filled_in(
+    task: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    known = json.loads((task / "train.jsonl").read_text().splitlines()[0])
+    pool = [{**row, "label": None} for row in rows(40, 9)]
+    pool.append({"id": "seen", "input": known["input"].upper()})
+    file = tmp_path / "new.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in pool))
+    out_file = tmp_path / "ask.jsonl"
+    code, out, err = run(
+        capsys, monkeypatch, "labels", task, "--repeats", 1, "--unlabelled", file, "--next", 10,
+        "--by", "uncertain", "--out", out_file, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    asked = [json.loads(line) for line in out_file.read_text().splitlines()]
+    assert len(asked) == 10
+    assert {row["id"] for row in asked} <= {row["id"] for row in pool} - {"seen"}
+    sure = [row["confidence"] for row in asked]
+    assert sure == sorted(sure)
+    assert all(row["expected"] is None for row in asked)
+    assert [one["id"] for one in json.loads(out)["next"]] == [row["id"] for row in asked]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no rows"),
+        ('{"id": "a"}\n', "no 'input'"),
+        ('{"messages": [{"role": "user", "content": "hello"}]}\n', "end with an answer"),
+    ],
+)
+def test_an_unusable_pool_is_named_before_anything_is_built(
+    task: Path, tmp_path: Path, capsys: Any, monkeypatch: Any, text: str, said: str
+) -> None:
+    file = tmp_path / "new.jsonl"
+    file.write_text(text)
+    code, _, err = run(capsys, monkeypatch, "labels", task, "--unlabelled", file)
+    assert code == 2
+    assert said in err
+    assert not (task / "runs").exists()
+
+
+def test_too_few_examples_are_said_with_the_cure(task: Path, capsys: Any, monkeypatch: Any) -> None:
+    (task / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(12, 1)))
+    code, _, err = run(capsys, monkeypatch, "labels", task)
+    assert code == 2
+    assert "12 train examples are too few for a learning curve" in err
+    assert "label more: 128" in err
+
+
+def test_subsets_lie_in_each_other_and_tear_no_group_apart() -> None:
+    train = [Example(str(n), f"t{n}", "ab"[n % 2], group=f"g{n // 3}") for n in range(60)]
+    subsets = nested_subsets(train, [16, 30, 60], seed=4, by_label=True)
+    for smaller, larger in itertools.pairwise(subsets):
+        assert smaller == larger[: len(smaller)]
+    for subset in subsets:
+        members = [example.group for example in subset]
+        assert all(members.count(group) == 3 for group in members)
+    assert len(subsets[-1]) == 60
+
+
+def test_sizes_grow_by_one_factor_and_too_few_are_refused() -> None:
+    assert sizes_up_to(1600, 5, least=100) == [100, 200, 400, 800, 1600]
+    assert sizes_up_to(40, 6)[-1] == 40
+    with pytest.raises(NotApplicable, match="too few"):
+        sizes_up_to(16, 6)
