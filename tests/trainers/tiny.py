@@ -17,7 +17,7 @@ COLOURS = ("red", "green", "blue", "grey")
 NAMES = ("ann", "bob", "cleo", "dora", "eli", "finn", "gus", "hal", "ida", "jo")
 
 
-def make_model(folder: Path, seed: int = 0) -> Path:
+def make_model(folder: Path, seed: int = 0, *, tied: bool = True) -> Path:
     """A model folder as the transformers library lays it out."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -48,7 +48,7 @@ def make_model(folder: Path, seed: int = 0) -> Path:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         eos_token_id=2,
         pad_token_id=0,
     )

@@ -18,6 +18,11 @@ from ..core import Json, LearningPoint, Message, Tell
 from ..errors import ModelError
 
 __all__ = [
+    "Conversation",
+    "Method",
+    "Objective",
+    "Pair",
+    "Row",
     "TrainedModel",
     "Trainer",
     "TrainingJob",
@@ -27,8 +32,21 @@ __all__ = [
     "job_hash",
 ]
 
-Method = Literal["lora", "full"]
+Method = Literal["lora", "dora", "rslora", "qlora", "prompt", "prefix", "freeze", "full"]
+Objective = Literal["answers", "preference", "text"]
 Conversation = tuple[tuple[Message, ...], str]  # what the model is given, what it should answer
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One conversation with a better and a worse answer."""
+
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+
+Row = Conversation | Pair | str  # by the objective: "answers", "preference", "text"
 
 RECIPE = 1  # raise it when the same job would now train a different model
 WHAT_A_MODEL_IS = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -37,6 +55,12 @@ WHAT_A_MODEL_IS = ("config.json", "tokenizer.json", "tokenizer_config.json", "ch
 @dataclass(frozen=True)
 class TrainingOptions:
     """How to train. Lengths and batch sizes are in tokens, `warm_up` is a share of all steps.
+
+    `objective` says what a row is and what is learned of it: the "answers" of conversations, to
+    prefer the better of two answers ("preference", by DPO with `beta`), or every token of raw
+    "text". `layers` is how many of the last layers learn by method "freeze", `virtual_tokens` how
+    many "prompt" and "prefix" put before the input. `checkpointing` computes activations twice to
+    hold fewer of them; `packed` puts the rows of a batch behind one another, without padding.
 
     With `max_seconds` the learning rate falls with whichever runs out first, steps or time, so
     that a run cut short still ends on a settled model. With `rows_per_batch` a step learns from
@@ -66,11 +90,17 @@ class TrainingOptions:
     rows_per_batch: int | None = None
     to_the_end: bool = False
     cut_long: bool = False
+    objective: Objective = "answers"
+    beta: float = 0.1
+    virtual_tokens: int = 0
+    layers: int = 0
+    checkpointing: bool = False
+    packed: bool = False
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A base model, what it should learn to answer, and how.
+    """A base model, what it should learn, and how. Rows are as `options.objective` has them.
 
     `held_out` is a slice of train: it decides when to stop and is never trained on. `threads` and
     `device` say where to run; they are recorded, and do not make it another job. `start` is the
@@ -80,8 +110,8 @@ class TrainingJob:
 
     base: str
     folder: Path
-    train: tuple[Conversation, ...]
-    held_out: tuple[Conversation, ...]
+    train: tuple[Row, ...]
+    held_out: tuple[Row, ...]
     options: TrainingOptions = TrainingOptions()
     threads: int | None = None
     device: str = "auto"
@@ -126,8 +156,8 @@ def job_hash(job: TrainingJob) -> str:
         "recipe": RECIPE,
         "base": base_fingerprint(job.folder),
         "options": _as_before(job.options),
-        "train": [_plain(conversation) for conversation in job.train],
-        "held_out": [_plain(conversation) for conversation in job.held_out],
+        "train": [_plain(row) for row in job.train],
+        "held_out": [_plain(row) for row in job.held_out],
         **_unusual(job),
     }
     text = json.dumps(what, sort_keys=True, ensure_ascii=True)
@@ -159,7 +189,10 @@ def base_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-_LATER = ("rows_per_batch", "to_the_end", "cut_long")  # options that jobs made earlier did not have
+_LATER = (  # options that jobs made earlier did not have
+    "rows_per_batch", "to_the_end", "cut_long", "objective", "beta", "virtual_tokens", "layers",
+    "checkpointing", "packed",
+)  # fmt: skip
 
 
 def _as_before(options: TrainingOptions) -> dict[str, Json]:
@@ -194,6 +227,10 @@ def _adapter_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _plain(conversation: Conversation) -> Json:
-    messages, completion = conversation
+def _plain(row: Row) -> Json:
+    if isinstance(row, str):
+        return row
+    if isinstance(row, Pair):
+        return [[asdict(message) for message in row.messages], row.chosen, row.rejected]
+    messages, completion = row
     return [[asdict(message) for message in messages], completion]

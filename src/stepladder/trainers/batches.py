@@ -9,13 +9,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..core import Message
 from ..errors import ModelError
 from . import Conversation
 
-__all__ = ["Encoded", "cut", "encode", "epoch_batches", "fitting", "training_plan"]
+__all__ = [
+    "Encoded", "Learnable", "Tokenizer", "cut", "encode", "epoch_batches", "fitting",
+    "training_plan", "within",
+]  # fmt: skip
+
+Kind = TypeVar("Kind")
 
 NEIGHBOURHOOD = 16  # batches that are shuffled together before they are sorted by length
 
@@ -33,6 +38,15 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
 
+class Learnable(Protocol):
+    """A row in tokens: its length is what it costs, its weight what the mean loss is taken over."""
+
+    @property
+    def weight(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One conversation in tokens. Only `answer`, which closes with the end token, is learned."""
@@ -42,6 +56,10 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.answer)
+
+    @property
+    def weight(self) -> int:
+        return len(self.answer)
 
 
 def encode(
@@ -64,11 +82,16 @@ def encode(
         rows.append(Encoded(prompt, (*tokenizer.encode(completion), tokenizer.eos_id)))
     if cut_long:
         rows = [cut(row, max_length) for row in rows]
-    kept = [row for row in rows if len(row) <= max_length and row.answer]
+    return within(rows, [len(row) if row.answer else max_length + 1 for row in rows], max_length)
+
+
+def within(rows: Sequence[Kind], lengths: Sequence[int], max_length: int) -> tuple[list[Kind], int]:
+    """The rows that fit, and how many do not; raises ModelError where none does."""
+    kept = [row for row, length in zip(rows, lengths, strict=True) if length <= max_length]
     if rows and not kept:
         raise ModelError(
             f"none of the {len(rows)} training examples fits into {max_length} tokens",
-            hint=f"raise max_length (the shortest example takes {min(map(len, rows))} tokens)",
+            hint=f"raise max_length (the shortest example takes {min(lengths)} tokens)",
         )
     return kept, len(rows) - len(kept)
 

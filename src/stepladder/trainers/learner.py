@@ -13,12 +13,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .batches import Encoded
+from .batches import Encoded, Learnable
 
 __all__ = [
-    "Learner", "StepScores", "answer_loss", "answer_scores", "has_bfloat16", "logits_function",
-    "make_learner", "take_step",
+    "Learner", "Scores", "StepScores", "answer_logits", "answer_loss", "answer_scores",
+    "has_bfloat16", "logits_function", "make_learner", "take_step",
 ]  # fmt: skip
+
+# rows -> their summed loss, the summed weight of the rows, and how much of that weight is right
+Scores = Callable[["Learner", Sequence[Any]], tuple[Any, int, int]]
+
+
+def answer_scores(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int, int]:
+    """Summed cross-entropy in nats over the answer tokens of `rows`, how many there are, and how
+    many of them the model thinks the most probable.
+    """  # noqa: D205
+    import torch
+
+    logits, targets = answer_logits(learner, rows)
+    loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+    right = int((logits.detach().argmax(dim=-1) == targets).sum())
+    return loss, len(targets), right
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,7 @@ class Learner:
     autocast: Callable[[], contextlib.AbstractContextManager[Any]]
     device: Any
     pad_id: int
+    scores: Scores = answer_scores
 
     @property
     def names(self) -> dict[int, str]:
@@ -39,7 +55,14 @@ class Learner:
         return dict(enumerate(self.parameters))
 
 
-def make_learner(model: Any, *, weight_decay: float, pad_id: int, device: Any) -> Learner:
+def make_learner(
+    model: Any,
+    *,
+    weight_decay: float,
+    pad_id: int,
+    device: Any,
+    scores: Scores = answer_scores,
+) -> Learner:
     """The learner over every parameter of `model` that requires a gradient."""
     import torch
 
@@ -52,7 +75,8 @@ def make_learner(model: Any, *, weight_decay: float, pad_id: int, device: Any) -
     def autocast() -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
 
-    return Learner(model, optimizer, parameters, logits_function(model), autocast, device, pad_id)
+    logits = logits_function(model)
+    return Learner(model, optimizer, parameters, logits, autocast, device, pad_id, scores)
 
 
 def has_bfloat16(device: Any) -> bool:
@@ -71,32 +95,27 @@ def answer_loss(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int]:
     return loss, tokens
 
 
-def answer_scores(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int, int]:
-    """As `answer_loss`, and how many of the answer tokens the model thinks the most probable."""
-    import torch
-
+def answer_logits(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, Any]:
+    """The logits that predict the answer tokens of `rows`, row after row, and those tokens."""
     ids, positions, targets = _tensors(rows, learner.pad_id, learner.device)
     with learner.autocast():
-        logits = learner.logits(ids, positions)
-    loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
-    right = int((logits.detach().argmax(dim=-1) == targets).sum())
-    return loss, len(targets), right
+        return learner.logits(ids, positions), targets
 
 
 @dataclass(frozen=True)
 class StepScores:
-    """Loss in nats summed over `tokens` answer tokens, how many of those were `right`, and the
-    gradient's norm before clipping.
+    """Loss in nats summed over `weight` answer tokens, or pairs, how many of those were `right`,
+    and the gradient's norm before clipping.
     """  # noqa: D205
 
     loss: float
-    tokens: int
+    weight: int
     right: int
     norm: float
 
 
 def take_step(
-    learner: Learner, parts: Sequence[Sequence[Encoded]], learning_rate: float, clip: float
+    learner: Learner, parts: Sequence[Sequence[Learnable]], learning_rate: float, clip: float
 ) -> StepScores:
     """One step on all rows of `parts`, which are in memory one after the other.
 
@@ -105,11 +124,11 @@ def take_step(
     import torch
 
     learner.model.train()
-    tokens = sum(len(row.answer) for rows in parts for row in rows)
+    weight = sum(row.weight for rows in parts for row in rows)
     total, right = 0.0, 0
     for rows in parts:
-        loss, _, hits = answer_scores(learner, rows)
-        (loss / tokens).backward()
+        loss, _, hits = learner.scores(learner, rows)
+        (loss / weight).backward()
         total, right = total + loss.item(), right + hits
     parameters = list(learner.parameters.values())
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
@@ -118,7 +137,7 @@ def take_step(
     if norm < float("inf"):
         learner.optimizer.step()
     learner.optimizer.zero_grad(set_to_none=True)
-    return StepScores(total, tokens, right, norm)
+    return StepScores(total, weight, right, norm)
 
 
 def _tensors(rows: Sequence[Encoded], pad_id: int, device: Any) -> tuple[Any, Any, Any]:
@@ -153,11 +172,11 @@ def logits_function(model: Any) -> Callable[[Any, Any], Any]:
     head = causal.get_output_embeddings()
 
     def chosen(ids: Any, positions: Any) -> Any:
-        hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = _hidden(model, causal, ids)
         return head(hidden.flatten(0, 1).index_select(0, positions))
 
     def everywhere(ids: Any, positions: Any) -> Any:
-        logits = model(input_ids=ids, use_cache=False).logits
+        logits = model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] :]
         return logits.flatten(0, 1).index_select(0, positions)
 
     ids = torch.tensor([[1, 2]], device=next(model.parameters()).device)
@@ -166,3 +185,19 @@ def logits_function(model: Any) -> Callable[[Any, Any], Any]:
     with torch.no_grad():
         same = torch.allclose(chosen(ids, both), everywhere(ids, both), atol=1e-4)
     return chosen if same else everywhere
+
+
+def _hidden(model: Any, causal: Any, ids: Any) -> Any:
+    """What the head sees of each token; vectors that a method puts before the input are put."""
+    import torch
+
+    config = getattr(model, "peft_config", {}).get("default")
+    if config is None or not config.is_prompt_learning:
+        return causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    before = model.get_prompt(batch_size=len(ids))
+    if config.peft_type == "PREFIX_TUNING":
+        read = causal.base_model(input_ids=ids, past_key_values=before, use_cache=True)
+        return read.last_hidden_state
+    words = torch.cat([before, causal.get_input_embeddings()(ids)], dim=1)
+    hidden = causal.base_model(inputs_embeds=words, use_cache=False).last_hidden_state
+    return hidden[:, config.num_virtual_tokens :]

@@ -14,9 +14,9 @@ from pathlib import Path
 from ..core import LearningPoint, Tell
 from ..errors import ModelError
 from . import TrainingOptions
-from .batches import Encoded, fitting, training_plan
+from .batches import Learnable, fitting, training_plan
 from .checkpoint import Progress, latest_checkpoint, restore_checkpoint, save_checkpoint
-from .learner import Learner, answer_scores, take_step
+from .learner import Learner, take_step
 
 __all__ = [
     "NOTHING_KEPT", "Keeping", "fit", "held_out_loss", "held_out_scores", "kept_steps",
@@ -43,8 +43,8 @@ class _Course:
 
     plan: Sequence[tuple[float, list[int]]]
     evaluations: frozenset[int]  # steps after which the held-out loss is taken
-    train: Sequence[Encoded]
-    held_out: Sequence[Encoded]
+    train: Sequence[Learnable]
+    held_out: Sequence[Learnable]
     options: TrainingOptions
     folder: Path
     tell: Tell
@@ -55,7 +55,7 @@ class _Course:
 
 def fit(
     learner: Learner,
-    rows: tuple[Sequence[Encoded], Sequence[Encoded]],
+    rows: tuple[Sequence[Learnable], Sequence[Learnable]],
     options: TrainingOptions,
     folder: Path,
     tell: Tell,
@@ -109,15 +109,15 @@ def learning_rate_at(share: float, warm_up: float, peak: float) -> float:
     return peak * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * fall)))
 
 
-def held_out_loss(learner: Learner, rows: Sequence[Encoded], tokens_per_batch: int) -> float:
-    """Mean cross-entropy per answer token, in nats."""
+def held_out_loss(learner: Learner, rows: Sequence[Learnable], tokens_per_batch: int) -> float:
+    """Mean loss in nats: per answer token, or per pair of answers."""
     return held_out_scores(learner, rows, tokens_per_batch)[0]
 
 
 def held_out_scores(
-    learner: Learner, rows: Sequence[Encoded], tokens_per_batch: int
+    learner: Learner, rows: Sequence[Learnable], tokens_per_batch: int
 ) -> tuple[float, float]:
-    """Mean cross-entropy per answer token in nats, and the share of tokens that are right."""
+    """Mean loss in nats per answer token, or pair, and the share of those that are right."""
     import torch
 
     learner.model.eval()
@@ -125,8 +125,8 @@ def held_out_scores(
     total, count, right = 0.0, 0, 0
     with torch.no_grad():
         for _, batch in training_plan(lengths, tokens_per_batch, seed=0, epochs=1):
-            loss, tokens, hits = answer_scores(learner, [rows[index] for index in batch])
-            total, count, right = total + loss.item(), count + tokens, right + hits
+            loss, weight, hits = learner.scores(learner, [rows[index] for index in batch])
+            total, count, right = total + loss.item(), count + weight, right + hits
     return total / count, right / count
 
 
@@ -173,20 +173,20 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
         epoch=epoch,
         tokens=progress.tokens + sum(map(len, rows)),
         loss_sum=progress.loss_sum + scores.loss,
-        loss_tokens=progress.loss_tokens + scores.tokens,
+        loss_tokens=progress.loss_tokens + scores.weight,
     )
     progress, accuracy = _look(course, learner, progress)
     progress = replace(progress, seconds=progress.seconds + time.monotonic() - started)
     progress = replace(progress, ended=_why_ended(course, progress))
     told = {
-        "train_loss": scores.loss / scores.tokens,
-        "train_accuracy": scores.right / scores.tokens,
+        "train_loss": scores.loss / scores.weight,
+        "train_accuracy": scores.right / scores.weight,
     }
     _report(course, progress, {**told, "held_out_accuracy": accuracy})
     return progress
 
 
-def _parts(course: _Course, batch: Sequence[int]) -> list[list[Encoded]]:
+def _parts(course: _Course, batch: Sequence[int]) -> list[list[Learnable]]:
     """The rows of a step, in as many parts as memory asks for."""
     if course.options.rows_per_batch is None:
         return [[course.train[index] for index in batch]]

@@ -25,6 +25,8 @@ from ...errors import ModelError
 __all__ = [
     "GRAPH",
     "LINEAR",
+    "NEVER_SAID",
+    "PREFIX",
     "build",
     "engine_folder",
     "float_values",
@@ -40,6 +42,12 @@ _FAMILIES = ("llama", "qwen2", "mistral")
 # lower positive logits and raise negative ones, and are right only where all are positive.
 _RAISED = 64.0
 
+# In config.json: the first of the tokens that stand only in prompts, and how many they are.
+NEVER_SAID = "stepladder_never_said"
+_NEVER = -1e4  # the logit of such a token: no probability is left of it, and bfloat16 can hold it
+
+PREFIX = "prefix"  # the folder in a model's where keys and values before every input lie
+
 # the linear layers of each decoder layer, by the names that weights and adapters use for them
 LINEAR = (
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
@@ -54,6 +62,7 @@ def supports(folder: Path) -> bool:
     kind = rope.get("rope_type", rope.get("type", "default"))
     return (
         config.get("model_type") in _FAMILIES
+        and not (folder / PREFIX).exists()
         and config.get("hidden_act", "silu") == "silu"
         and kind == "default"
         and not config.get("use_sliding_window", False)
@@ -220,7 +229,7 @@ def build(
         hidden = ov.gather(hidden, rows, graph.number(1))
     hidden = graph.norm(hidden, "model.norm.weight")
     head = graph.weight("lm_head.weight") if "lm_head.weight" in weights else embedding
-    raised = ov.add(ov.matmul(hidden, head, False, True), graph.number(_RAISED, "f32"))
+    raised = ov.add(ov.matmul(hidden, head, False, True), graph.raised(config))
     logits = ov.result(raised)
     logits.output(0).get_tensor().set_names({"logits"})
     return openvino.Model([logits], graph.sinks, graph.parameters, "decoder")
@@ -262,6 +271,15 @@ class _Graph:
             ) from None
         node.set_friendly_name(name)
         return self.ov.convert(node, "f32")
+
+    def raised(self, config: Mapping[str, Any]) -> Any:
+        """What is added to the logits."""
+        if NEVER_SAID not in config:
+            return self.number(_RAISED, "f32")
+        first, count = config[NEVER_SAID]
+        each = np.full(config["vocab_size"], _RAISED, dtype=np.float32)
+        each[first : first + count] = _NEVER
+        return self.ov.constant(each)
 
     def linear(self, x: Any, name: str) -> Any:
         y = self.ov.matmul(x, self.weight(f"{name}.weight"), False, True)

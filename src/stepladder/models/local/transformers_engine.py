@@ -14,6 +14,7 @@ from typing import Any
 from ...core import Request
 from ...errors import ModelError
 from ...registry import need
+from .ir import NEVER_SAID, PREFIX
 from .openvino_engine import Generated
 
 __all__ = ["TransformersEngine"]
@@ -39,6 +40,11 @@ class TransformersEngine:
             use_safetensors=True,
             local_files_only=True,
         ).to(self._device)
+        if (folder / PREFIX).exists():  # keys and values of its own before every input
+            peft = need("peft", extra="train", what="a model tuned by method 'prefix'")
+            self._model = peft.PeftModel.from_pretrained(self._model, str(folder / PREFIX))
+        first, count = getattr(self._model.config, NEVER_SAID, (0, 0))
+        self._never_said = [*range(first, first + count)] or None
         self._model.eval()
 
     def run(
@@ -76,12 +82,13 @@ class TransformersEngine:
             sampling = {"do_sample": True, "temperature": temperature}
         with torch.inference_mode():
             result = self._model.generate(
-                torch.tensor(ids, device=self._device),
+                input_ids=torch.tensor(ids, device=self._device),
                 attention_mask=torch.tensor(mask, device=self._device),
                 max_new_tokens=max(request.max_output_tokens for request in requests),
                 eos_token_id=self._eos_id,
                 pad_token_id=self._pad_id,
                 return_dict_in_generate=True,
+                suppress_tokens=self._never_said,
                 output_logits=any(request.logprob for request in requests),
                 **sampling,
             )
