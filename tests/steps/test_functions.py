@@ -147,7 +147,7 @@ def test_what_is_tuned_on_is_what_is_asked(task: Task, tmp_path: Path) -> None:
     solver = calling_solver(task, "local:some-model", workshop)
     assert solver is not None
     messages, said = conversation(solver, TRAIN[7], workshop)
-    assert '"music_play"' in str(messages[0].content)
+    assert "music_play\n  song: integer" in str(messages[0].content)
     assert messages[-1].content == "play song 7"
     assert said == '[{"name": "music_play", "arguments": {"song": 7}}]'
     assert solver.form == "json"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..core import Json
 
-__all__ = ["calls_in"]
+__all__ = ["calls_in", "in_order"]
 
 
 def calls_in(value: Json) -> list[dict[str, Json]]:
@@ -28,3 +29,20 @@ def calls_in(value: Json) -> list[dict[str, Json]]:
             {"name": name, "arguments": dict(arguments) if isinstance(arguments, Mapping) else {}}
         )
     return calls
+
+
+def in_order(value: Json, schema: Json) -> Any:
+    """The value with its objects' fields in the schema's order, as engines write it under one.
+
+    What the schema does not name follows as it was.
+    """
+    if not isinstance(schema, Mapping):
+        return value
+    if isinstance(value, list | tuple):
+        return [in_order(each, schema.get("items")) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    told = schema.get("properties")
+    told = told if isinstance(told, Mapping) else {}
+    ordered = {name: in_order(value[name], told[name]) for name in told if name in value}
+    return {**ordered, **{name: one for name, one in value.items() if name not in ordered}}

@@ -13,12 +13,13 @@ from typing import Literal
 
 from ..core import Call, Function, Input, Json, Message, Output, Request, Response, Workshop
 from ..errors import StepladderError
-from ..functions.calls import calls_in
+from ..functions.calls import calls_in, in_order
 from ..functions.catalogue import load_catalogue
 from ..functions.description import Described, shown_names
 from ..functions.loop import Asking, Start, Talk, converse
 from ..functions.opening import open_sources
 from ..functions.running import Limits, Ran, Running
+from ..functions.signatures import signature
 from ..models.local.functions import calls_schema
 from .prompt import Demo, render_input
 
@@ -47,7 +48,9 @@ class CallingSolver:
 
     `form` "json" predicts calls without the model's own form for them: it has to answer with a JSON
     list of calls, under a schema, so that a small model that would never call one does. It is for
-    engines that keep to any schema, as the local ones do.
+    engines that keep to any schema, as the local ones do. `shown` is how the functions are
+    described then: by their schemas, by shorter signatures, or not at all, for a model that was
+    tuned on them; it is held to the same schema whatever it is shown.
     """
 
     model: str
@@ -66,6 +69,7 @@ class CallingSolver:
     max_output_tokens: int = 256
     thinking_tokens: int | None = None
     form: Literal["native", "json"] = "native"
+    shown: Literal["schemas", "signatures", "nothing"] = "schemas"
     kind: str = field(default="calling", init=False)
 
     def __post_init__(self) -> None:
@@ -130,14 +134,14 @@ def render(solver: CallingSolver, input: Input, catalogue: Mapping[str, Describe
     shown = {own: name for name, own in names.items()}
     said = [solver.instructions.strip()]
     if solver.form == "json":
-        said += [*_described(functions, shown), AS_JSON]
+        said += [*_described(solver, functions, shown), AS_JSON]
     if solver.gives != "calls":
         said.append(RESULTS_ARE_DATA)
     turns = [Message("system", "\n\n".join(part for part in said if part))]
     for number, (demo, expected) in enumerate(solver.demos, 1):
         turns += _asked(solver, demo)
         turns += (
-            [Message("assistant", _as_json(expected))]
+            [Message("assistant", _as_json(expected, _candidates(solver, demo, catalogue)))]
             if solver.form == "json"
             else (_demonstrated(expected, number))
         )
@@ -160,8 +164,11 @@ def training_pair(
 
     start = render(solver, input, catalogue)
     if solver.form == "json":
-        return start.messages, _as_json(expected)
-    calls = shown_calls(expected, start)
+        return start.messages, _as_json(expected, _candidates(solver, input, catalogue))
+    calls = tuple(
+        replace(call, arguments=in_order(call.arguments, _parameters(call.name, start.functions)))
+        for call in shown_calls(expected, start)
+    )
     said = Message("assistant", "", calls=calls) if calls else Message("assistant", NO_CALL)
     (answer,) = plain_messages((said,))
     assert isinstance(answer.content, str)  # calls and NO_CALL are text
@@ -225,20 +232,39 @@ def _demonstrated(expected: Json, number: int) -> list[Message]:
     return [Message("assistant", "", calls=calls), *results]
 
 
-def _described(functions: Sequence[Function], shown: Mapping[str, str]) -> list[str]:
-    """The functions as the model sees them, one line each, under a heading."""
-    lines = [
-        _json(
-            {"name": shown[one.name], "description": one.description, "parameters": one.parameters}
-        )
-        for one in functions
-    ]
+def _described(
+    solver: CallingSolver, functions: Sequence[Function], shown: Mapping[str, str]
+) -> list[str]:
+    """The functions as the model sees them, under a heading; nothing where it needs no telling."""
+    if solver.shown == "nothing":
+        return []
+    told = [replace(one, name=shown[one.name]) for one in functions]
+    if solver.shown == "signatures":
+        lines = [signature(one) for one in told]
+    else:
+        lines = [
+            _json({"name": one.name, "description": one.description, "parameters": one.parameters})
+            for one in told
+        ]
     return ["\n".join(["These functions can be called:", *lines])]
 
 
-def _as_json(expected: Json) -> str:
-    calls = calls_in(expected)
-    return _json([{"name": _shown(one["name"]), "arguments": one["arguments"]} for one in calls])
+def _as_json(expected: Json, functions: Sequence[Function]) -> str:
+    """The calls as they are written under a schema, which keeps arguments in its own order."""
+    shown = {own: name for name, own in shown_names(functions).items()}
+    return _json(
+        [
+            {
+                "name": shown.get(one["name"], one["name"]),
+                "arguments": in_order(one["arguments"], _parameters(one["name"], functions)),
+            }
+            for one in calls_in(expected)
+        ]
+    )
+
+
+def _parameters(name: str, functions: Sequence[Function]) -> Mapping[str, Json]:
+    return next((one.parameters for one in functions if one.name == name), {})
 
 
 def _shown(name: str) -> str:

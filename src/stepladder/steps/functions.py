@@ -171,4 +171,6 @@ def calling_solver(task: Task, model: str, workshop: Workshop) -> CallingSolver 
     assert isinstance(step, Functions)
     if step.gives != "calls":
         return None
-    return replace(step.solver(task, model, workshop), form="json")
+    # it has seen what there is to call: where that differs by input it is told, in short
+    shown: Literal["signatures", "nothing"] = "signatures" if step.candidates else "nothing"
+    return replace(step.solver(task, model, workshop), form="json", shown=shown)
