@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stepladder.fake_live import FakeEngine, FakeTokenizer
-from stepladder.serve import Caller, Embedded, ModelCard, Refusal, ServedModel
+from stepladder.serve import Caller, EmbedAsk, Embedded, ModelCard, Refusal, ServedModel
 from stepladder.serve.served.local import LocalServed
 from stepladder.serve.server import Server
 
@@ -26,15 +26,21 @@ class RunningServer:
 
 
 class FakeEncoder:
-    """Embeds by counting letters: vectors of four."""
+    """Embeds by counting letters: vectors of four; it reads 100 words of a text, letters of all."""
+
+    most_words = 100
 
     def __init__(self) -> None:
         self.card = ModelCard("fake-encoder", "encoder", BORN, "1", dimensions=4)
 
-    async def embed(self, texts: Sequence[str], dimensions: int | None) -> Embedded:
-        size = dimensions or 4
-        vectors = [[float(text.count(letter)) for letter in "aeio"][:size] for text in texts]
-        return Embedded(vectors, [len(text.split()) for text in texts])
+    async def embed(self, ask: EmbedAsk) -> Embedded:
+        size = ask.dimensions or 4
+        words = [len(text.split()) for text in ask.texts]
+        cut = [count > self.most_words for count in words]
+        if any(cut) and not ask.cut_long:
+            raise Refusal("invalid", "too long", param="input", detail="context_length")
+        vectors = [[float(text.count(letter)) for letter in "aeio"][:size] for text in ask.texts]
+        return Embedded(vectors, [min(count, self.most_words) for count in words], cut)
 
     def generate(self, ask: object) -> object:
         raise Refusal("unsupported", "the model 'fake-encoder' only embeds", param="model")
@@ -77,7 +83,7 @@ class FixedModels:
     async def follow(self) -> None:
         """Nothing changes here."""
 
-    def problems(self) -> list[str]:
+    def problems(self) -> Sequence[str]:
         """There are none."""
         return []
 

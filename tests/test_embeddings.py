@@ -92,3 +92,25 @@ def test_alike_texts_have_alike_unit_vectors_whatever_the_batch() -> None:
     assert vectors[0] @ vectors[1] > 0.5 > vectors[0] @ vectors[2]
     alone = np.vstack([embed([text]) for text in texts])
     assert np.abs(alone - vectors).max() < 1e-5
+
+
+@pytest.mark.slow
+@given(
+    alphabet=st.sampled_from(["ab ", "a, b.", "abc é\u0301", "中文 a", "x", "a" * 60 + " ", " \n"]),
+    size=st.sampled_from([1, 300, 2047, 2048, 2049, 5000, 20_000]),
+    seed=st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_of_a_long_text_no_more_is_read_than_decides_its_tokens(
+    alphabet: str, size: int, seed: Any
+) -> None:
+    text = "".join(seed.choices(alphabet, k=size))
+    tokenizer, _ = embeddings._encoder()
+    whole = tokenizer.encode(text)
+    assert embeddings._read([text]) == [(whole.ids, bool(whole.overflowing))]
+    assert embeddings.lengths([text, "a"])[1] == (3, False)
+
+
+@pytest.mark.slow
+def test_of_a_blank_or_unbroken_text_only_the_first_million_characters_are_read() -> None:
+    assert embeddings.lengths([" " * (2**20 + 1), "x" * (2**20 + 1)]) == [(2, True), (3, True)]

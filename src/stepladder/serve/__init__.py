@@ -17,8 +17,8 @@ from ..errors import StepladderError
 from ..models.live import Sampling
 
 __all__ = [
-    "Ask", "Caller", "Embedded", "End", "Event", "ModelCard", "Piece", "Reason", "Refusal", "Role",
-    "ServedModel", "Spoken", "Totals",
+    "Ask", "Caller", "EmbedAsk", "Embedded", "End", "Event", "ModelCard", "Piece", "Reason",
+    "Refusal", "Role", "ServedModel", "Spoken", "Totals",
 ]  # fmt: skip
 
 Role = Literal["use", "tune", "admin"]
@@ -157,12 +157,26 @@ class Totals:
 Event = Piece | End | Totals
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedAsk:
+    """What a caller wants embedded, and in how many dimensions where it says so.
+
+    Without `cut_long`, a text that is longer than the model reads is refused.
+    """
+
+    model: str
+    texts: Sequence[str]
+    dimensions: int | None = None
+    cut_long: bool = True
+
+
 @dataclass(frozen=True)
 class Embedded:
-    """One vector of `float` per text, and the tokens of each."""
+    """One vector of `float` per text, the tokens of each that were read, and if it has more."""
 
     vectors: Sequence[Sequence[float]]
     tokens: Sequence[int]
+    cut: Sequence[bool]
 
 
 @dataclass(frozen=True)
@@ -192,8 +206,8 @@ class ModelCard:
 class ServedModel(Protocol):
     """A model that many callers use at once.
 
-    A model that can may also have `embed(texts, dimensions) -> Embedded` (async), `tokens(ask) ->
-    list of (id, bytes)` and `keep(messages)` (async), which computes a prefix ahead of its use.
+    A model that can may also have `embed(ask) -> Embedded` (async), `tokens(ask) -> list
+    of (id, bytes)` and `keep(messages)` (async), which computes a prefix ahead of its use.
     """
 
     card: ModelCard

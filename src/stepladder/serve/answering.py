@@ -7,7 +7,7 @@ Every call that gets here is recorded, the refused ones too. Nothing here knows 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..core import Call, Json
 from . import (
     Ask,
     Caller,
+    EmbedAsk,
     Embedded,
     End,
     Event,
@@ -212,35 +213,27 @@ class _Parts:
         return Candidate("".join(self.text), (*self.tokens,), (*self.calls,), self.finish)
 
 
-async def embed(  # noqa: PLR0913 (the call as every protocol makes it)
-    server: Server,
-    caller: Caller,
-    model: str,
-    texts: Sequence[str],
-    dimensions: int | None,
-    *,
-    protocol: str,
-    route: str,
-    body: Json,
+async def embed(
+    server: Server, caller: Caller, ask: EmbedAsk, *, protocol: str, route: str, body: Json
 ) -> Embedded:
-    """The vectors of `texts`, cut to `dimensions` where given.
+    """The vectors of the texts.
 
     Raises:
         Refusal: as `answer`; unsupported by a model that does not embed.
     """
-    call = Recorded(server, caller, model, protocol, route, body)
+    call = Recorded(server, caller, ask.model, protocol, route, body)
     try:
-        found: Any = await _model(server, caller, model)
+        found: Any = await _model(server, caller, ask.model)
         if not hasattr(found, "embed"):
             raise Refusal(
                 "unsupported",
-                f"the model {model!r} does not embed",
+                f"the model {ask.model!r} does not embed",
                 hint=f"those that do: {_encoders(server, caller)}",
                 param="model",
             )
         await call.admit(found.card, 1)
         async with asyncio.timeout(server.settings.request_seconds):
-            embedded: Embedded = await found.embed(texts, dimensions)
+            embedded: Embedded = await found.embed(ask)
     except TimeoutError as error:
         late = Refusal("timeout", "embedding took longer than the server allows")
         call.refuse(late)

@@ -68,6 +68,39 @@ async def test_what_the_vector_does_not_depend_on_is_told(app_client: httpx.Asyn
     assert plain.json() == response.json()
 
 
+LONG = "a " * 101
+
+
+async def test_a_text_that_was_cut_is_told(app_client: httpx.AsyncClient) -> None:
+    answer = await post(app_client, f"{VERTEX}:embedContent", {"content": said(LONG)})
+    assert answer["truncated"] is True
+    sent = {"instances": [{"content": LONG}, {"content": "a"}]}
+    answer = await post(app_client, f"{VERTEX}:predict", sent)
+    told = [one["embeddings"]["statistics"] for one in answer["predictions"]]
+    assert told == [{"token_count": 100, "truncated": True}, {"token_count": 1, "truncated": False}]
+    many = {"requests": [{"content": said("a")}, {"content": said(LONG)}]}
+    path = f"{DEVELOPER}:batchEmbedContents"  # whose answer has no field for it
+    response = await app_client.post(path, json=many, headers=GOOGLE)
+    assert response.headers["x-stepladder-truncated"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("verb", "sent"),
+    [
+        ("embedContent", {"content": said(LONG), "autoTruncate": False}),
+        ("embedContent", {"content": said(LONG), "embedContentConfig": {"autoTruncate": False}}),
+        ("predict", {"instances": [{"content": LONG}], "parameters": {"autoTruncate": False}}),
+        ("batchEmbedContents", {"requests": [{"content": said(LONG), "autoTruncate": False}]}),
+    ],
+)
+async def test_a_text_that_is_not_to_be_cut_is_refused(
+    verb: str, sent: Json, app_client: httpx.AsyncClient
+) -> None:
+    response = await app_client.post(f"{VERTEX}:{verb}", json=sent, headers=GOOGLE)
+    assert response.status_code == 400
+    assert "too long" in response.json()["error"]["message"]
+
+
 WRONG: tuple[tuple[str, Json, str], ...] = (
     ("embedContent", {}, "content"),
     ("embedContent", {"content": {"parts": []}}, "no parts"),
@@ -81,6 +114,8 @@ WRONG: tuple[tuple[str, Json, str], ...] = (
     ("batchEmbedContents", {"requests": [{"content": said("a")}] * 251}, "250"),
     ("batchEmbedContents", {"requests": [
         {"content": said("a")}, {"content": said("a"), "outputDimensionality": 2}]}, "same"),
+    ("batchEmbedContents", {"requests": [
+        {"content": said("a")}, {"content": said("a"), "autoTruncate": False}]}, "same"),
     ("predict", {"instances": []}, "instances"),
     ("predict", {"instances": [{}]}, "instances[0]"),
     ("predict", {"instances": ["a"]}, "instances[0]"),

@@ -56,3 +56,9 @@ def test_every_fault_is_told_by_its_field(call: Any, body: dict[str, Any], param
     response = call.post("/v1/embeddings", {"model": "fake-encoder", **body})
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
+
+
+def test_a_text_longer_than_the_model_reads_is_refused_as_at_the_service(call: Any) -> None:
+    response = call.post("/v1/embeddings", {"model": "fake-encoder", "input": ["a", "a " * 101]})
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "context_length_exceeded"

@@ -17,7 +17,7 @@ from stepladder.core import Call, Function, Request, Response, Usage
 from stepladder.embeddings import DIMENSIONS
 from stepladder.errors import MissingExtra, ModelError
 from stepladder.models.live import Sampling
-from stepladder.serve import Ask, Refusal
+from stepladder.serve import Ask, EmbedAsk, Refusal
 from stepladder.serve.served.encoder import MOST_AT_ONCE, EncoderServed
 from stepladder.serve.served.hosted import HostedServed
 from stepladder.testing import FakeModel, check_served_model
@@ -29,6 +29,9 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+LONGEST = 9
+
+
 class Encoder:
     """Puts the length of a text first; `go` lets the first batch through."""
 
@@ -36,14 +39,18 @@ class Encoder:
         self.batches: list[int] = []
         self.go = threading.Event()
 
-    def __call__(self, texts: Sequence[str]) -> tuple[Any, list[int]]:
+    def __call__(self, texts: Sequence[str]) -> tuple[Any, list[tuple[int, bool]]]:
         self.batches.append(len(texts))
         self.go.wait(10)
         if "bad" in texts:
             raise ModelError("the weights are damaged")
         vectors = np.zeros((len(texts), DIMENSIONS), np.float32)
         vectors[:, 0] = [len(text) for text in texts]
-        return vectors, [len(text) for text in texts]
+        return vectors, [(min(len(text), LONGEST), len(text) > LONGEST) for text in texts]
+
+
+def texts_of(*texts: str, dimensions: int | None = None, cut_long: bool = True) -> EmbedAsk:
+    return EmbedAsk("all-minilm-l6-v2", texts, dimensions, cut_long)
 
 
 def test_callers_at_the_same_time_are_embedded_together(threads: ThreadPoolExecutor) -> None:
@@ -51,11 +58,14 @@ def test_callers_at_the_same_time_are_embedded_together(threads: ThreadPoolExecu
     model = EncoderServed(threads, encoder)
 
     async def run() -> list[Any]:
-        first = asyncio.ensure_future(model.embed(["a"], None))
+        first = asyncio.ensure_future(model.embed(texts_of("a")))
         while not encoder.batches:
             await asyncio.sleep(0.001)
-        others = [asyncio.ensure_future(model.embed(["b" * n] * n, DIMENSIONS)) for n in (2, 3)]
-        gone = asyncio.ensure_future(model.embed(["left"], None))
+        others = [
+            asyncio.ensure_future(model.embed(texts_of(*["b" * n] * n, dimensions=DIMENSIONS)))
+            for n in (2, 3)
+        ]
+        gone = asyncio.ensure_future(model.embed(texts_of("left")))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.sleep(0)
@@ -69,18 +79,38 @@ def test_callers_at_the_same_time_are_embedded_together(threads: ThreadPoolExecu
     assert len(one.vectors[0]) == DIMENSIONS
 
 
-def test_large_batches_take_turns(threads: ThreadPoolExecutor) -> None:
+def test_whoever_has_many_texts_takes_turns_with_the_others(threads: ThreadPoolExecutor) -> None:
     encoder = Encoder()
     encoder.go.set()
     model = EncoderServed(threads, encoder)
+    ended: list[int] = []
+
+    async def one(size: int) -> None:
+        found = await model.embed(texts_of(*("x" * (n % 9) for n in range(size))))
+        assert [vector[0] for vector in found.vectors] == [n % 9 for n in range(size)]
+        ended.append(size)
 
     async def run() -> None:
-        await asyncio.gather(
-            *(model.embed(["x"] * size, None) for size in (MOST_AT_ONCE + 9, 200, 100))
-        )
+        await asyncio.gather(*map(one, (10 * MOST_AT_ONCE, 3, MOST_AT_ONCE)))
 
     asyncio.run(run())
-    assert encoder.batches == [MOST_AT_ONCE + 9, 200, 100]
+    assert ended == [3, MOST_AT_ONCE, 10 * MOST_AT_ONCE]
+    assert max(encoder.batches) <= MOST_AT_ONCE
+
+
+def test_a_text_that_is_too_long_is_cut_and_told_or_refused(threads: ThreadPoolExecutor) -> None:
+    encoder = Encoder()
+    encoder.go.set()
+    model = EncoderServed(threads, encoder)
+    texts = ["x"] * (MOST_AT_ONCE + 1) + ["x" * (LONGEST + 1)] + ["x"] * MOST_AT_ONCE
+    found = asyncio.run(model.embed(texts_of(*texts)))
+    assert [place for place, cut in enumerate(found.cut) if cut] == [MOST_AT_ONCE + 1]
+    assert found.tokens[MOST_AT_ONCE + 1] == LONGEST
+    encoder.batches.clear()
+    with pytest.raises(Refusal, match=f"the text number {MOST_AT_ONCE + 2} has more") as caught:
+        asyncio.run(model.embed(texts_of(*texts, cut_long=False)))
+    assert (caught.value.param, caught.value.detail) == ("input", "context_length")
+    assert sum(encoder.batches) < len(texts), "nobody waits for the rest of a refused call"
 
 
 def test_what_the_encoder_cannot_do_is_refused(threads: ThreadPoolExecutor) -> None:
@@ -88,11 +118,11 @@ def test_what_the_encoder_cannot_do_is_refused(threads: ThreadPoolExecutor) -> N
     encoder.go.set()
     model = EncoderServed(threads, encoder)
     with pytest.raises(Refusal, match="384 dimensions and cannot be cut to 64") as caught:
-        asyncio.run(model.embed(["x"], 64))
+        asyncio.run(model.embed(texts_of("x", dimensions=64)))
     assert (caught.value.reason, caught.value.param) == ("invalid", "dimensions")
     with pytest.raises(Refusal, match="damaged"):
-        asyncio.run(model.embed(["bad"], None))
-    assert asyncio.run(model.embed(["fine"], None)).tokens == [4], "it goes on afterwards"
+        asyncio.run(model.embed(texts_of("bad")))
+    assert asyncio.run(model.embed(texts_of("fine"))).tokens == [4], "it goes on afterwards"
     with pytest.raises(Refusal, match="embeds texts") as caught:
         events_of(model, ask())
     assert caught.value.reason == "unsupported"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...core import Json
 from ...database.records import Batch, BatchItem
-from .. import Caller, Refusal
+from .. import Caller, EmbedAsk, Refusal
 from ..answering import answer, embed, whole
 from .answers import Frame, to_response, version_of
 from .embed import EMBED, to_embedding, wanted_of
@@ -78,9 +78,7 @@ async def _embedding(asked: Asked, request: Json) -> dict[str, Json]:
     embedded = await embed(
         asked.server,
         asked.caller,
-        asked.model,
-        [wanted.text],
-        wanted.dimensions,
+        EmbedAsk(asked.model, [wanted.text], wanted.dimensions, wanted.cut_long),
         protocol=asked.api,
         route="asyncBatchEmbedContent",
         body=request,

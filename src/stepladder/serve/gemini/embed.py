@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from ...core import Json
-from .. import Embedded, Refusal
+from .. import EmbedAsk, Embedded, Refusal
 from ..answering import embed as embed_texts
 from .answers import as_json, token_details
 from .bodies import read_raw
@@ -51,11 +51,15 @@ UNUSED = ("taskType", "title")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A text to embed, in how many dimensions, and which fields its vector does not depend on."""
+    """A text to embed, in how many dimensions, and which fields its vector does not depend on.
+
+    Without `cut_long`, it is refused where it is longer than the model reads.
+    """
 
     text: str
     dimensions: int | None
     unused: tuple[str, ...]
+    cut_long: bool = True
 
 
 async def embed_one(request: Request, asked: Asked) -> Response:
@@ -64,7 +68,9 @@ async def embed_one(request: Request, asked: Asked) -> Response:
     wanted = await wanted_of(asked, EMBED(raw, ""), "")
     embedded = await _embed(asked, [wanted], "embedContent", raw)
     told = to_embedding(embedded, asked.api == "vertex")
-    return Response(as_json(told), media_type="application/json", headers=_headers([wanted]))
+    return Response(
+        as_json(told), media_type="application/json", headers=_headers([wanted], embedded)
+    )
 
 
 async def embed_batch(request: Request, asked: Asked) -> Response:
@@ -81,7 +87,9 @@ async def embed_batch(request: Request, asked: Asked) -> Response:
         "embeddings": [{"values": _values(vector)} for vector in embedded.vectors],
         "usageMetadata": _usage(sum(embedded.tokens), asked.api == "vertex"),
     }
-    return Response(as_json(told), media_type="application/json", headers=_headers(wanted))
+    return Response(
+        as_json(told), media_type="application/json", headers=_headers(wanted, embedded)
+    )
 
 
 async def predict(request: Request, asked: Asked) -> Response:
@@ -91,7 +99,9 @@ async def predict(request: Request, asked: Asked) -> Response:
     instances = body.get("instances")
     if not instances or len(instances) > MOST_TEXTS:
         raise Refusal("invalid", f"'instances' has to hold 1 to {MOST_TEXTS}", param="instances")
-    dimensions = _dimensions(body.get("parameters", {}), "parameters")
+    options = body.get("parameters", {})
+    dimensions = _dimensions(options, "parameters")
+    cut_long = options.get("autoTruncate", True)
     wanted = []
     for index, given in enumerate(instances):
         place = f"instances[{index}]"
@@ -99,19 +109,21 @@ async def predict(request: Request, asked: Asked) -> Response:
         if "content" not in one:
             raise Refusal("invalid", f"{place!r} has no 'content'", param=f"{place}.content")
         unused = tuple(name for name in UNUSED if name in one)
-        wanted.append(Wanted(one["content"], dimensions, unused))
+        wanted.append(Wanted(one["content"], dimensions, unused, cut_long))
     embedded = await _embed(asked, wanted, "predict", raw)
     predictions = [
         {
             "embeddings": {
                 "values": _values(vector),
-                "statistics": {"token_count": count, "truncated": False},
+                "statistics": {"token_count": count, "truncated": cut},
             }
         }
-        for vector, count in zip(embedded.vectors, embedded.tokens, strict=True)
+        for vector, count, cut in zip(embedded.vectors, embedded.tokens, embedded.cut, strict=True)
     ]
     told: dict[str, Json] = {"predictions": predictions}
-    return Response(as_json(told), media_type="application/json", headers=_headers(wanted))
+    return Response(
+        as_json(told), media_type="application/json", headers=_headers(wanted, embedded)
+    )
 
 
 async def wanted_of(asked: Asked, body: Mapping[str, Json], place: str) -> Wanted:
@@ -134,6 +146,7 @@ async def wanted_of(asked: Asked, body: Mapping[str, Json], place: str) -> Wante
         "".join(str(one.content) for one in messages),
         _dimensions(options, place),
         tuple(name for name in UNUSED if name in options),
+        options.get("autoTruncate", True),
     )
 
 
@@ -143,23 +156,24 @@ def to_embedding(embedded: Embedded, vertex: bool) -> dict[str, Json]:
         "embedding": {"values": _values(embedded.vectors[0])},
         "usageMetadata": _usage(sum(embedded.tokens), vertex),
     }
-    return {**told, "truncated": False} if vertex else told
+    return {**told, "truncated": embedded.cut[0]} if vertex else told
 
 
 async def _embed(asked: Asked, wanted: Sequence[Wanted], route: str, raw: Json) -> Embedded:
-    dimensions = {one.dimensions for one in wanted}
-    if len(dimensions) > 1:
-        raise Refusal(
-            "invalid",
-            "the contents of one call have to be embedded in the same number of dimensions",
-            param="outputDimensionality",
-        )
+    first = wanted[0]
+    for name, differ in (
+        ("outputDimensionality", any(one.dimensions != first.dimensions for one in wanted)),
+        ("autoTruncate", any(one.cut_long != first.cut_long for one in wanted)),
+    ):
+        if differ:
+            raise Refusal(
+                "invalid", f"{name!r} has to be the same for all contents of one call", param=name
+            )
+    texts = [one.text for one in wanted]
     return await embed_texts(
         asked.server,
         asked.caller,
-        asked.model,
-        [one.text for one in wanted],
-        dimensions.pop(),
+        EmbedAsk(asked.model, texts, first.dimensions, first.cut_long),
         protocol=asked.api,
         route=route,
         body=raw,
@@ -174,9 +188,14 @@ def _dimensions(options: Mapping[str, Json], place: str) -> int | None:
     return found
 
 
-def _headers(wanted: Sequence[Wanted]) -> dict[str, str]:
-    unused = sorted({name for one in wanted for name in one.unused})
-    return {"x-stepladder-ignored": ", ".join(unused)} if unused else {}
+def _headers(wanted: Sequence[Wanted], embedded: Embedded) -> dict[str, str]:
+    """What changed nothing, and which texts were cut: not every answer has a field for that."""
+    headers = {}
+    if unused := sorted({name for one in wanted for name in one.unused}):
+        headers["x-stepladder-ignored"] = ", ".join(unused)
+    if cut := [str(place) for place, one in enumerate(embedded.cut) if one]:
+        headers["x-stepladder-truncated"] = ", ".join(cut)
+    return headers
 
 
 def _usage(tokens: int, vertex: bool) -> dict[str, Json]:

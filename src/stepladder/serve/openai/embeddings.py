@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ...core import Json
-from .. import Caller
+from .. import Caller, EmbedAsk
 from ..answering import embed
 from .bodies import As, answered, read_fields, server_of
 from .fields import Fields
@@ -52,9 +52,7 @@ async def embedding_body(server: Server, caller: Caller, body: Fields) -> dict[s
     embedded = await embed(
         server,
         caller,
-        served_name(model),
-        texts,
-        dimensions,
+        EmbedAsk(served_name(model), texts, dimensions, cut_long=False),
         protocol="openai",
         route=ROUTE,
         body=dict(body.given),
