@@ -30,7 +30,8 @@ __all__ = [
     "Diagnosis", "Economics", "Estimate", "Evaluation", "Example", "Function", "Gain", "Hardware",
     "Input", "Json", "Kind", "LearningPoint", "Message", "Metric", "MetricSpec", "Model",
     "Output", "Ownership", "Part", "Request", "Response", "Row", "Skipped", "Solver", "Split",
-    "Step", "Target", "Task", "Tell", "Tier", "Trial", "Upgrade", "Usage", "Verdict", "Workshop",
+    "Step", "Target", "Task", "Tell", "Tier", "Trial", "Tried", "Upgrade", "Usage", "Verdict",
+    "Workshop",
 ]  # fmt: skip
 
 Kind = Literal["classification", "extraction", "generation", "qa", "calls"]
@@ -66,7 +67,8 @@ class Target:
     alpha: float = 0.05
     p95_seconds: float | None = None
     dollars_per_1000: float | None = None
-    floors: Mapping[str, float] = field(default_factory=dict)  # "language=ilocano" -> least score
+    # "language=ilocano", a slice, or "groundedness", one of `Task.also_measured` -> least score
+    floors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Task:
     hardware: Hardware = field(default_factory=Hardware)
     steps: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # options per step
     slices: tuple[str, ...] = ()  # metadata fields to report apart
+    also_measured: tuple[MetricSpec, ...] = ()  # reported beside the metric; floors may name them
     max_output_tokens: int = 256
     thinking_tokens: int | None = None  # a model may think for so many; None: the model's default
     providers: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # options by provider
@@ -266,6 +269,7 @@ class Row:
     cache_saved_dollars: float | None = None  # below zero where it cost more than it saved
     kept_tokens: int | None = None  # read from a prefix kept for a price; None: none was kept
     tier: Tier = "standard"
+    also: Mapping[str, Counts] = field(default_factory=dict)  # by metric, of `also_measured`
 
 
 @dataclass(frozen=True)
@@ -297,6 +301,8 @@ class Evaluation:
     batch_share: float = 0.0  # of the rows, those that a batch job answered, at its price
     slices: Mapping[str, tuple[float, float, float, int]] = field(default_factory=dict)
     # "language=ilocano" -> (score, low, high, n)
+    also: Mapping[str, tuple[float, float, float, int]] = field(default_factory=dict)
+    # "groundedness" -> the same, of each of `Task.also_measured`
 
     @property
     def n(self) -> int:
@@ -338,6 +344,15 @@ class LearningPoint:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """Something that a step compared on train: (score, low, high, n) by measure."""
+
+    name: str
+    scores: Mapping[str, tuple[float, float, float, int]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A solver that a step proposes, and what building it took."""
 
@@ -351,6 +366,7 @@ class Candidate:
     build_tokens: int = 0
     learning: tuple[LearningPoint, ...] = ()
     cautions: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()  # what it was chosen from, where that is worth a table
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ another retriever. Databases are in `remote_pgvector.py` and `remote_qdrant.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,10 @@ class Store(Protocol):
         """Per vector the nearest `k` passages, with their cosines."""
         ...
 
+    def count(self) -> int:
+        """How many passages there are."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -67,9 +72,10 @@ class Remote:
 
 
 def open_store(url: str, collection: str, *, key: str | None = None) -> Store:
-    """The collection at a `postgresql://` URL, or at the `http(s)://` URL of a Qdrant server.
+    """The collection at a `postgresql://` URL, or at the URL of a Qdrant server.
 
-    It is made if it is not there. `key` is Qdrant's.
+    The latter is `http(s)://`, or `qdrant://`, which is `http://` by another name. The collection
+    is made if it is not there. `key` is Qdrant's.
 
     Raises:
         StepladderError: the URL is of neither kind, or the database cannot be reached or used.
@@ -80,13 +86,13 @@ def open_store(url: str, collection: str, *, key: str | None = None) -> Store:
         from .remote_pgvector import PgvectorStore
 
         return PgvectorStore(url, collection)
-    if kind in ("http", "https"):
+    if kind in ("http", "https", "qdrant"):
         from .remote_qdrant import connect
 
-        return connect(url, collection, key)
+        return connect(re.sub("^qdrant://", "http://", url), collection, key)
     raise StepladderError(
         f"no vector database is reached by {kind!r}",
-        hint="give postgresql://... (with pgvector) or http(s)://... (Qdrant)",
+        hint="give postgresql://... (with pgvector), or qdrant://... or http(s)://... (Qdrant)",
     )
 
 

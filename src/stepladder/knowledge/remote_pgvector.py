@@ -102,6 +102,12 @@ class PgvectorStore:
                 found.append([Hit(Passage(*row[:7]), float(row[7])) for row in rows])
         return found
 
+    def count(self) -> int:
+        with self._transaction() as cursor:
+            asked = "SELECT count(*) FROM stepladder_passages WHERE collection = %s"
+            (found,) = cursor.execute(asked, (self._collection,)).fetchone()
+        return int(found)
+
     def close(self) -> None:
         self._connection.close()
 

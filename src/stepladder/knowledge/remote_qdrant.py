@@ -95,6 +95,10 @@ class QdrantStore:
             answers = self._client.query_batch_points(self._collection, asked)
         return [[_hit(point) for point in answer.points] for answer in answers]
 
+    def count(self) -> int:
+        with _told():
+            return int(self._client.count(self._collection, exact=True).count)
+
     def close(self) -> None:
         self._client.close()
 

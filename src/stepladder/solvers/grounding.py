@@ -19,9 +19,13 @@ from .citing import Knowledge, Rewrite, citations_in, with_passages
 from .prompt import PromptSolver, outcome, render, render_input, request_of
 
 if TYPE_CHECKING:
+    from ..knowledge.remote import Store
     from ..knowledge.retriever import Hit, Retriever
 
-__all__ = ["Asked", "answer_from", "asked", "cited", "query_of", "retriever_of"]
+__all__ = [
+    "Asked", "answer_from", "asked", "citations_of", "cited", "open_collection", "query_of",
+    "retriever_of",
+]  # fmt: skip
 
 _MARGIN = 256  # tokens that a chat template may add, where bytes are counted instead of tokens
 
@@ -135,9 +139,21 @@ def retriever_of(knowledge: Knowledge, artifacts: Path) -> Retriever:
 @lru_cache(maxsize=8)
 def _remote(at: str, collection: str) -> Retriever:
     """One connection per process: it is shared by all that search there."""
-    from ..knowledge.remote import Remote, open_store
+    from ..knowledge.remote import Remote
 
-    return Remote(open_store(at, collection, key=os.environ.get("QDRANT_API_KEY")))
+    return Remote(open_collection(at, collection))
+
+
+def open_collection(at: str, collection: str) -> Store:
+    """The collection of the database at this URL; its secrets come from the environment.
+
+    PostgreSQL's client reads its own (PGPASSWORD, ~/.pgpass); Qdrant's key is QDRANT_API_KEY.
+
+    Raises as `knowledge.remote.open_store`.
+    """
+    from ..knowledge.remote import open_store
+
+    return open_store(at, collection, key=os.environ.get("QDRANT_API_KEY"))
 
 
 def _rewritten(

@@ -16,6 +16,7 @@ from ..solvers.prompt import PromptSolver, render, render_target
 __all__ = [
     "DECODE_TOKENS_PER_SECOND",
     "PREFILL_TOKENS_PER_SECOND",
+    "TOKENS_PER_WORD",
     "answer_tokens",
     "dollars_per_request",
     "estimate_calls",
@@ -23,6 +24,7 @@ __all__ = [
 
 PREFILL_TOKENS_PER_SECOND = 1200.0  # SmolLM2-135M, OpenVINO continuous batching, 2 cores
 DECODE_TOKENS_PER_SECOND = 130.0  # the same, summed over a batch
+TOKENS_PER_WORD = 1.4  # of a passage, per word or mark
 _COUNTED = 16  # examples whose tokens are counted; enough for a mean
 
 
@@ -92,6 +94,8 @@ def _expected(
     unshared_tokens: float = 0.0,
 ) -> _Call:
     model = workshop.model(solver.model)
+    if solver.knowledge is not None:  # passages differ from call to call
+        unshared_tokens += solver.knowledge.k * solver.knowledge.size * TOKENS_PER_WORD
     counted = examples[:_COUNTED]
     shared = model.count_tokens(render(solver, ""))
     whole = [model.count_tokens(render(solver, example.input)) for example in counted]
