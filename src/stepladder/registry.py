@@ -16,8 +16,10 @@ __all__ = ["BUILT_IN", "known", "look_up"]
 BUILT_IN: dict[str, dict[str, str]] = {
     "step": {
         "baseline": "stepladder.steps.baseline:Baseline",
+        "heads": "stepladder.steps.heads:Heads",
         "prompt": "stepladder.steps.prompt:Prompt",
         "few_shot": "stepladder.steps.few_shot:FewShot",
+        "retrieval": "stepladder.steps.retrieval:Retrieval",
         "functions": "stepladder.steps.functions:Functions",
         "dearer_model": "stepladder.steps.dearer_model:DearerModel",
         "fine_tune": "stepladder.steps.fine_tune:FineTune",
@@ -29,6 +31,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "linear": "stepladder.solvers.linear:LinearSolver",
         "dictionary": "stepladder.solvers.dictionary:DictionarySolver",
         "calling": "stepladder.solvers.calling:CallingSolver",
+        "embedding_linear": "stepladder.solvers.embedding_linear:EmbeddingLinearSolver",
+        "embedding_nearest": "stepladder.solvers.embedding_nearest:EmbeddingNearestSolver",
     },
     "metric": {
         "accuracy": "stepladder.metrics.accuracy:Accuracy",
@@ -39,6 +43,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "rouge": "stepladder.metrics.rouge:Rouge",
         "chrf": "stepladder.metrics.chrf:ChrF",
         "json_validity": "stepladder.metrics.json_validity:JsonValidity",
+        "groundedness": "stepladder.metrics.groundedness:Groundedness",
+        "abstention": "stepladder.metrics.abstention:Abstention",
         "call_match": "stepladder.metrics.call_match:CallMatch",
         "argument_f1": "stepladder.metrics.argument_f1:ArgumentF1",
         "executed_result": "stepladder.metrics.executed_result:ExecutedResult",

@@ -50,8 +50,11 @@ __all__ = [
 ]
 
 # in the order of what they cost to build
-LADDER = ("baseline", "prompt", "few_shot", "functions", "dearer_model", "fine_tune")
-
+LADDER = (
+    "baseline", "heads", "prompt", "few_shot", "retrieval", "functions", "dearer_model",
+    "fine_tune",
+)  # fmt: skip
+ASKING_NO_MODEL = ("baseline", "heads")
 
 PRICED_AS_BATCH = (
     "dollars are those of batch jobs where those answered: traffic that cannot wait costs more to "
@@ -174,9 +177,9 @@ def open_climb(
 
     Not `asking`, a hosted model need not be at hand: without a key it still counts tokens.
     """
-    from .metrics import load_metric
+    from .metrics import load_also, load_metric
 
-    metric = load_metric(task)
+    metric, also = load_metric(task), load_also(task)
     prices = load_prices(options.prices, today=date.today())
     budget = Budget(options.budget_dollars, options.budget_minutes)
 
@@ -195,7 +198,7 @@ def open_climb(
         price = _Pricing(task, prices, watched)
         models.meter = lambda model: Metered(model, price, budget.pay)
         workshop = Workshop(models.model, run.artifacts, watched, price, models.settings)
-        bench = Bench(task, metric, workshop, price, alpha=task.target.alpha)
+        bench = Bench(task, metric, workshop, price, task.target.alpha, also)
         try:
             yield Climb(bench, split, run, prices, budget, options.whole_ladder, catalogue)
         finally:
@@ -228,7 +231,7 @@ def unheard_of(task: Task, options: Options) -> Iterator[Finding]:
 
 def _open_hosted(task: Task, steps: Sequence[Step], workshop: Workshop) -> None:
     """Raise now what would raise later, after work was done: an extra or an option is wrong."""
-    if any(step.name != "baseline" for step in steps):
+    if any(step.name not in ASKING_NO_MODEL for step in steps):
         for name in task.models:
             if not name.startswith("local:"):
                 workshop.model(name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Json
+from ..encoders.running import ENCODER_FILE
 from ..errors import StepladderError, StoreError
 from ..models.local import TUNED, LocalProvider
 from ..models.local.weights import EMBEDDED, Package, base_folder
@@ -79,7 +80,7 @@ def contents(chosen: Chosen) -> dict[str, bytes | Path]:
         tuned = _tuned(chosen, name)
         files.update(tuned)
         models.append(_model(chosen, name, tuned))
-    if any(path.endswith("/embeddings.npy") for path in files):
+    if any(_reads_with_the_encoder(path, file) for path, file in files.items()):
         models.append(_encoder())
     files[SOLVER] = json_bytes(solver_record(chosen.solver))
     files[TASK] = json_bytes(_task(chosen))
@@ -225,6 +226,15 @@ def _model(chosen: Chosen, name: str, tuned: Mapping[str, Path]) -> BundledModel
     model = _base(name, facts["base"], facts["base_sha256"], tuned[f"{inside}/model/config.json"])
     adapter = f"{inside}/adapter" if f"{inside}/adapter/adapter_config.json" in tuned else None
     return replace(model, fingerprint=found, inside=f"{inside}/model", adapter=adapter)
+
+
+def _reads_with_the_encoder(path: str, file: bytes | Path) -> bool:
+    """Whether this file of an artefact stands for the open encoder, whose weights stay outside."""
+    if path.endswith("/embeddings.npy"):
+        return True
+    if not path.endswith(f"/{ENCODER_FILE}") or not isinstance(file, Path):
+        return False
+    return "heads" not in json.loads(file.read_text(encoding="utf-8"))  # else a tuned one, inside
 
 
 def _encoder() -> BundledModel:

@@ -1,7 +1,7 @@
 """Texts to vectors by the encoder of `embeddings.py`, run by OpenVINO: no torch, twice the speed.
 
-The same weights, as a graph built here, in bfloat16 where the processor computes in it. Gives a
-vector per text, and a vector per token for the reranker. Nothing is kept here: see `dense.py`.
+The same weights in the graph of `encoders/`, in bfloat16 where the processor computes in it. Gives
+a vector per text, and one per token for the reranker. Nothing is kept here: see `dense.py`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ..embeddings import DIMENSIONS, ENCODER, TOKENIZER
+from ..embeddings import DIMENSIONS, ENCODER, HEADS, TOKENIZER
+from ..encoders.graph import Given, Graph
 from ..models.local.ir import float_values
 from ..models.local.weights import fetch_package
 from ..registry import need
 
 __all__ = ["encode", "encode_tokens", "encoder_name", "token_spans"]
 
-LAYERS, HEADS, EPSILON = 6, 12, 1e-12
 MOST_TOKENS = 256  # the encoder was trained on no more
 BATCH = 32
 _WHAT = "searching by meaning"
@@ -62,7 +62,7 @@ def encoder_name() -> str:
     return f"{ENCODER.sha256} {_precision()}"
 
 
-def _batches(texts: Sequence[str], output: str) -> Any:
+def _batches(texts: Sequence[str], output: Given) -> Any:
     """(positions of texts, their lengths in tokens, what the encoder gives), longest first."""
     if not texts:
         return
@@ -99,7 +99,7 @@ def _precision() -> str:
 
 
 @lru_cache(maxsize=2)
-def _compiled(output: str) -> Any:
+def _compiled(output: Given) -> Any:
     """The graph with this output, ready to run; read once per process."""
     openvino = need("openvino", extra="retrieval", what=_WHAT)
     safetensors = need("safetensors", extra="retrieval", what=_WHAT)
@@ -110,89 +110,4 @@ def _compiled(output: str) -> Any:
         if tensor["dtype"] != "I64"
     }
     options = {"INFERENCE_PRECISION_HINT": _precision(), "PERFORMANCE_HINT": "LATENCY"}
-    return openvino.Core().compile_model(_Graph(weights).build(output), "CPU", options)
-
-
-class _Graph:
-    """BERT's encoder as OpenVINO operations, with the means of the tokens at its end."""
-
-    def __init__(self, weights: dict[str, Any]) -> None:
-        from openvino import opset13
-
-        self.weights = weights
-        self.ov: Any = opset13
-
-    def build(self, output: str) -> Any:
-        """Inputs: ids (batch, tokens) int64, mask (batch, tokens) float32."""
-        import openvino
-
-        ov = self.ov
-        ids, mask = self.parameter("ids", openvino.Type.i64), self.parameter("mask", np.float32)
-        bias = ov.multiply(ov.subtract(mask, self.number(1.0)), self.number(1e9))
-        bias = ov.unsqueeze(bias, self.numbers([1, 2]))
-        hidden = self.embedded(ids)
-        for layer in range(LAYERS):
-            hidden = self.layer(f"encoder.layer.{layer}", hidden, bias)
-        weight = ov.unsqueeze(mask, self.numbers([2]))
-        summed = ov.reduce_sum(ov.multiply(hidden, weight), self.numbers([1]), False)
-        made = {"tokens": hidden, "vectors": summed}[output]  # a mean has the sum's direction
-        unit = ov.normalize_l2(made, self.numbers([-1 % (3 if output == "tokens" else 2)]), 1e-12,
-                               "max")  # fmt: skip
-        return openvino.Model([ov.result(unit)], [ids, mask], "encoder")
-
-    def parameter(self, name: str, kind: Any) -> Any:
-        node = self.ov.parameter([-1, -1], kind, name)
-        node.output(0).get_tensor().set_names({name})
-        return node
-
-    def number(self, value: float) -> Any:
-        return self.ov.constant(np.float32(value))
-
-    def numbers(self, values: list[int]) -> Any:
-        return self.ov.constant(np.array(values, dtype=np.int64))
-
-    def weight(self, name: str) -> Any:
-        return self.ov.constant(self.weights[name])
-
-    def embedded(self, ids: Any) -> Any:
-        ov, zero = self.ov, self.ov.constant(np.int64(0))
-        words = ov.gather(self.weight("embeddings.word_embeddings.weight"), ids, zero)
-        length = ov.gather(ov.shape_of(ids, "i64"), ov.constant(np.int64(1)), zero)
-        places = ov.range(zero, length, ov.constant(np.int64(1)), "i64")
-        place = ov.gather(self.weight("embeddings.position_embeddings.weight"), places, zero)
-        kind = ov.constant(self.weights["embeddings.token_type_embeddings.weight"][:1])
-        return self.norm(ov.add(ov.add(words, place), kind), "embeddings.LayerNorm")
-
-    def layer(self, name: str, hidden: Any, bias: Any) -> Any:
-        ov = self.ov
-        heads = [
-            ov.transpose(
-                ov.reshape(
-                    self.linear(hidden, f"{name}.attention.self.{part}"),
-                    self.numbers([0, 0, HEADS, DIMENSIONS // HEADS]),
-                    True,
-                ),
-                self.numbers([0, 2, 1, 3]),
-            )
-            for part in ("query", "key", "value")
-        ]
-        seen = ov.transpose(
-            ov.scaled_dot_product_attention(*heads, bias), self.numbers([0, 2, 1, 3])
-        )
-        joined = ov.reshape(seen, self.numbers([0, 0, DIMENSIONS]), True)
-        told = ov.add(hidden, self.linear(joined, f"{name}.attention.output.dense"))
-        hidden = self.norm(told, f"{name}.attention.output.LayerNorm")
-        wide = ov.gelu(self.linear(hidden, f"{name}.intermediate.dense"), "erf")
-        return self.norm(
-            ov.add(hidden, self.linear(wide, f"{name}.output.dense")), f"{name}.output.LayerNorm"
-        )
-
-    def linear(self, x: Any, name: str) -> Any:
-        product = self.ov.matmul(x, self.weight(f"{name}.weight"), False, True)
-        return self.ov.add(product, self.weight(f"{name}.bias"))
-
-    def norm(self, x: Any, name: str) -> Any:
-        ov = self.ov
-        standard = ov.mvn(x, self.numbers([-1]), True, EPSILON, "INSIDE_SQRT")
-        scaled = ov.multiply(standard, self.weight(f"{name}.weight"))
-        return ov.add(scaled, self.weight(f"{name}.bias"))
+    return openvino.Core().compile_model(Graph(weights, HEADS).build(output), "CPU", options)

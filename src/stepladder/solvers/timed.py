@@ -10,18 +10,23 @@ from ..core import Input, Output, Usage
 
 __all__ = ["timed"]
 
-_BATCH = 64
+BATCH = 64
 
 
 def timed(
-    kind: str, inputs: Sequence[Input], answer: Callable[[Sequence[Input]], Sequence[Output]]
+    kind: str,
+    inputs: Sequence[Input],
+    answer: Callable[[Sequence[Input]], Sequence[Output]],
+    most: int = BATCH,
 ) -> Iterator[tuple[int, Output]]:
-    """Outputs of `answer`, batch by batch, each with its share of the measured seconds.
+    """Outputs of `answer`, `most` at a time, each with its share of the measured seconds.
 
+    Its latency is that of all it was answered with, as it would be for a caller: what takes long
+    for each text is asked with few others.
     There are no tokens; the model is named `solver:kind`, so that no token price ever fits.
     """
-    for start in range(0, len(inputs), _BATCH):
-        batch = inputs[start : start + _BATCH]
+    for start in range(0, len(inputs), most):
+        batch = inputs[start : start + most]
         began = time.perf_counter()
         outputs = answer(batch)
         took = time.perf_counter() - began

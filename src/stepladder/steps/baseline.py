@@ -17,7 +17,7 @@ from ..solvers.majority import fit_majority
 from ..solvers.nearest import fit_nearest
 from ..solvers.prompt import PromptSolver
 
-__all__ = ["Baseline"]
+__all__ = ["Baseline", "has_media"]
 
 Fit = Callable[[Sequence[Example], Workshop], Solver]
 
@@ -82,7 +82,7 @@ class Baseline:
         if not train:
             raise NotApplicable("there are no train examples to fit a baseline on")
         wanted = [name for name in _FITS if name in self.solvers]
-        if _has_media(train):
+        if has_media(train):
             wanted = [name for name in wanted if name == "majority"]
         if task.kind != "classification":
             wanted = [name for name in wanted if name != "linear"]
@@ -95,7 +95,7 @@ class Baseline:
         return wanted
 
 
-def _has_media(train: Sequence[Example]) -> bool:
+def has_media(train: Sequence[Example]) -> bool:
     """Whether any input holds something that is not text, which no baseline here can read."""
     return any(
         part.kind != "text"
