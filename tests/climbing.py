@@ -28,7 +28,7 @@ from stepladder.core import (
 )
 from stepladder.cost import load_prices
 from stepladder.evaluate import Bench
-from stepladder.metrics import load_metric
+from stepladder.metrics import load_also, load_metric
 from stepladder.solvers.prompt import PromptSolver
 from stepladder.store import CachedModel, RunFolder
 from stepladder.testing import FakeModel
@@ -116,7 +116,7 @@ def climb_on(
     def price(usage: Iterable[Usage]) -> float | None:
         return 0.001
 
-    bench = Bench(task, load_metric(task), workshop, price)
+    bench = Bench(task, load_metric(task), workshop, price, also=load_also(task))
     prices = load_prices(today=date(2026, 11, 21))
     return Climb(bench, split, run, prices, budget or Budget(), whole_ladder)
 

@@ -15,9 +15,11 @@ from stepladder.core import (
     Candidate,
     Economics,
     Estimate,
+    MetricSpec,
     Request,
     Skipped,
     Step,
+    Target,
     Task,
     Trial,
     Workshop,
@@ -50,6 +52,25 @@ def test_it_stops_at_the_first_step_that_is_confirmed(run: RunFolder, tmp_path: 
     assert decision.confirmations[0].alpha_spent == 0.025
     assert decision.confirmations[0].low >= 0.8
     assert {trial.candidate.step for trial in decision.trials} == {"baseline", "prompt"}
+
+
+def test_a_floor_may_be_of_a_metric_beside_the_tasks_own(run: RunFolder, tmp_path: Path) -> None:
+    """Answers that cite nothing are right and not grounded: the test is not opened for them."""
+    grounded = (MetricSpec("groundedness"),)
+    target = Target(0.8, floors={"groundedness": 0.9})
+    task = replace(number_task(tmp_path), target=target, also_measured=grounded)
+    decision = climb(
+        [Ask(("b:1",))], climb_on(run, task, number_split(), {"b:1": fake(0.97, "b:1")})
+    )
+
+    assert decision.verdict == "not_met"
+    assert "in groundedness" in decision.reason
+    assert decision.confirmations == ()
+    assert decision.trials[0].evaluation.also["groundedness"][:2] == (0.0, 0.0)
+
+    cited = replace(task, target=Target(0.8))
+    told = climb([Ask(("b:1",))], climb_on(run, cited, number_split(), {"b:1": fake(0.97, "b:1")}))
+    assert told.verdict == "met"
 
 
 def test_after_a_pass_what_is_left_of_alpha_goes_to_the_cheaper(

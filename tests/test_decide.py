@@ -137,6 +137,38 @@ def test_kept_limits_leave_a_trial_able() -> None:
     assert able([trial_of("a", 295, **fields)], target, TEST)
 
 
+def beside(right: int, grounded: int, n: int = 300) -> tuple[Row, ...]:
+    """The first `right` rows are right, the last `grounded` are grounded."""
+    return tuple(
+        replace(row, also={"groundedness": (("all", float(at >= n - grounded), 1.0),)})
+        for at, row in enumerate(rows_of(right, n))
+    )
+
+
+@pytest.mark.parametrize(("grounded", "passed"), [(300, True), (280, False), (0, False)])
+def test_a_floor_of_another_metric_is_shown_on_all_rows_at_the_full_level(
+    grounded: int, passed: bool
+) -> None:
+    target = Target(0.5, floors={"groundedness": 0.95})
+    test = replace(TEST, also={"groundedness": "bounded"})
+    evaluation = evaluation_of(beside(250, grounded), set="test")
+    found = confirm(trial_of("a", 250), evaluation, target, examples_of(300), test)
+    assert found.passed is passed
+    assert passed or "groundedness: shown to be at least" in found.failed[0]
+
+
+def test_what_a_metric_beside_gave_on_dev_says_whether_a_trial_is_able() -> None:
+    target = Target(0.5, floors={"groundedness": 0.9})
+    test = replace(TEST, also={"groundedness": "bounded"})
+    good, poor = (trial_of("a", 295, also={"groundedness": found}) for found in (
+        (0.99, 0.97, 1.0, 300), (0.8, 0.75, 0.85, 300),
+    ))  # fmt: skip
+    assert able([good, poor], target, test) == [good]
+    verdict = conclude([poor], [], [], target, test)
+    assert verdict.verdict == "not_met"
+    assert "0.800 in groundedness" in verdict.reason
+
+
 # --- next_to_confirm ----------------------------------------------------------------------------
 
 

@@ -1,8 +1,11 @@
 """Kinds of failure, mix-ups and the advice that follows from them."""
 
+from dataclasses import replace
+
 import pytest
 
 from stepladder.core import (
+    Citation,
     DataSource,
     Diagnosis,
     Example,
@@ -133,7 +136,8 @@ def test_advice_names_a_step_for_every_kind():
     for name in KINDS:
         told = advice(Diagnosis({name: 10}, n=20), INTENT)
         assert told
-        assert all(step in ("", "prompt", "few_shot", "fine_tune") for step, _ in told)
+        known = ("", "prompt", "few_shot", "retrieval", "fine_tune")
+        assert all(step in known for step, _ in told)
         assert all("10 of 10 failures" in sentence for _, sentence in told)
 
 
@@ -161,3 +165,65 @@ def test_consistent_mix_ups_are_named_and_scattered_ones_are_not():
     assert "'refund' as 'card lost' (9)" in advice(often, INTENT)[0][1]
     seldom = Diagnosis({"wrong label": 40}, (("refund", "card lost", 2),), 100)
     assert all("card lost" not in sentence for _, sentence in advice(seldom, INTENT))
+
+
+# --- answers from documents -----------------------------------------------------------------------
+
+PAY = Citation("handbook#0", "handbook.md", "Pay day is the last day of the month.", "Pay")
+LEAVE = Citation("leave#0", "leave.md", "Everybody has 25 days of leave a year.", "Leave")
+ABSENT = "not in the documents"
+
+
+def said(value, *, context=(PAY, LEAVE), citations=()):
+    return Output(value, str(value), citations=citations, context=context)
+
+
+@pytest.mark.parametrize(
+    ("expected", "output", "found"),
+    [
+        ("25 days", said("25 days"), None),
+        (ABSENT, said("Not in the documents."), None),
+        (ABSENT, said("25 days"), "answered though absent"),
+        (ABSENT, Output("25 days", "25 days"), "answered though absent"),
+        (["30 days", ABSENT], said("25 days"), "answered though absent"),
+        ("25 days", said("30 days", context=(PAY,)), "answer not in retrieved"),
+        ("25 days", said(ABSENT, context=(PAY,)), "answer not in retrieved"),
+        ("25 days", said(ABSENT), "refused though present"),
+        ("25 days", said("the last day", citations=(PAY,)), "another passage cited"),
+        ("25 days", said("a year of leave", citations=(LEAVE,)), "misread"),
+        ("25 days", said("month"), "misread"),
+        ("25 days", said(""), "empty"),
+        ("25 days", Output("a year", "a year"), "wrong answer"),
+    ],
+)
+def test_an_answer_from_documents_fails_where_the_first_link_breaks(expected, output, found):
+    assert kind(QUESTION, expected, output, given="How long?") == found
+
+
+def test_a_gold_document_has_the_answer_in_whatever_words():
+    gold = Example("1", "How long?", "five weeks", metadata={"gold_docs": ["leave"]})
+    for context, found in (((PAY, LEAVE), "misread"), ((PAY,), "answer not in retrieved")):
+        output = said("a month", context=context)
+        counts = load_metric(QUESTION).score(gold, output)
+        assert kind_of_failure(QUESTION, gold, output, counts) == found
+
+
+def test_a_label_need_not_stand_in_a_passage():
+    assert kind(INTENT, "refund", said("card lost")) == "wrong label"
+    gold = Example("1", "Help", "refund", metadata={"gold_docs": "leave"})
+    output = said("card lost", context=(PAY,))
+    counts = load_metric(INTENT).score(gold, output)
+    assert kind_of_failure(INTENT, gold, output, counts) == "answer not in retrieved"
+
+
+def test_the_task_says_by_which_words_documents_are_silent():
+    silent = replace(QUESTION, steps={"retrieval": {"absent": "No idea"}})
+    assert kind(silent, "no idea", said(ABSENT)) == "answered though absent"
+    assert kind(silent, "25 days", said("No idea!")) == "refused though present"
+
+
+def test_what_was_not_retrieved_points_to_retrieval_and_what_was_misread_does_not():
+    not_found = advice(Diagnosis({"answer not in retrieved": 9}, n=9), QUESTION)
+    misread = advice(Diagnosis({"misread": 9}, n=9), QUESTION)
+    assert {step for step, _ in not_found} == {"retrieval"}
+    assert "retrieval" not in {step for step, _ in misread}

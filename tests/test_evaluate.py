@@ -30,7 +30,7 @@ from stepladder.core import (
 )
 from stepladder.errors import ModelError, StepladderError, StoreError, TaskError
 from stepladder.evaluate import Bench, _kept, evaluate, measure, summarise
-from stepladder.metrics import load_metric
+from stepladder.metrics import load_also, load_metric
 from stepladder.store import output_of
 
 
@@ -339,6 +339,20 @@ def test_examples_without_the_field_are_in_no_slice() -> None:
     mixed = (*in_languages(8), *numbers(8, 4))
     evaluation, _ = run(Says(right), mixed, make_bench(slices=("language",)))
     assert sum(n for *_, n in evaluation.slices.values()) == 8
+
+
+def test_metrics_beside_are_in_rows_records_and_the_evaluation() -> None:
+    also = (MetricSpec("groundedness"), MetricSpec("token_f1"))
+    bench = make_bench(also_measured=also, target=Target(0.5, floors={"token_f1": 0.5}))
+    bench = replace(bench, also=load_also(bench.task))
+    evaluation, records = run(Says(right), numbers(0, 4), bench)
+    assert evaluation.also["token_f1"][0] == 1.0
+    assert evaluation.also["groundedness"][0] == 0.0
+    assert evaluation.also["token_f1"][3] == 4
+    assert evaluation.slices == {}
+    assert evaluation.rows[0].also["groundedness"] == (("all", 0.0, 1.0),)
+    assert records[0]["also"] == dict(evaluation.rows[0].also)
+    assert "also" not in run(Says(right))[1][0]
 
 
 def test_wall_time_is_at_least_nothing() -> None:

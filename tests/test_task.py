@@ -120,7 +120,8 @@ k = [4, 8]
         ("score = 0.8", "score = 0.8\nalpha = 0.5", "task.toml:15", "less than 0.5", "alpha"),
         ("score = 0.8", "score = 0.8\nalpha = nan", "task.toml:15", "alpha", "alpha"),
         ("score = 0.8", "score = 0.8\nscor = 1", "task.toml:15", "'target.scor'", "'score'"),
-        ("score = 0.8", "score = 0.8\nfloors = {a = 0.3}", "task.toml:15", "'a' is not", ""),
+        ("score = 0.8", "score = 0.8\nfloors = {a = 0.3}", "task.toml:15", "'a' is neither", ""),
+        ("[target]", 'also_measured = "rouje"\n[target]', "task.toml:13", "'rouje'", "'rouge'"),
         ('kind = "class', 'kind = "klass', "task.toml:2", "'classification'", "kind ="),
         ('metric = "acc', 'metric = "ac', "task.toml:7", "'acuracy'", "'accuracy'"),
         ('metric = "accuracy"', "metric = 3", "task.toml:7", "table", "accuracy"),
@@ -259,3 +260,15 @@ def test_loading_a_task_loads_nothing_heavy(tmp_path: Path) -> None:
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_floors_may_name_what_is_measured_beside_the_metric(tmp_path: Path) -> None:
+    beside = 'also_measured = ["groundedness", {name = "abstention", of = "recall"}]\n[target]'
+    floors = 'score = 0.8\nfloors = {groundedness = 0.9, abstention_recall = 0.5, "a=b" = 0.1}'
+    text = GOOD.replace("[target]", beside).replace("score = 0.8", floors)
+    task = load_task(folder_with(tmp_path, text))
+    assert task.also_measured == (
+        MetricSpec("groundedness"),
+        MetricSpec("abstention", {"of": "recall"}),
+    )
+    assert task.target.floors == {"groundedness": 0.9, "abstention_recall": 0.5, "a=b": 0.1}

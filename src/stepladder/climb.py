@@ -308,7 +308,7 @@ class _Openings:
         # what earlier climbs opened, and this one: the same again when this one is replayed
         run = self._on.run
         openings = run.openings.before(self._test, run.name) + len(self.made)
-        return SealedTest(len(self._on.split.test), self._on.bench.metric.scale, openings)
+        return _sealed(self._on, openings)
 
     def unfinished(self) -> tuple[str, ...]:
         """What is to be known of an opening that a budget ended, if there is one."""
@@ -353,7 +353,7 @@ class _Openings:
         identity = content_hash(candidate.solver)
         bar = bar_of(on.bench.task)
         opening = on.run.openings.open(self._test, identity, bar, on.run.name)
-        sealed = SealedTest(len(on.split.test), on.bench.metric.scale, opening - 1)
+        sealed = _sealed(on, opening - 1)
         level = sealed.level(on.bench.task.target)
         self._under_way = (trial, opening, level)
         on.tell(
@@ -386,3 +386,8 @@ def _own(trials: Sequence[Trial], made: Sequence[Confirmation], on: Climb) -> tu
     if task.economics.dollars_per_label is None:
         labels = None  # already there: told among the assumptions, not an unknown in the total
     return own(trials, task, on.prices, confirmations=made, labels=labels, catalogue=on.catalogue)
+
+
+def _sealed(on: Climb, openings: int) -> SealedTest:
+    also = {metric.name: metric.scale for metric in on.bench.also}
+    return SealedTest(len(on.split.test), on.bench.metric.scale, openings, also)

@@ -136,12 +136,12 @@ def confirm(
     if bound.low < target.score:
         failed.append(f"score: shown to be at least {bound.low:.3f}, target {target.score:g}")
     for where, floor in target.floors.items():
-        ids = {example.id for example in examples if _lies_in(example, where)}
-        inside = rows_lower_bound([row for row in rows if row.id in ids], test.scale, level)
-        if inside.low < floor:
+        inside = _rows_of(where, rows, examples)
+        low = rows_lower_bound(inside, test.scale_of(where), level).low
+        if low < floor:
             failed.append(
-                f"{where}: shown to be at least {inside.low:.3f} "
-                f"on {len(ids)} examples, floor {floor:g}"
+                f"{where}: shown to be at least {low:.3f} "
+                f"on {len(inside)} examples, floor {floor:g}"
             )
     if target.p95_seconds is not None:
         slowest = p95_upper([row.seconds for row in rows], level)
@@ -195,6 +195,14 @@ def conclude(
         cautions=tuple(_cautions(trials, confirmations, target, chosen)),
         examples_needed=needed,
     )
+
+
+def _rows_of(where: str, rows: Sequence[Row], examples: Sequence[Example]) -> list[Row]:
+    """What a floor is about: the rows of a slice, or all of them, counted by another metric."""
+    if "=" not in where:
+        return [replace(row, counts=row.also[where]) for row in rows]
+    ids = {example.id for example in examples if _lies_in(example, where)}
+    return [row for row in rows if row.id in ids]
 
 
 def _lies_in(example: Example, where: str) -> bool:
@@ -295,7 +303,7 @@ def _examples_needed(
         score = replace(score, score=refused.score, low=refused.low, n=refused.n, alpha=alpha)
     level, most = test.level(target), 0
     for part, whole in [(score, score.n), *((part, closest.evaluation.n) for part in floors)]:
-        size = part.needed(level, test.scale)
+        size = part.needed(level, test.scale_of(part.where))
         if size is None:
             return None
         most = max(most, math.ceil(size * whole / max(part.n, 1)))

@@ -14,8 +14,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .core import Counts, Diagnosis, Example, Input, Json, Output, Row, Task
+from .core import Citation, Counts, Diagnosis, Example, Input, Json, Output, Row, Task
+from .knowledge.scoring import GOLD
+from .metrics.abstention import absent_of, is_absent
 from .metrics.accuracy import known_labels, label_of
+from .metrics.groundedness import support
 from .metrics.items import Item, Itemise
 from .metrics.json_validity import JsonValidity
 from .metrics.text import as_text, fold, overlap, references, words
@@ -29,6 +32,10 @@ KINDS: Mapping[str, str] = {
     "did not parse": "no answer could be read out of the text",
     "does not fit the schema": "the answer is JSON, but not of the shape that was asked for",
     "label outside the set": "the answer is none of the labels",
+    "answered though absent": "the documents do not say it, and an answer was given",
+    "answer not in retrieved": "no passage that was shown has the words of the expected answer",
+    "refused though present": "a passage that was shown has the answer, and none was given",
+    "another passage cited": "a passage that was shown has the answer, and others were cited",
     "wrong label": "the answer is another label",
     "text not in the source": "values should be copied from the input, and one is not in it",
     "inexact items": "the right place with only part of the right words, or with too many",
@@ -40,12 +47,14 @@ KINDS: Mapping[str, str] = {
     "wrong argument": "the right function with other arguments",
     "other script": "the answer is written in another script than the expected one",
     "too long": "the answer is more than twice as long as the expected one",
+    "misread": "a passage that was shown has the answer, and another answer was given",
     "wrong answer": "the answer has a fair form and the wrong content",
 }
 MOST_CONFUSIONS = 20
 WORTH_ADVICE = 0.15  # of the failures
 LONGER = 2.0
 SLACK_WORDS = 10
+HAS_ANSWER = 0.8  # of the expected answer's words, in a passage that is said to have it
 
 
 def kind_of_failure(task: Task, example: Example, output: Output, counts: Counts) -> str | None:
@@ -59,7 +68,11 @@ def kind_of_failure(task: Task, example: Example, output: Output, counts: Counts
         return "call failed"
     if _right(task, counts):
         return None
-    return _wrong_form(task, output) or _wrong_content(task, example, output)
+    return (
+        _wrong_form(task, output)
+        or _wrong_passages(task, example, output)
+        or _wrong_content(task, example, output)
+    )
 
 
 def diagnose(rows: Iterable[Row], pairs: Iterable[tuple[Json, Json]] = ()) -> Diagnosis:
@@ -142,11 +155,19 @@ _REMEDIES: Mapping[str, Sequence[tuple[str, str]]] = {
     "wrong argument": (("prompt", "describe each argument and its format"), *_CONTENT),
     "other script": (("prompt", "name the language of the answer"), _CONTENT[1]),
     "too long": (("few_shot", "show answers of the right length"), _CONTENT[1]),
+    "answered though absent": (
+        ("prompt", "say what to answer where the documents do not say"),
+        ("few_shot", "show questions that the documents do not answer"),
+        _CONTENT[1],
+    ),
+    "answer not in retrieved": (
+        ("retrieval", "search otherwise or show more passages, if the documents say it at all"),
+    ),
+    "refused though present": (("few_shot", "show answers from passages"), _CONTENT[1]),
+    "another passage cited": (("retrieval", "show fewer passages, or rank them again"), *_CONTENT),
+    "misread": _CONTENT,
     "wrong answer": (
-        (
-            "",
-            "if the answer is not in the input, the model needs documents: retrieval is not built",
-        ),
+        ("retrieval", "if the answer is not in the input, the model needs documents"),
         _CONTENT[1],
     ),
 }
@@ -181,6 +202,38 @@ def _wrong_form(task: Task, output: Output) -> str | None:
     return None
 
 
+def _wrong_passages(task: Task, example: Example, output: Output) -> str | None:
+    """What went wrong between the documents and the answer; None where it cannot be told."""
+    absent = absent_of(task)
+    if is_absent(example.expected, absent):
+        return None if is_absent(output.value, absent) else "answered though absent"
+    if not output.context:
+        return None
+    if not _has_answer(task, example, output.context):
+        return "answer not in retrieved"
+    if is_absent(output.value, absent):
+        return "refused though present"
+    if output.citations and not _has_answer(task, example, output.citations):
+        return "another passage cited"
+    return None
+
+
+def _has_answer(task: Task, example: Example, passages: Sequence[Citation]) -> bool:
+    """Whether one of them is of a gold document, or has the words of an expected answer.
+
+    A label need not be in any passage: without gold documents nothing is said against them.
+    """
+    gold = example.metadata.get(GOLD) or ()
+    named = {gold} if isinstance(gold, str) else set(map(str, gold))
+    if any(one.passage.rpartition("#")[0] in named for one in passages):
+        return True
+    if task.kind == "classification":
+        return not named
+    texts = [[one.title, one.text] for one in passages]
+    accepted = references(example.expected)
+    return any(support(a, t, match="words") >= HAS_ANSWER for a in accepted for t in texts)
+
+
 def _cut_off(task: Task, output: Output) -> bool:
     written = output.usage[-1].output_tokens if output.usage else None
     return written is not None and written >= task.max_output_tokens
@@ -201,7 +254,7 @@ def _wrong_content(task: Task, example: Example, output: Output) -> str:
         return _wrong_call(example.expected, output.value)
     if isinstance(example.expected, Mapping) or task.kind == "extraction":
         return _wrong_items(task, example, output.value)
-    return _wrong_text(task, example, output.value)
+    return _wrong_text(task, example, output)
 
 
 def _wrong_call(expected: Json, answered: Json) -> str:
@@ -238,8 +291,8 @@ def _exchanged(missing: Sequence[Item], extra: Sequence[Item]) -> str:
     return "missing items" if len(missing) > len(extra) else "extra items"
 
 
-def _wrong_text(task: Task, example: Example, answered: Json) -> str:
-    expected, said = list(references(example.expected)), as_text(answered)
+def _wrong_text(task: Task, example: Example, output: Output) -> str:
+    expected, said = list(references(example.expected)), as_text(output.value)
     scripts = {_script(text) for text in expected}
     if _script(said) is not None and None not in scripts and _script(said) not in scripts:
         return "other script"
@@ -247,7 +300,9 @@ def _wrong_text(task: Task, example: Example, answered: Json) -> str:
     if task.kind == "qa" and all(fold(text) in source for text in expected):
         return "wrong answer" if fold(said) in source else "text not in the source"
     longest = max((len(words(text)) for text in expected), default=0)
-    return "too long" if len(words(said)) > LONGER * longest + SLACK_WORDS else "wrong answer"
+    if len(words(said)) > LONGER * longest + SLACK_WORDS:
+        return "too long"
+    return "misread" if output.context else "wrong answer"
 
 
 def _script(text: str) -> str | None:

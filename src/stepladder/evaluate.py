@@ -47,6 +47,7 @@ class Bench:
     workshop: Workshop
     price: Callable[[Iterable[Usage]], float | None]
     alpha: float = 0.05  # of the two-sided interval that is shown
+    also: tuple[Metric, ...] = ()  # those of `Task.also_measured`
 
 
 Sink = Callable[[Mapping[str, Json]], None]
@@ -126,6 +127,7 @@ def summarise(
         ),
         batch_share=sum(row.tier == "batch" for row in ordered) / max(1, len(ordered)),
         slices=_slices(ordered, examples, bench),
+        also=_also(ordered, bench),
     )
 
 
@@ -169,6 +171,7 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         cache_saved_dollars=_saved(usage, bench),
         kept_tokens=_kept(usage),
         tier="batch" if usage and all(one.tier == "batch" for one in usage) else "standard",
+        also={metric.name: metric.score(example, output) for metric in bench.also},
     )
     record = {
         "id": example.id,
@@ -196,6 +199,8 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
     for name, cited in (("citations", output.citations), ("context", output.context)):
         if cited:
             record[name] = [asdict(one) for one in cited]
+    if row.also:
+        record["also"] = dict(row.also)
     return row, record
 
 
@@ -225,20 +230,30 @@ def _used_cache(one: Usage) -> bool:
     return bool(one.cached_tokens or one.cache_write_tokens or one.cache_token_hours)
 
 
-def _interval(rows: Sequence[Row], bench: Bench) -> Interval:
+def _interval(rows: Sequence[Row], bench: Bench, also: Metric | None = None) -> Interval:
+    """Of the task's metric, or of the one of `also_measured`."""
     return interval(
-        [row.counts for row in rows],
-        bench.metric.scale,
+        [row.also[also.name] if also else row.counts for row in rows],
+        (also or bench.metric).scale,
         bench.alpha,
         groups=[row.group for row in rows],
         seed=bench.task.seed,
     )
 
 
+def _also(rows: Sequence[Row], bench: Bench) -> dict[str, tuple[float, float, float, int]]:
+    found = {}
+    for metric in bench.also:
+        bound = _interval(rows, bench, metric)
+        found[metric.name] = (bound.score, bound.low, bound.high, len(rows))
+    return found
+
+
 def _slices(
     rows: Sequence[Row], examples: Sequence[Example], bench: Bench
 ) -> dict[str, tuple[float, float, float, int]]:
-    wanted = {*bench.task.slices, *(name.partition("=")[0] for name in bench.task.target.floors)}
+    floors = [name for name in bench.task.target.floors if "=" in name]
+    wanted = {*bench.task.slices, *(name.partition("=")[0] for name in floors)}
     if not wanted:
         return {}
     metadata = {example.id: example.metadata for example in examples}

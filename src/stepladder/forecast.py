@@ -7,8 +7,8 @@ that is `decide.confirm`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 from .core import Evaluation, Target, Trial
@@ -36,6 +36,11 @@ class SealedTest:
     size: int
     scale: Scale
     openings: int = 0
+    also: Mapping[str, Scale] = field(default_factory=dict)  # of the metrics that floors may name
+
+    def scale_of(self, where: str) -> Scale:
+        """Of a part of the target: a metric of its own, or a slice by the task's metric."""
+        return self.also.get(where, self.scale)
 
     def level(self, target: Target) -> float:
         """The share of alpha that the next opening has."""
@@ -68,7 +73,7 @@ def least_test_size(target: Target, test: SealedTest) -> int | None:
 
 @dataclass(frozen=True)
 class Part:
-    """One score with the bar it must clear: the whole set's, or a slice's."""
+    """One score with the bar it must clear: the set's, a slice's, or that of another metric."""
 
     where: str
     score: float
@@ -112,7 +117,8 @@ def parts_of(evaluation: Evaluation, target: Target) -> Iterator[Part]:
     e = evaluation
     yield Part("score", e.score, e.low, e.high, e.n, target.score, e.alpha)
     for where, floor in target.floors.items():
-        score, low, high, n = e.slices.get(where, (0.0, 0.0, 1.0, 0))
+        measured = e.slices if "=" in where else e.also
+        score, low, high, n = measured.get(where, (0.0, 0.0, 1.0, 0))
         yield Part(where, score, low, high, n, floor, e.alpha)
 
 

@@ -223,7 +223,8 @@ def bar_of(task: Task) -> str:
     """What a solver is held to: the target, the metric, and the source of a metric of one's own."""
     own = task.folder / "metrics.py"
     source = own.read_bytes() if own.is_file() else b""
-    said = f"{task.target!r} {task.metric!r} ".encode()
+    also = f"{task.also_measured!r} " if task.also_measured else ""
+    said = f"{task.target!r} {task.metric!r} {also}".encode()
     return hashlib.blake2b(said + source, digest_size=8).hexdigest()
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from .core import DataSource, Economics, Hardware, Json, MetricSpec, Target, Task
 from .data.toml_lines import line_of, lines_of
 from .errors import TaskError
+from .metrics import load_also
 from .metrics.own import own_names
 from .registry import known
 from .task_file import ALTERNATIVES, EXAMPLES, DataTable, MetricTable, TaskFile, keys_at
@@ -184,12 +185,12 @@ def _same(cls: type[Built], table: BaseModel) -> Built:
 
 def _task(file: TaskFile, door: _Door) -> Task:
     labels, descriptions = _labels(file, door)
-    return Task(
+    task = Task(
         name=file.name or door.folder.resolve().name,
         kind=file.kind,
         instructions=file.instructions.strip(),
         target=_same(Target, file.target),
-        metric=_metric(file.metric, door),
+        metric=_metric("metric", file.metric, door),
         data=_data(file.data, door),
         labels=labels,
         label_descriptions=descriptions,
@@ -200,22 +201,35 @@ def _task(file: TaskFile, door: _Door) -> Task:
         hardware=_same(Hardware, file.hardware),
         steps=_steps(file, door),
         slices=tuple(file.slices),
+        also_measured=tuple(_metric("also_measured", one, door) for one in file.also_measured),
         max_output_tokens=file.max_output_tokens,
         thinking_tokens=file.thinking_tokens,
         providers=file.providers,
         seed=file.seed,
         folder=door.folder,
     )
+    _check_floors(task, door)
+    return task
 
 
-def _metric(metric: MetricTable, door: _Door) -> MetricSpec:
+def _check_floors(task: Task, door: _Door) -> None:
+    """A floor is of a slice, whose examples are looked for later, or of a metric beside."""
+    named = [floor for floor in task.target.floors if "=" not in floor]
+    measured = [metric.name for metric in load_also(task)] if named else []
+    if unknown := sorted(set(named) - set(measured)):
+        raise door.error(
+            ("target", "floors", unknown[0]),
+            f"{unknown[0]!r} is neither a slice nor measured",
+            'write "field=value" = least score, or name the metric in also_measured',
+        )
+
+
+def _metric(key: str, metric: MetricTable, door: _Door) -> MetricSpec:
     names = [*known("metric"), *own_names(door.folder)]
     if metric.name not in names:
         hint = f"{_did_you_mean(metric.name, names)}known: {_listed(names)}"
         message = f"no metric is called {metric.name!r}"
-        raise door.error(
-            ("metric",), message, f"{hint}; or define it in metrics.py in the task folder"
-        )
+        raise door.error((key,), message, f"{hint}; or define it in metrics.py in the task folder")
     return MetricSpec(metric.name, dict(metric.model_extra or {}))
 
 

@@ -56,7 +56,7 @@ class TargetTable(Table):
     @classmethod
     def _named_slices(cls, floors: dict[str, float]) -> dict[str, float]:
         for name in floors:
-            if not re.fullmatch(r"[^=]+=.+", name):
+            if not re.fullmatch(r"[^=]+(=.+)?", name):
                 raise ValueError(f'{name!r} is not a slice: write "field=value" = least score')
         return floors
 
@@ -138,6 +138,7 @@ class TaskFile(Table):
     hardware: HardwareTable = HardwareTable()
     steps: dict[str, dict[str, Any]] = {}
     slices: list[Text] = []
+    also_measured: list[MetricTable] = []
     max_output_tokens: Annotated[int, Field(gt=0, le=131_072)] = 256
     thinking_tokens: Annotated[int, Field(ge=0, le=131_072)] | None = None
     providers: dict[str, dict[str, Any]] = {}
@@ -147,6 +148,12 @@ class TaskFile(Table):
     @classmethod
     def _named_metric(cls, metric: Any) -> Any:
         return {"name": metric} if isinstance(metric, str) else metric
+
+    @field_validator("also_measured", mode="before")
+    @classmethod
+    def _named_metrics(cls, metrics: Any) -> Any:
+        each = metrics if isinstance(metrics, list) else [metrics]
+        return [cls._named_metric(metric) for metric in each]
 
 
 # names that pydantic puts into a location for the members of a union
@@ -164,6 +171,7 @@ EXAMPLES = {
     "target.alpha": "alpha = 0.05  # above 0, below 0.5",
     "metric": 'metric = "accuracy"',
     "metric.name": '[metric] with name = "micro_f1"',
+    "also_measured": 'also_measured = ["groundedness"]',
     "data": '[data] with examples = "examples.jsonl"',
     "data.fractions": "fractions = [0.6, 0.2, 0.2]  # train, dev, test",
     "data.input": 'input = "question"  # or several: ["title", "body"]',

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import pytest
 
 from stepladder.core import Example
+from stepladder.metrics.abstention import Abstention
 from stepladder.metrics.accuracy import Accuracy
 from stepladder.metrics.argument_f1 import ArgumentF1
 from stepladder.metrics.call_match import CallMatch
 from stepladder.metrics.chrf import ChrF
 from stepladder.metrics.exact_match import ExactMatch
 from stepladder.metrics.executed_result import ExecutedResult
+from stepladder.metrics.groundedness import Groundedness
 from stepladder.metrics.json_validity import JsonValidity
 from stepladder.metrics.macro_f1 import MacroF1
 from stepladder.metrics.micro_f1 import MicroF1
@@ -23,6 +25,7 @@ from stepladder.testing import check_metric
 LABELS = [Example("1", "x", "a"), Example("2", "y", "b")]
 TEXTS = [Example("1", "x", "rain falls on the hill"), Example("2", "y", "snow")]
 JSON = [Example("1", "x", {"a": ["p", "q"], "b": "r"}), Example("2", "y", {"a": []})]
+ABSENCES = [Example("1", "x", "not in the documents")]
 CALLS = [
     Example("1", "x", [{"name": "f", "arguments": {"a": 1}}], metadata={"results": [1]}),
     Example("2", "y", [], metadata={"results": []}),
@@ -50,6 +53,10 @@ CALLS = [
         (ArgumentF1(), CALLS),
         (ExecutedResult(), CALLS),
         (TaskSuccess(), CALLS),
+        (Abstention(), ABSENCES),
+        (Abstention(of="precision"), ABSENCES),
+        (Abstention(of="recall"), ABSENCES),
+        (Groundedness(), ABSENCES),
     ],
 )
 def test_conformance(metric, examples):

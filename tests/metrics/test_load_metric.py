@@ -1,13 +1,14 @@
 """From a task to its metric: registered names, options, and the user's own functions."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stepladder.core import DataSource, Example, MetricSpec, Output, Target, Task
 from stepladder.errors import TaskError
-from stepladder.metrics import load_metric, metric_names
+from stepladder.metrics import load_also, load_metric, metric_names
 from stepladder.metrics.json_validity import JsonValidity
 from stepladder.metrics.macro_f1 import MacroF1
 from stepladder.metrics.micro_f1 import MicroF1
@@ -150,3 +151,19 @@ def test_a_file_that_does_not_parse_or_run_says_where(tmp_path):
     (tmp_path / "metrics.py").write_text("def f(example, output): return 1\n1 / 0\n")
     with pytest.raises(TaskError, match="ZeroDivisionError"):
         load_metric(task("f", tmp_path)).score(EXAMPLE, Output("x"))
+
+
+def test_metrics_beside_are_loaded_like_the_metric_itself(own):
+    specs = (
+        MetricSpec("abstention", {"of": "recall"}),
+        MetricSpec("abstention"),
+        MetricSpec("share", {"of": 5}),
+    )
+    steps = {"retrieval": {"absent": "no idea"}}
+    found = load_also(replace(task("accuracy", own), also_measured=specs, steps=steps))
+    assert [metric.name for metric in found] == ["abstention_recall", "abstention", "share"]
+    assert found[0].absent == "no idea"
+    with pytest.raises(TaskError, match="'abstention' twice"):
+        load_also(replace(task("accuracy", own), also_measured=(specs[1], specs[1])))
+    with pytest.raises(TaskError, match="no option 'off'"):
+        load_also(replace(task("accuracy"), also_measured=(MetricSpec("abstention", {"off": 1}),)))

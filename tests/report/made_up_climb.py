@@ -223,6 +223,7 @@ def _trial(step: str, name: str, figures: Figures, stopped: str | None) -> Trial
         cached_tokens=tokens * 0.7, dollars_per_1000=dollars, wall_seconds=seconds * n,
         slices={"language=en": (score + 0.02, score - 0.03, score + 0.07, n * 2 // 3),
                 "language=es": (score - 0.05, score - 0.15, score + 0.05, n // 3)},
+        also={"groundedness": (0.921, 0.9, 0.94, n)} if step == "few_shot" else {},
     )  # fmt: skip
     confusions = (("card_arrival", "lost_or_stolen_card", 11), (HOSTILE, "exchange_rate", 6))
     return Trial(_candidate(step, name), evaluation, Diagnosis(kinds, confusions, n), None, stopped)

@@ -75,6 +75,10 @@ def test_the_verdict_comes_first_with_its_numbers(page: str) -> None:
         assert figure in text
 
 
+def test_metrics_beside_the_tasks_own_are_in_the_table_of_the_ladder(page: str) -> None:
+    assert page.count("groundedness 92.1% (90.0\u201394.0%)") > 0
+
+
 def test_hostile_data_stays_text(page: str) -> None:
     parsed = outline(page)
     scripts = parsed.named("script")

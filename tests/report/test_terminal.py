@@ -144,3 +144,10 @@ def test_without_a_width_the_terminal_gives_it(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("COLUMNS", columns)
         longest = max(map(len, verdict_text(fake_decision(), fake_task()).splitlines()))
         assert most - 20 < longest <= most
+
+
+def test_metrics_beside_the_tasks_own_are_said_of_their_trials() -> None:
+    decision = fake_decision()
+    beside = sum(trial.candidate.step == "few_shot" for trial in decision.trials)
+    text = verdict_text(decision, fake_task(), width=120)
+    assert text.count("groundedness 92.1% (90.0\u201394.0%)") == beside > 0

@@ -123,13 +123,14 @@ def groups_across(judged: Judged) -> Iterator[Finding]:
 def slices_missing(judged: Judged) -> Iterator[Finding]:
     """Slices that are to be reported, or have a floor, of which no example knows."""
     fields = {name: "slices" for name in judged.task.slices}
-    fields |= {floor.partition("=")[0]: "target.floors" for floor in judged.task.target.floors}
+    floors = [floor for floor in judged.task.target.floors if "=" in floor]
+    fields |= {floor.partition("=")[0]: "target.floors" for floor in floors}
     for name, key in fields.items():
         if not any(name in example.metadata for example in judged.examples):
             columns = sorted({column for e in judged.examples[:1000] for column in e.metadata})
             cure = f"columns there are: {', '.join(columns) or 'none'}"
             yield Finding("unknown slice", f"{key}: no example has {name!r}", "task.toml", cure)
-    for floor in judged.task.target.floors:
+    for floor in floors:
         name, _, value = floor.partition("=")
         if name in fields and not any(
             name in e.metadata and as_text(e.metadata[name]) == value for e in judged.split.test

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..errors import StepladderError
 from .documents import Document
 
-__all__ = ["Passage", "check_sizes", "cut"]
+__all__ = ["Passage", "check_sizes", "cut", "sentences"]
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 # A sentence ends with its marks and what closes them before a space, with the full-width marks of
@@ -72,6 +73,13 @@ def cut(document: Document, size: int, overlap: int = 0) -> list[Passage]:
             )
         )
     return made
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, in their order, without the spaces around them."""
+    ends = [0, *_sentence_ends(text), len(text)]
+    found = (text[start:end].strip() for start, end in pairwise(ends))
+    return [sentence for sentence in found if sentence]
 
 
 def _spans(text: str, size: int, overlap: int) -> Iterator[tuple[int, int]]:

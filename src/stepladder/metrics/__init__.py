@@ -1,7 +1,8 @@
 """Scores of single answers: one metric per file, all of the same shape.
 
-`load_metric` gives the metric that a task names. Metrics see one example and one answer; how counts
-become a score with an interval is the business of `stats.py`.
+`load_metric` gives the metric that a task names, `load_also` those that it reports beside it.
+Metrics see one example and one answer; how counts become a score with an interval is the business
+of `stats.py`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import inspect
 from collections.abc import Mapping
 from typing import cast
 
-from ..core import Json, Metric, Task
+from ..core import Json, Metric, MetricSpec, Task
 from ..errors import StepladderError, TaskError
 from ..registry import known, look_up
+from .abstention import absent_of
 from .own import FILE, UserMetric, own_names
 
-__all__ = ["load_metric", "metric_names"]
+__all__ = ["load_also", "load_metric", "metric_names"]
 
 
 def load_metric(task: Task) -> Metric:
@@ -23,12 +25,29 @@ def load_metric(task: Task) -> Metric:
 
     A name is a registered metric or a function in `metrics.py` of the task folder; that file is
     run, because it is the user's own code beside the user's own data. A metric whose constructor
-    has `labels` or `schema` is given the task's unless the options say otherwise.
+    has `labels`, `schema` or `absent` is given the task's unless the options say otherwise.
 
     Raises:
         TaskError: The name is unknown or stands for two things, or an option is unknown or wrong.
     """
-    name = task.metric.name
+    return _load(task.metric, task)
+
+
+def load_also(task: Task) -> tuple[Metric, ...]:
+    """The metrics of `also_measured`, in their order.
+
+    Raises:
+        TaskError: As of `load_metric`, or two have one name.
+    """
+    metrics = tuple(_load(spec, task) for spec in task.also_measured)
+    names = [metric.name for metric in metrics]
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise TaskError(f"also_measured names {twice[0]!r} twice", hint="keep one of them")
+    return metrics
+
+
+def _load(spec: MetricSpec, task: Task) -> Metric:
+    name = spec.name
     own = own_names(task.folder)
     if name in own and name in known("metric"):
         raise TaskError(
@@ -36,13 +55,13 @@ def load_metric(task: Task) -> Metric:
             hint="give your function a name of its own",
         )
     if name in own:
-        return UserMetric(name, task.folder / FILE, dict(task.metric.options))
+        return UserMetric(name, task.folder / FILE, dict(spec.options))
     if name not in known("metric"):
         raise TaskError(
             f"no metric is called {name!r}",
             hint=f"known: {', '.join(metric_names(task))}; or define it in {FILE}",
         )
-    return _build(name, task)
+    return _build(spec, task)
 
 
 def metric_names(task: Task | None = None) -> list[str]:
@@ -50,16 +69,20 @@ def metric_names(task: Task | None = None) -> list[str]:
     return sorted({*known("metric"), *(own_names(task.folder) if task else ())})
 
 
-def _build(name: str, task: Task) -> Metric:
-    kind = look_up("metric", name)
+def _build(spec: MetricSpec, task: Task) -> Metric:
+    kind = look_up("metric", spec.name)
     parameters = inspect.signature(kind).parameters
-    options = {key: _frozen(value) for key, value in task.metric.options.items()}
+    options = {key: _frozen(value) for key, value in spec.options.items()}
     if unknown := sorted(set(options) - set(parameters)):
         raise TaskError(
-            f"metric {name!r} has no option {', '.join(map(repr, unknown))}",
+            f"metric {spec.name!r} has no option {', '.join(map(repr, unknown))}",
             hint=f"it has: {', '.join(parameters) or 'no options'}",
         )
-    context: Mapping[str, Json] = {"labels": task.labels, "schema": task.schema}
+    context: Mapping[str, Json] = {
+        "labels": task.labels,
+        "schema": task.schema,
+        "absent": absent_of(task),
+    }
     given = {key: value for key, value in context.items() if key in parameters}
     try:
         return cast(Metric, kind(**{**given, **options}))

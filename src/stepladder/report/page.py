@@ -197,6 +197,10 @@ def _trial_row(trial: Trial) -> View:
         "stopped": trial.stopped_early,
         "score": percent(seen.score),
         "interval": interval(seen.low, seen.high),
+        "also": [
+            f"{name} {percent(score)} ({interval(low, high)})"
+            for name, (score, low, high, _) in seen.also.items()
+        ],
         "n": count(seen.n),
         "planned": count(seen.planned) if seen.n < seen.planned else None,
         "latency": latency(seen.p50_seconds, seen.p95_seconds),

@@ -197,6 +197,10 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "dollars_per_1000": measured.dollars_per_1000,
         "cache_saved_dollars_per_1000": measured.cache_saved_dollars_per_1000,
         "batch_share": measured.batch_share,
+        "also": {
+            name: dict(zip(("score", "low", "high", "n"), found, strict=True))
+            for name, found in measured.also.items()
+        },
         "build_dollars": candidate.build_dollars,
         "build_seconds": candidate.build_seconds,
         "gain": _gain(trial.gain),

@@ -64,6 +64,7 @@ def record_text(record: Record, *, width: int | None = None) -> str:
     limits = (record.get("run") or {}).get("limits")
     parts += _bullets("Not all of the data was used", [limits] if limits else [])
     parts += _openings(record)
+    parts += _bullets("Also measured", _also(record))
     parts += _bullets("Dearer against cheaper models", upgrade_sentences(record))
     parts += _bullets("Calls to hosted models", call_sentences(record))
     parts += _bullets("Skipped", (f"{e['step']}: {e['reason']}" for e in record["skipped"]))
@@ -145,6 +146,19 @@ def _cells(trial: dict[str, Any], chosen: bool) -> tuple[RenderableType, ...]:
         _pair(duration(trial["p50_seconds"]), duration(trial["p95_seconds"])),
         _pair(tokens(trial["input_tokens"]), f"+{tokens(trial['output_tokens'])}"),
     )
+
+
+def _also(record: Record) -> list[str]:
+    """Per trial, the scores by the metrics beside the task's own."""
+    return [
+        f"{who_of(trial['step'], trial['solver'])}: "
+        + ", ".join(
+            f"{name} {percent(one['score'])} ({interval(one['low'], one['high'])})"
+            for name, one in trial["also"].items()
+        )
+        for trial in record["trials"]
+        if trial.get("also")
+    ]
 
 
 def _price_cells(trial: dict[str, Any], narrow: bool) -> tuple[Text, ...]:
