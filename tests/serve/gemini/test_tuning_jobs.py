@@ -104,7 +104,6 @@ def finished(server: Server, **more: Any) -> TuningJob:
 REFUSED = {
     "tune_evaluation_config": "evaluateInstances",
     "tune_vertex_dataset_resource": "training_dataset_uri should be a GCS object of type JSONL",
-    "tune_preference": "preferenceOptimizationSpec",
     "tune_open_model": "customBaseModel",
     "tune_distillation": "distillationSpec",
     "tune_reinforcement": "reinforcementTuningSpec",
@@ -173,6 +172,44 @@ async def test_a_job_is_what_was_asked_for(
     assert await call(app_client, "GET", f"/v1beta1/{answer['name']}") == answer
     of_v1 = await send(app_client, Exchange("GET", f"/v1/{answer['name']}"))
     assert of_v1.json() == answer
+
+
+def preferred(**hyper: Json) -> dict[str, Json]:
+    spec = {"trainingDatasetUri": "gs://b/train.jsonl", "hyperParameters": hyper}
+    return {"baseModel": "gemini-3.5-flash", "preferenceOptimizationSpec": spec}
+
+
+async def test_a_job_may_learn_from_preferences(
+    app_client: httpx.AsyncClient, server: Server
+) -> None:
+    body = preferred(beta=0.2, epochCount="2", adapterSize="ADAPTER_SIZE_ONE")
+    answer = await call(app_client, "POST", JOBS, body)
+    job = job_in(server, answer)
+    assert (job.method, job.training_file) == ("preference", "gs://b/train.jsonl")
+    assert job.options == {"beta": 0.2, "epochs": 2, "adapter_rank": 1}
+    told = answer["preferenceOptimizationSpec"]["hyperParameters"]
+    assert (told["beta"], told["epochCount"]) == (0.2, "2")
+    assert "supervisedTuningSpec" not in answer
+
+
+async def test_statistics_of_preferences_are_told_in_their_own_form(
+    app_client: httpx.AsyncClient, server: Server
+) -> None:
+    options = {"epochs": 2, "batch_size": 8, "beta": 0.1}
+    finished(server, method="preference", request=preferred(), options=options)
+    answer = await call(app_client, "GET", f"{JOBS}/77")
+    told = answer["tuningDataStats"]["preferenceOptimizationDataStats"]
+    assert (told["tuningDatasetExampleCount"], told["droppedExampleIndices"]) == ("500", ["4"])
+    assert told["userInputTokenDistribution"]["sum"] == 20_000
+    hyper = answer["preferenceOptimizationSpec"]["hyperParameters"]
+    assert hyper == {"epochCount": "2", "beta": 0.1}
+
+
+async def test_what_has_no_effect_here_is_named(app_client: httpx.AsyncClient) -> None:
+    body = {**asked(), "encryptionSpec": {"kms_key_name": "k"}, "serviceAccount": "a@b"}
+    response = await send(app_client, Exchange("POST", JOBS, body))
+    assert response.headers["x-stepladder-ignored"] == "encryptionSpec, serviceAccount"
+    assert not {"encryptionSpec", "serviceAccount"} & response.json().keys()
 
 
 @pytest.mark.parametrize("name", ["publishers/google/models/gemini-3.5-flash", "models/fake"])
@@ -249,6 +286,9 @@ async def test_tuning_goes_on_from_a_tuned_model(
         ({"batchSize": 0}, "batchSize"),
         ({"adapterSize": "ADAPTER_SIZE_THREE"}, "ADAPTER_SIZE_FOUR"),
         ({"epochs": 3}, "epochCount"),
+        ({"preferenceOptimizationSpec": preferred()["preferenceOptimizationSpec"]}, "exactly one"),
+        ({"supervisedTuningSpec": None, **preferred(beta=0)}, "beta"),
+        ({"supervisedTuningSpec": None, **preferred(batchSize=4)}, "batchSize"),
         ({"fullFineTuningSpec": {}}, "fullFineTuningSpec"),
         ({"outputUri": "gs://b/o"}, "outputUri"),
         ({"tunedModelDisplayName": "x" * 129}, "tunedModelDisplayName"),

@@ -23,7 +23,6 @@ REFUSED: Mapping[str, tuple[int, str]] = {
     "chat_image": (400, "image/png"),
     "models_delete_ft": (404, "ft:m:org::id"),
     "responses_api": (404, "chat/completions"),
-    "job_create_dpo": (400, "preferences"),
     "job_create_reinforcement": (400, "reinforcement"),
     "job_pause": (400, "paused"),
     "job_resume": (400, "paused"),

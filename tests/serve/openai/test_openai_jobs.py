@@ -184,19 +184,7 @@ async def test_jobs_are_listed_by_what_was_noted_on_them(sdk: AsyncOpenAI) -> No
     assert [one.id async for one in sdk.fine_tuning.jobs.list(extra_query=without)] == [plain.id]
 
 
-class Tuning:
-    """A queue with a trainer that learns from preferences too."""
-
-    methods = ("supervised", "preference")
-
-    def wake(self) -> None:
-        """Nothing runs here."""
-
-
-async def test_preferences_are_learned_where_a_trainer_can(
-    sdk: AsyncOpenAI, server: Server
-) -> None:
-    server.tuning = Tuning()
+async def test_a_job_may_learn_from_preferences(sdk: AsyncOpenAI, server: Server) -> None:
     hyper = {"beta": 0.1, "n_epochs": 2}
     job = await started(sdk, method={"type": "dpo", "dpo": {"hyperparameters": hyper}})
     assert job.method.type == "dpo"
@@ -272,7 +260,10 @@ async def test_a_failed_job_says_which_rows_are_at_fault(sdk: AsyncOpenAI, serve
         ({"suffix": "x" * 65}, "suffix"),
         ({"seed": -1}, "seed"),
         ({"method": {"type": "reinforcement", "reinforcement": {}}}, "method.type"),
-        ({"method": {"type": "dpo", "dpo": {}}}, "method.type"),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}},
+            "method.dpo.hyperparameters.beta",
+        ),
         ({"method": {}}, "method.type"),
         ({"method": {"type": "guess"}}, "method.type"),
         ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo"),

@@ -26,8 +26,6 @@ __all__ = ["QueuesOnly"]
 class QueuesOnly:
     """In place of the worker that trains."""
 
-    methods = ("supervised",)
-
     def __init__(self, server: object) -> None: ...
 
     def start(self) -> None: ...

@@ -15,7 +15,7 @@ from stepladder.serve.tuning.counting import count_rows, distribution
 from stepladder.serve.tuning.failing import JobFailed
 from stepladder.serve.tuning.options import RANKS, choose, steps_of, training_options
 from stepladder.serve.tuning.rows import Row
-from stepladder.trainers import TrainingOptions
+from stepladder.trainers import Pair, TrainingOptions
 from stepladder.trainers.batches import training_plan
 
 
@@ -154,3 +154,27 @@ def test_going_on_from_an_adapter_keeps_its_rank() -> None:
     assert choose({"adapter_rank": 4}, 10, rank=4).adapter_rank == 4
     with pytest.raises(JobFailed, match="go on from"):
         choose({"adapter_rank": 8}, 10, rank=4)
+
+
+def test_a_pair_of_answers_is_read_with_each_of_them() -> None:
+    pair = Pair((Message("user", "w " * 4),), "w " * 2, "w " * 5)
+    counted = count_rows([Row(1, 2, (pair,))], Words(), 100, cut_long=False)
+    assert counted.conversations == (pair,)
+    assert counted.tokens == (5 + 3) + (5 + 6)
+    assert counted.statistics["output_tokens"]["sum"] == 3 + 6
+    assert count_rows([Row(1, 2, (pair,))], Words(), 10, cut_long=False).conversations == ()
+    assert count_rows([Row(1, 2, (pair,))], Words(), 10, cut_long=True).tokens == (5 + 3) + 10
+
+
+def test_preferences_are_learned_slowly_and_with_a_beta() -> None:
+    chosen = choose({}, 40, method="preference")
+    assert (chosen.epochs, chosen.beta) == (3, 0.1)
+    assert "beta" in chosen.open
+    options = training_options(chosen, 100, cut_long=True)
+    assert (options.objective, options.beta) == ("preference", 0.1)
+    assert options.learning_rate == TrainingOptions().learning_rate / 10
+    own = choose({"beta": 0.5, "epochs": 7}, 40, method="preference")
+    assert (own.epochs, own.named()["beta"]) == (7, 0.5)
+    assert "beta" not in choose({"beta": 0.5}, 40).named()
+    with pytest.raises(JobFailed, match="'beta'"):
+        choose({"beta": 3}, 40, method="preference")

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tuning_jobs import gemini_row, lines, openai_row
+from tuning_jobs import gemini_pair_row, gemini_row, lines, openai_pair_row, openai_row
 
 from stepladder.core import Message
 from stepladder.serve.tuning.rows import LONGEST_LINE, read_rows
+from stepladder.trainers import Pair
 
 WEATHER = {
     "name": "weather",
@@ -248,3 +249,64 @@ def test_no_row_brings_the_reading_down(first: object, second: object, form: Any
     rows = [first, {key: second}, {key: [first, second]}, {key: [second], "tools": first}]
     read = read_rows([lines(rows)], form)
     assert read.bad + len(read.rows) == len(rows)
+
+
+# --- preferences --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "row"), [("openai", openai_pair_row), ("vertex", gemini_pair_row)]
+)
+def test_of_preferences_both_answers_are_learned_behind_the_same_turns(form: Any, row: Any) -> None:
+    (read,) = read_rows([lines([row(1)])], form, "preference").rows
+    assert read.learned == (Pair((Message("user", "ann 1: green"),), "green", "no green"),)
+    assert read.turns == 2
+
+
+def test_only_the_last_answer_of_a_conversation_is_preferred() -> None:
+    row = openai_pair_row(1)
+    row["input"]["messages"] = [
+        *turns(("user", "a"), ("assistant", "b")),
+        *row["input"]["messages"],
+    ]
+    ((pair,),) = [one.learned for one in read_rows([lines([row])], "openai", "preference").rows]
+    assert [message.content for message in pair.messages] == ["a", "b", "ann 1: green"]
+
+
+def test_calls_can_be_preferred() -> None:
+    row = openai_pair_row(1)
+    row["input"]["tools"] = [{"type": "function", "function": WEATHER}]
+    row["preferred_output"] = [{"role": "assistant", "tool_calls": [CALL]}]
+    ((pair,),) = [one.learned for one in read_rows([lines([row])], "openai", "preference").rows]
+    assert "Paris" in pair.chosen
+    assert pair.rejected == "no green"
+
+
+WRONG_PAIRS: tuple[tuple[Any, dict[str, Any], str], ...] = (
+    ("openai", {"preferred_output": []}, "one turn of the assistant"),
+    ("openai", {"preferred_output": turns(("user", "a"))}, "has to be the assistant's"),
+    ("openai", {"non_preferred_output": None}, "'non_preferred_output'"),
+    ("openai", {"input": "a"}, "'input'"),
+    ("openai", {"messages": []}, "'messages' is not one of preferences"),
+    ("openai", {"non_preferred_output": turns(("assistant", "green"))}, "the same"),
+    ("vertex", {"completions": []}, "list of two"),
+    ("vertex", {"completions": [{"score": 1}, {"score": 0}]}, "completion' is missing"),
+    ("vertex", {"completions": [{"score": "1"}, {}]}, "has to be a number"),
+    ("vertex", {"completions": [{"score": 1, "completion": {}}] * 2}, "same 'score'"),
+    ("vertex", {"contents": "a"}, "'contents'"),
+    ("vertex", {"preferred_output": []}, "preferences"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "change", "word"), WRONG_PAIRS)
+def test_a_row_that_prefers_nothing_is_told(form: Any, change: dict[str, Any], word: str) -> None:
+    row = {"openai": openai_pair_row, "vertex": gemini_pair_row}[form](1)
+    read = read_rows([lines([{**row, **change}])], form, "preference")
+    assert not read.rows
+    assert word in read.problems[0].message
+
+
+def test_rows_of_the_other_method_are_told() -> None:
+    read = read_rows([lines([openai_row(1)])], "openai", "preference")
+    assert "'messages' is not one of preferences" in read.problems[0].message
+    assert "cannot be used for supervised tuning" in problem(openai_pair_row(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import signal
 import socket
@@ -19,7 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuning_jobs import gemini_row, lines, now_of, openai_row, post, upload
+from tuning_jobs import (
+    gemini_pair_row,
+    gemini_row,
+    lines,
+    now_of,
+    openai_pair_row,
+    openai_row,
+    post,
+    upload,
+)  # fmt: skip
 
 from stepladder.core import Json
 from stepladder.database import open_database
@@ -101,6 +111,36 @@ def test_a_job_ends_in_models_that_load(
         tuned = PeftModel.from_pretrained(base, folder)(ids).logits
     assert not torch.allclose(plain, tuned, atol=1e-3)
     assert not place.of(job).exists()  # everything is in the database now
+
+
+@pytest.mark.parametrize(
+    ("protocol", "row"), [("openai", openai_pair_row), ("vertex", gemini_pair_row)]
+)
+def test_a_job_over_preferences_learns_which_answer_is_better(
+    protocol: str,
+    row: Any,
+    database: Database,
+    place: Workplace,
+    signals: Signals,
+    tiny_base: Path,
+) -> None:
+    more: dict[str, Any] = {
+        "protocol": protocol,
+        "method": "preference",
+        "validation_file": upload(database, lines([row(number) for number in range(90, 98)])),
+        "options": {"epochs": 3, "adapter_rank": 4, "learning_rate_multiplier": 50.0},
+    }
+    job = post(database, tiny_base, lines([row(number) for number in range(24)]), **more)
+    run(database, place, signals)
+    done = now_of(database, job)
+    assert done.state == "succeeded", done.error
+    assert done.options["beta"] == 0.1
+    assert [one.metrics["full_valid_mean_token_accuracy"] for one in done.checkpoints][-1] == 1.0
+    losses = [one.metrics["full_valid_loss"] for one in done.checkpoints]
+    assert losses[-1] < losses[0] < math.log(2)  # where neither answer is preferred
+    assert set(adapter_of(database, done.tuned_model or "")) == {
+        "adapter_config.json", "adapter_model.safetensors",
+    }  # fmt: skip
 
 
 def test_results_and_events_tell_the_same_losses(
@@ -202,7 +242,7 @@ def test_too_few_rows_fail_the_job_of_openai(
 
 
 FAILING: list[tuple[dict[str, Any], str, str]] = [
-    ({"method": "preference"}, "unsupported", "preference"),
+    ({"method": "preference"}, "invalid", "preferences"),
     ({"training_file": "123"}, "invalid", "not there any more"),
     ({"training_file": "gs://b/none.jsonl"}, "invalid", "there is no object"),
     ({"training_file": "gs://../../kept.sqlite"}, "invalid", "there is no object"),

@@ -38,6 +38,27 @@ def gemini_row(number: int) -> dict[str, Json]:
     }
 
 
+def openai_pair_row(number: int) -> dict[str, Json]:
+    """The colour is better than its name behind a "no"."""
+    row, colour = openai_row(number), COLOURS[number % 4]
+    return {
+        "input": {"messages": row["messages"][:1]},
+        "preferred_output": row["messages"][1:],
+        "non_preferred_output": [{"role": "assistant", "content": f"no {colour}"}],
+    }
+
+
+def gemini_pair_row(number: int) -> dict[str, Json]:
+    row, colour = gemini_row(number), COLOURS[number % 4]
+    worse = {"role": "model", "parts": [{"text": f"no {colour}"}]}
+    return {
+        "contents": row["contents"][:1],
+        "completions": [
+            {"score": 0, "completion": worse}, {"score": 1, "completion": row["contents"][1]},
+        ],
+    }  # fmt: skip
+
+
 def lines(rows: Sequence[Json]) -> bytes:
     return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
 

@@ -12,7 +12,7 @@ from ...core import Json
 from ...database.records import JobState, TuningJob
 from .errors import RPC_CODES, STATUS_NAMES, TYPES
 from .own import rfc3339
-from .tuning_forms import ADAPTER_SIZES
+from .tuning_forms import ADAPTER_SIZES, SPECS
 
 __all__ = ["JOB_STATES", "job_body", "status_of"]
 
@@ -20,6 +20,10 @@ JOB_STATES: Mapping[JobState, str] = {
     "queued": "JOB_STATE_PENDING", "running": "JOB_STATE_RUNNING",
     "succeeded": "JOB_STATE_SUCCEEDED", "failed": "JOB_STATE_FAILED",
     "cancelling": "JOB_STATE_CANCELLING", "cancelled": "JOB_STATE_CANCELLED",
+}  # fmt: skip
+SPEC_NAMES = {method: name for name, method in SPECS.items()}
+STATISTICS = {
+    "supervised": "supervisedTuningDataStats", "preference": "preferenceOptimizationDataStats",
 }  # fmt: skip
 SIZE_NAMES = {size: name for name, size in ADAPTER_SIZES.items()}
 DISTRIBUTIONS = {
@@ -36,7 +40,7 @@ def job_body(job: TuningJob, place: str) -> dict[str, Json]:
         "state": JOB_STATES[job.state],
         "createTime": rfc3339(job.created_at),
         "updateTime": rfc3339(job.updated_at),
-        "supervisedTuningSpec": _spec(job),
+        SPEC_NAMES[job.method]: _spec(job),
     }
     if job.pre_tuned is None:
         body["baseModel"] = job.base
@@ -50,7 +54,8 @@ def job_body(job: TuningJob, place: str) -> dict[str, Json]:
     if job.finished_at is not None:
         body["endTime"] = rfc3339(job.finished_at)
     if job.statistics is not None:
-        body["tuningDataStats"] = {"supervisedTuningDataStats": _statistics(job.statistics)}
+        told = _statistics if job.method == "supervised" else _preference_statistics
+        body["tuningDataStats"] = {STATISTICS[job.method]: told(job.statistics)}
     if job.tuned_model is not None:
         body["tunedModel"] = _tuned_model(job, place)
     if job.error is not None:
@@ -84,15 +89,19 @@ def _violation(row: Json) -> dict[str, str]:
 
 def _spec(job: TuningJob) -> dict[str, Json]:
     """The request's own part, with what was chosen for the job where it left that open."""
-    asked = job.request.get("supervisedTuningSpec", {})
+    asked = job.request.get(SPEC_NAMES[job.method], {})
     found: dict[str, Json] = {**asked, "trainingDatasetUri": asked.get("trainingDatasetUri", "")}
     hyper: dict[str, Json] = {**asked.get("hyperParameters", {})}
     options = job.options
-    for name, option in (("epochCount", "epochs"), ("batchSize", "batch_size")):
+    whole = {"epochCount": "epochs", "batchSize": "batch_size"}
+    if job.method == "preference":
+        del whole["batchSize"]  # which its form has no field for
+    for name, option in whole.items():
         if options.get(option) is not None:
             hyper[name] = str(options[option])
-    if options.get("learning_rate_multiplier") is not None:
-        hyper["learningRateMultiplier"] = options["learning_rate_multiplier"]
+    for name, option in (("learningRateMultiplier", "learning_rate_multiplier"), ("beta", "beta")):
+        if options.get(option) is not None:
+            hyper[name] = options[option]
     if options.get("adapter_rank") in SIZE_NAMES:
         hyper["adapterSize"] = SIZE_NAMES[options["adapter_rank"]]
     if hyper:
@@ -138,6 +147,19 @@ def _statistics(neutral: Mapping[str, Json]) -> dict[str, Json]:
     for name, key in DISTRIBUTIONS.items():
         if neutral.get(key):
             found[name] = _distribution(neutral[key])
+    return found
+
+
+def _preference_statistics(neutral: Mapping[str, Json]) -> dict[str, Json]:
+    """The same of preferences, for which Vertex has a form with other names."""
+    found = _statistics(neutral)
+    for gone in ("totalTruncatedExampleCount", "userMessagePerExampleDistribution"):
+        found.pop(gone, None)
+    if "truncatedExampleIndices" in found:
+        found["droppedExampleIndices"] = found.pop("truncatedExampleIndices")
+    for name in found.keys() & DISTRIBUTIONS.keys():
+        found[name] = {key: found[name][key] for key in found[name] if key != "billableSum"}
+        found[name]["sum"] = float(found[name]["sum"])
     return found
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ...core import Json
 from .. import Refusal
 from .forms import anything, decimal, flag, long, mapped, message, one_of, struct, text
 
-__all__ = ["ADAPTER_SIZES", "file_id", "options_of", "read_job"]
+__all__ = [
+    "ADAPTER_SIZES", "SPECS", "WITHOUT_EFFECT", "file_id", "options_of", "read_job", "spec_of",
+]  # fmt: skip
 
 ADAPTER_SIZES: Mapping[str, int] = {
     "ADAPTER_SIZE_ONE": 1, "ADAPTER_SIZE_TWO": 2, "ADAPTER_SIZE_FOUR": 4, "ADAPTER_SIZE_EIGHT": 8,
@@ -35,11 +37,25 @@ SUPERVISED = message(
     },
     required=("trainingDatasetUri",),
 )  # fmt: skip
+PREFERENCE = message(
+    {
+        "trainingDatasetUri": text, "validationDatasetUri": text,
+        "hyperParameters": message({
+            "epochCount": long, "learningRateMultiplier": decimal, "beta": decimal,
+            "adapterSize": one_of(*ADAPTER_SIZES, UNSPECIFIED),
+        }),
+        "exportLastCheckpointOnly": flag,
+    },
+    required=("trainingDatasetUri",),
+)  # fmt: skip
+SPECS: Mapping[str, Literal["supervised", "preference"]] = {
+    "supervisedTuningSpec": "supervised", "preferenceOptimizationSpec": "preference",
+}  # fmt: skip
 PRE_TUNED = message(
     {"tunedModelName": text, "checkpointId": text, "baseModel": text}, required=("tunedModelName",)
 )
 OTHER_SPECS = (
-    "preferenceOptimizationSpec", "distillationSpec", "reinforcementTuningSpec",
+    "distillationSpec", "reinforcementTuningSpec",
     "fullFineTuningSpec", "partnerModelTuningSpec", "veoTuningSpec", "veoLoraTuningSpec",
 )  # fmt: skip
 # told by the service and without effect in a request
@@ -50,11 +66,13 @@ TOLD = (
 )  # fmt: skip
 JOB = message({
     "baseModel": text, "preTunedModel": PRE_TUNED, "supervisedTuningSpec": SUPERVISED,
+    "preferenceOptimizationSpec": PREFERENCE,
     "tunedModelDisplayName": text, "description": text, "labels": mapped(text),
     "encryptionSpec": message({"kmsKeyName": text}), "serviceAccount": text,
     "customBaseModel": text, "outputUri": text,
     **dict.fromkeys((*OTHER_SPECS, *TOLD), anything),
 })  # fmt: skip
+WITHOUT_EFFECT = ("encryptionSpec", "serviceAccount")  # of the cloud, not of what is trained
 REFUSED: Mapping[str, str] = {
     "customBaseModel": "name the base model, and serve its weights as one of this server's models",
     "outputUri": "leave it out: the adapter is kept by this server and served under an endpoint",
@@ -62,6 +80,7 @@ REFUSED: Mapping[str, str] = {
 JSONL = re.compile(r"gs://[^/]+/.+\.jsonl", re.DOTALL)
 FILE = re.compile(r"(?:.*/)?files/([a-z0-9-]{1,40})")
 MOST_EPOCHS = 100
+MOST_BETA = 2
 LONGEST_NAME = 128
 
 
@@ -74,14 +93,18 @@ def read_job(body: Json) -> dict[str, Any]:
     asked: dict[str, Any] = JOB(body, "")
     for name in OTHER_SPECS:
         if name in asked:
-            raise _unsupported(name, "this server tunes with supervisedTuningSpec only")
+            raise _unsupported(name, f"this server tunes with {' or '.join(SPECS)}")
     for name, cure in REFUSED.items():
         if name in asked:
             raise _unsupported(name, cure)
     for name in TOLD:
         asked.pop(name, None)
-    if "supervisedTuningSpec" not in asked:
-        raise Refusal("invalid", "'supervisedTuningSpec' is missing", param="supervisedTuningSpec")
+    if sum(name in asked for name in SPECS) != 1:
+        raise Refusal(
+            "invalid",
+            f"exactly one of {' and '.join(map(repr, SPECS))} has to be given",
+            param="supervisedTuningSpec",
+        )
     if ("baseModel" in asked) == ("preTunedModel" in asked):
         raise Refusal(
             "invalid",
@@ -94,8 +117,14 @@ def read_job(body: Json) -> dict[str, Any]:
             f"'tunedModelDisplayName' is longer than {LONGEST_NAME} characters",
             param="tunedModelDisplayName",
         )
-    _check_spec(asked["supervisedTuningSpec"])
+    name = spec_of(asked)
+    _check_spec(asked[name], name)
     return asked
+
+
+def spec_of(asked: Mapping[str, Any]) -> str:
+    """Which of `SPECS` a job has."""
+    return next(name for name in SPECS if name in asked)
 
 
 def options_of(spec: Mapping[str, Any]) -> dict[str, Json]:
@@ -107,6 +136,7 @@ def options_of(spec: Mapping[str, Any]) -> dict[str, Json]:
         "learning_rate_multiplier": hyper.get("learningRateMultiplier"),
         "batch_size": hyper.get("batchSize"),
         "adapter_rank": size,
+        "beta": hyper.get("beta"),
         "last_checkpoint_only": spec.get("exportLastCheckpointOnly"),
     }
     return {name: value for name, value in options.items() if value is not None}
@@ -118,8 +148,7 @@ def file_id(uri: str) -> str | None:
     return match[1] if match else None
 
 
-def _check_spec(spec: Mapping[str, Any]) -> None:
-    place = "supervisedTuningSpec"
+def _check_spec(spec: Mapping[str, Any], place: str) -> None:
     for name in ("trainingDatasetUri", "validationDatasetUri"):
         uri = spec.get(name)
         if uri is not None and not (JSONL.fullmatch(uri) or file_id(uri)):
@@ -147,6 +176,8 @@ def _check_hyper(hyper: Mapping[str, Any], place: str) -> None:
         raise _out_of_range(f"{place}.batchSize", "at least 1")
     if hyper.get("learningRateMultiplier", 1.0) <= 0:
         raise _out_of_range(f"{place}.learningRateMultiplier", "greater than 0")
+    if not 0 < hyper.get("beta", 1.0) <= MOST_BETA:
+        raise _out_of_range(f"{place}.beta", f"greater than 0, at most {MOST_BETA}")
 
 
 def _unsupported(field: str, cure: str) -> Refusal:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from ...core import Json
 from ...database import new_id
@@ -24,7 +24,7 @@ from .forms import anything
 from .own import listed, may_see, owner_of_lists, place_of
 from .page import cut, read_page
 from .tuning_bodies import job_body
-from .tuning_forms import file_id, options_of, read_job
+from .tuning_forms import SPECS, WITHOUT_EFFECT, file_id, options_of, read_job, spec_of
 
 if TYPE_CHECKING:
     from ..server import Server
@@ -39,8 +39,8 @@ FILTERS = ("state", "labels", "tunedModelDisplayName", "baseModel", "description
 
 
 @router.post("/tuningJobs")
-async def create(request: Request, caller: As) -> Mapping[str, Json]:
-    """A new job, pending until a worker takes it."""
+async def create(request: Request, response: Response, caller: As) -> Mapping[str, Json]:
+    """A new job, pending until a worker takes it; a header names what has no effect here."""
     need_role(caller, "tune")
     server: Server = request.app.state.server
     if not server.settings.tuning:
@@ -49,6 +49,8 @@ async def create(request: Request, caller: As) -> Mapping[str, Json]:
     job = await _job(server, caller, asked)
     await run_sync(server.database.add_job, job)
     server.tuning.wake()
+    if unused := [name for name in WITHOUT_EFFECT if name in asked]:
+        response.headers["x-stepladder-ignored"] = ", ".join(unused)
     return job_body(job, place_of(request))
 
 
@@ -168,12 +170,13 @@ def tuned_of(
 
 
 async def _job(server: Server, caller: Caller, asked: dict[str, Any]) -> TuningJob:
-    spec = asked["supervisedTuningSpec"]
+    name = spec_of(asked)
+    spec = asked[name]
     now = datetime.now(UTC)
     files = {
-        name: await run_sync(_file, server, caller, spec[name], f"supervisedTuningSpec.{name}")
-        for name in ("trainingDatasetUri", "validationDatasetUri")
-        if name in spec
+        field: await run_sync(_file, server, caller, spec[field], f"{name}.{field}")
+        for field in ("trainingDatasetUri", "validationDatasetUri")
+        if field in spec
     }
     base, model, pre_tuned = await run_sync(_base, server, caller, asked)
     return TuningJob(
@@ -182,7 +185,7 @@ async def _job(server: Server, caller: Caller, asked: dict[str, Any]) -> TuningJ
         protocol="vertex",
         base=base,
         model=model,
-        method="supervised",
+        method=SPECS[name],
         training_file=files["trainingDatasetUri"],
         validation_file=files.get("validationDatasetUri"),
         created_at=now,

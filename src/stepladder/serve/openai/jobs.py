@@ -77,13 +77,6 @@ def _job(server: Server, caller: Caller, body: Fields) -> TuningJob:
     body.known(KNOWN)
     base, model, pre_tuned = _base(server, caller, body)
     method = read_method(body)
-    if method.kind not in getattr(server.tuning, "methods", ("supervised",)):
-        raise Refusal(
-            "unsupported",
-            "no trainer of this server learns from preferences",
-            hint="use the method 'supervised' with the preferred answers",
-            param="method.type",
-        )
     _integrations(body)
     seed = body.whole("seed", 0, MOST_SEED)
     options = {**method.options, "seed": secrets.randbelow(MOST_SEED) if seed is None else seed}

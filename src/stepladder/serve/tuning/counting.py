@@ -13,13 +13,15 @@ from typing import Protocol
 import numpy as np
 
 from ...core import Json, Message
-from ...trainers import Conversation
+from ...trainers import Conversation, Pair
 from .rows import Row
 
 __all__ = ["Counted", "count_rows", "distribution"]
 
 BUCKETS = 10
 MOST_NAMED = 50  # rows that are named; all are counted
+
+Size = tuple[int, Sequence[int]]  # tokens of a prompt, and of each answer to it
 
 
 class Tokenizer(Protocol):
@@ -37,14 +39,14 @@ class Counted:
     Rows are numbered from 1, as the services do. `tokens` are those of one epoch.
     """
 
-    conversations: tuple[Conversation, ...]
+    conversations: tuple[Conversation | Pair, ...]
     statistics: Mapping[str, Json]
     tokens: int
 
 
 @dataclass
 class _Tally:
-    kept: list[Conversation] = field(default_factory=list)
+    kept: list[Conversation | Pair] = field(default_factory=list)
     examples: int = 0
     tokens: int = 0
     inputs: list[int] = field(default_factory=list)
@@ -69,23 +71,25 @@ def count_rows(
     return Counted(tuple(tally.kept), _told(tally, len(rows)), tally.tokens)
 
 
-def _sizes(row: Row, tokenizer: Tokenizer) -> list[tuple[int, int]]:
-    """Tokens of the prompt and of the answer, with its end token, of each learned turn."""
-    prompts = tokenizer.batch_chat_ids([messages for messages, _ in row.learned])
-    answers = [len(tokenizer.encode(said)) + 1 for _, said in row.learned]
-    return [(len(prompt), answer) for prompt, answer in zip(prompts, answers, strict=True)]
+def _sizes(row: Row, tokenizer: Tokenizer) -> list[Size]:
+    """Tokens of the prompt and of each answer, with its end token, of all that is learned."""
+    prompts = tokenizer.batch_chat_ids([_split(one)[0] for one in row.learned])
+    answers = [[len(tokenizer.encode(said)) + 1 for said in _split(one)[1]] for one in row.learned]
+    return [(len(prompt), said) for prompt, said in zip(prompts, answers, strict=True)]
+
+
+def _split(one: Conversation | Pair) -> tuple[Sequence[Message], Sequence[str]]:
+    if isinstance(one, Pair):
+        return one.messages, (one.chosen, one.rejected)
+    return one[0], (one[1],)
 
 
 def _add(
-    tally: _Tally,
-    number: int,
-    row: Row,
-    sizes: Sequence[tuple[int, int]],
-    bounds: tuple[int, bool],
+    tally: _Tally, number: int, row: Row, sizes: Sequence[Size], bounds: tuple[int, bool]
 ) -> None:
     max_length, cut_long = bounds
     fits = [place for place, (prompt, _) in enumerate(sizes) if prompt < max_length]
-    longest = max(map(sum, sizes))
+    longest = max(prompt + max(answers) for prompt, answers in sizes)
     if not fits or (longest > max_length and not cut_long):
         tally.dropped.append(number)
         tally.reasons.append(
@@ -95,14 +99,23 @@ def _add(
         return
     if longest > max_length:
         tally.cut.append(number)
-    said = sum(min(sizes[place][1], max_length - sizes[place][0]) for place in fits)
-    whole = min(longest, max_length)
+    said = sum(
+        min(answer, max_length - sizes[place][0]) for place in fits for answer in sizes[place][1]
+    )
+    whole = _whole(sizes, max_length)
     tally.kept += [row.learned[place] for place in fits]
     tally.examples += 1
     tally.tokens += whole
     tally.outputs.append(said)
     tally.inputs.append(max(0, whole - said))
     tally.turns.append(row.turns)
+
+
+def _whole(sizes: Sequence[Size], max_length: int) -> int:
+    """What is read in an epoch: a conversation once, a pair of answers each with its prompt."""
+    return max(
+        sum(min(prompt + answer, max_length) for answer in answers) for prompt, answers in sizes
+    )
 
 
 def _told(tally: _Tally, examples: int) -> dict[str, Json]:

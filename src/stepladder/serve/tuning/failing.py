@@ -9,7 +9,7 @@ from ...core import Json
 from ...errors import StepladderError
 from .. import Reason
 
-__all__ = ["JobFailed", "Problem", "bad_file"]
+__all__ = ["JobFailed", "Problem", "Unusable", "bad_file"]
 
 MOST_TOLD = 50  # of the rows that are at fault
 
@@ -20,6 +20,10 @@ class Problem:
 
     line: int
     message: str
+
+
+class Unusable(Exception):
+    """A row that cannot be learned from; the message is for whoever wrote it."""
 
 
 class JobFailed(StepladderError):

@@ -2,7 +2,8 @@
 
 Epochs: as many as make about 1,000 examples seen, between 2 and 10. Batch: 8 examples, of large
 files a five-hundredth, at most 64. Rank 16. The learning rate is the trainer's own, times the
-multiplier.
+multiplier. Preferences are learned at a tenth of that rate, for 3 epochs at most, with a beta of
+0.1: a model that goes far from where it was says less and less of either answer.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from ...core import Json
 from ...trainers import TrainingOptions, epochs_for
@@ -22,6 +23,8 @@ RANKS = (1, 2, 4, 8, 16, 32)
 MOST_CHECKPOINTS = 10
 MOST_EPOCHS = 100
 ALPHA_PER_RANK = TrainingOptions().alpha / TrainingOptions().rank
+BETA = 0.1
+MOST_PREFERRED = 3  # epochs over preferences, where nobody says
 TOKENS_AT_ONCE = 1024  # in memory, of the examples of a step; padding included
 
 
@@ -34,21 +37,29 @@ class Choices:
     learning_rate_multiplier: float
     adapter_rank: int
     seed: int
+    beta: float | None = None  # of preferences
     last_checkpoint_only: bool = False
     open: tuple[str, ...] = ()
 
     def named(self) -> dict[str, Json]:
         """As a job's `options`."""
-        return {
+        named = {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
             "adapter_rank": self.adapter_rank,
             "seed": self.seed,
         }
+        return named if self.beta is None else {**named, "beta": self.beta}
 
 
-def choose(asked: Mapping[str, Json], examples: int, *, rank: int | None = None) -> Choices:
+def choose(
+    asked: Mapping[str, Json],
+    examples: int,
+    *,
+    rank: int | None = None,
+    method: Literal["supervised", "preference"] = "supervised",
+) -> Choices:
     """The choices for a file of so many examples; `rank` is that of the adapter to go on from.
 
     Raises JobFailed for what cannot be: the protocols refuse it earlier, in their own words.
@@ -60,6 +71,8 @@ def choose(asked: Mapping[str, Json], examples: int, *, rank: int | None = None)
         "adapter_rank": rank or TrainingOptions().rank,
         "seed": 0,
     }
+    if method == "preference":
+        defaults |= {"epochs": min(MOST_PREFERRED, defaults["epochs"]), "beta": BETA}
     given = {name: asked[name] for name in defaults if asked.get(name) is not None}
     _check(given, rank)
     chosen = {**defaults, **given}
@@ -77,7 +90,7 @@ def training_options(choices: Choices, max_length: int, *, cut_long: bool) -> Tr
         usual,
         rank=choices.adapter_rank,
         alpha=math.ceil(ALPHA_PER_RANK * choices.adapter_rank),
-        learning_rate=usual.learning_rate * choices.learning_rate_multiplier,
+        learning_rate=_rate(choices) * choices.learning_rate_multiplier,
         epochs=float(choices.epochs),
         tokens_per_batch=TOKENS_AT_ONCE,
         evaluations_per_epoch=1,
@@ -87,7 +100,14 @@ def training_options(choices: Choices, max_length: int, *, cut_long: bool) -> Tr
         rows_per_batch=choices.batch_size,
         to_the_end=True,
         cut_long=cut_long,
+        objective="answers" if choices.beta is None else "preference",
+        beta=usual.beta if choices.beta is None else choices.beta,
     )
+
+
+def _rate(choices: Choices) -> float:
+    usual = TrainingOptions().learning_rate
+    return usual if choices.beta is None else usual / 10
 
 
 def steps_of(choices: Choices, conversations: int) -> int:
@@ -108,6 +128,9 @@ def _check(given: Mapping[str, Any], rank: int | None) -> None:
     rate = given.get("learning_rate_multiplier", 1.0)
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 100:
         raise _wrong("learning_rate_multiplier", rate, "a number above 0, at most 100")
+    beta = given.get("beta", BETA)
+    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta <= 2:
+        raise _wrong("beta", beta, "a number above 0, at most 2")
     seed = given.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise _wrong("seed", seed, "a whole number")

@@ -63,8 +63,6 @@ def backoff_seconds(failures: int) -> float:
 class TuningQueue:
     """Runs the tuning jobs of a server, one at a time."""
 
-    methods = ("supervised",)  # what it trains by
-
     def __init__(
         self,
         server: Server,

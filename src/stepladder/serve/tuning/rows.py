@@ -2,21 +2,22 @@
 
 A row goes through the same code as a call of its protocol, so that what is trained is what is
 served: roles, parts, functions, calls and their results. Every turn of the assistant is learned,
-each after all turns before it; in OpenAI's form those with `weight` 0 are not. What is wrong with a
-row is told by its line and never hides the next row. Nothing here counts tokens or trains.
+each after all turns before it; in OpenAI's form those with `weight` 0 are not. Of preferences a
+pair of answers is learned (`pairs.py`). What is wrong with a row is told by its line and never
+hides the next row. Nothing here counts tokens or trains.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from ...core import Function, Json, Message
 from ...models.local.functions import plain_messages
-from ...trainers import Conversation
+from ...trainers import Conversation, Pair
 from .. import Refusal
 from ..gemini.contents import to_messages
 from ..gemini.forms import each
@@ -25,11 +26,13 @@ from ..gemini.tools import to_functions
 from ..openai.fields import Fields
 from ..openai.messages import read_messages
 from ..openai.tools import read_functions
-from .failing import MOST_TOLD, Problem
+from .failing import MOST_TOLD, Problem, Unusable
+from .pairs import gemini_pair, openai_pair
 
 __all__ = ["LEAST_ROWS", "LONGEST_LINE", "MOST_ROWS", "Row", "Rows", "read_rows"]
 
 Form = Literal["openai", "vertex"]
+Method = Literal["supervised", "preference"]
 Kind = TypeVar("Kind")
 
 LEAST_ROWS: Mapping[Form, int] = {"openai": 10, "vertex": 1}  # OpenAI's documented least
@@ -52,7 +55,7 @@ class Row:
 
     line: int
     turns: int
-    learned: tuple[Conversation, ...]
+    learned: tuple[Conversation | Pair, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +67,21 @@ class Rows:
     bad: int = 0
 
 
-class _Unusable(Exception):
-    """A row that cannot be learned from; the message is for whoever wrote it."""
-
-
-def read_rows(pieces: Iterable[bytes], form: Form) -> Rows:
+def read_rows(pieces: Iterable[bytes], form: Form, method: Method = "supervised") -> Rows:
     """The rows of a file that comes in pieces. Empty lines are passed over.
 
     Reading ends at a file that is no text, or has more than MOST_ROWS rows: both are problems.
     """
-    read = _openai_row if form == "openai" else _gemini_row
+    read = READERS[form, method]
     rows: list[Row] = []
     problems: list[Problem] = []
     bad = 0
     for number, line in _lines(pieces):
         try:
             if len(rows) >= MOST_ROWS:
-                raise _Unusable(f"the file has more than {MOST_ROWS:,} rows")
+                raise Unusable(f"the file has more than {MOST_ROWS:,} rows")
             rows.append(Row(number, *read(_object(line))))
-        except (_Unusable, Refusal, RecursionError) as error:
+        except (Unusable, Refusal, RecursionError) as error:
             bad += 1
             if len(problems) < MOST_TOLD:
                 problems.append(Problem(number, _words(error)))
@@ -108,15 +107,15 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 def _object(line: bytes) -> dict[str, Json]:
     if len(line) > LONGEST_LINE:
-        raise _Unusable(f"the line is longer than {LONGEST_LINE:,} bytes")
+        raise Unusable(f"the line is longer than {LONGEST_LINE:,} bytes")
     try:
         row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError as error:
-        raise _Unusable(f"the line is not UTF-8 text: {error.reason}") from error
+        raise Unusable(f"the line is not UTF-8 text: {error.reason}") from error
     except ValueError as error:
-        raise _Unusable(f"the line is not JSON: {error}") from error
+        raise Unusable(f"the line is not JSON: {error}") from error
     if not isinstance(row, dict):
-        raise _Unusable(f"the line is {_named(row)}, not a JSON object")
+        raise Unusable(f"the line is {_named(row)}, not a JSON object")
     return row
 
 
@@ -124,7 +123,7 @@ def _openai_row(row: Mapping[str, Json]) -> tuple[int, tuple[Conversation, ...]]
     _check_keys(row, OPENAI_KEYS, "messages")
     turns = row["messages"]
     if not isinstance(turns, list) or not turns:
-        raise _Unusable("'messages' has to be a list of turns")
+        raise Unusable("'messages' has to be a list of turns")
     learned = [_is_learned(turn, n) for n, turn in enumerate(turns)]
     plain = [
         {name: value for name, value in turn.items() if name != "weight"}
@@ -145,9 +144,9 @@ def _is_learned(turn: Json, number: int) -> bool:
         return False
     weight = turn.get("weight")
     if weight is not None and turn.get("role") != "assistant":
-        raise _Unusable(f"'messages[{number}].weight' belongs to turns of the assistant only")
+        raise Unusable(f"'messages[{number}].weight' belongs to turns of the assistant only")
     if isinstance(weight, bool) or weight not in (None, 0, 1):
-        raise _Unusable(f"'messages[{number}].weight' has to be 0 or 1, not {weight!r}")
+        raise Unusable(f"'messages[{number}].weight' has to be 0 or 1, not {weight!r}")
     return turn.get("role") == "assistant" and weight != 0
 
 
@@ -181,7 +180,7 @@ def _gemini_row(row: Mapping[str, Json]) -> tuple[int, tuple[Conversation, ...]]
     _check_keys(row, GEMINI_KEYS, "contents")
     contents = each(CONTENT)(row["contents"], "contents")
     if not contents:
-        raise _Unusable("'contents' has to be a list of turns")
+        raise Unusable("'contents' has to be a list of turns")
     system = row.get("systemInstruction", row.get("system_instruction"))
     if isinstance(system, str):
         system = {"parts": [{"text": system}]}
@@ -202,19 +201,19 @@ def _conversations(
 ) -> tuple[Conversation, ...]:
     """Each turn to learn with what is before it, in the text that the model reads and says."""
     if messages[-1].role != "assistant":
-        raise _Unusable("the last turn has to be the assistant's ('model' in Gemini's words)")
+        raise Unusable("the last turn has to be the assistant's ('model' in Gemini's words)")
     found = []
     for place, message in enumerate(messages):
         if not learned[place]:
             continue
         if not any(before.role != "system" for before in messages[:place]):
-            raise _Unusable("there is no turn of the user before the first answer")
+            raise Unusable("there is no turn of the user before the first answer")
         said = _said(plain_messages([message])[0])
         if not said.strip():
-            raise _Unusable(f"turn {place + 1} is an answer without text")
+            raise Unusable(f"turn {place + 1} is an answer without text")
         found.append((plain_messages(messages[:place], functions, parallel=parallel), said))
     if not found:
-        raise _Unusable("no turn of the assistant is learned: all have 'weight' 0")
+        raise Unusable("no turn of the assistant is learned: all have 'weight' 0")
     return tuple(found)
 
 
@@ -226,12 +225,23 @@ def _said(message: Message) -> str:
 
 def _check_keys(row: Mapping[str, Json], known: set[str], needed: str) -> None:
     if PREFERENCE_KEYS & row.keys():
-        raise _Unusable("a row of preferences or references cannot be used for supervised tuning")
+        raise Unusable("a row of preferences or references cannot be used for supervised tuning")
     if needed not in row:
-        raise _Unusable(f"the field {needed!r} is missing")
+        raise Unusable(f"the field {needed!r} is missing")
     unknown = sorted(row.keys() - known)
     if unknown:
-        raise _Unusable(f"the field {unknown[0]!r} is not known; known: {', '.join(sorted(known))}")
+        raise Unusable(f"the field {unknown[0]!r} is not known; known: {', '.join(sorted(known))}")
+
+
+READERS: Mapping[
+    tuple[Form, Method],
+    Callable[[Mapping[str, Json]], tuple[int, tuple[Conversation | Pair, ...]]],
+] = {
+    ("openai", "supervised"): _openai_row,
+    ("vertex", "supervised"): _gemini_row,
+    ("openai", "preference"): lambda row: openai_pair(row, _openai_row),
+    ("vertex", "preference"): lambda row: gemini_pair(row, _gemini_row),
+}
 
 
 def _at_once(work: Coroutine[Any, Any, Kind]) -> Kind:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ...core import Json
 from ...database.records import TuningJob
 from ...errors import MissingExtra, ModelError, StepladderError, StoreError
-from ...trainers import Conversation, TrainedModel, TrainingJob
+from ...trainers import Conversation, Pair, TrainedModel, TrainingJob
 from .counting import Counted, count_rows
 from .failing import JobFailed, Problem, bad_file
 from .finishing import ADAPTER_FILES, finish, withdraw
@@ -84,21 +84,13 @@ def run_job(database: Database, job: TuningJob, hold: Hold, place: Workplace) ->
 def _run(database: Database, job: TuningJob, hold: Hold, place: Workplace) -> None:
     teller = Teller(database, job.id, hold.check)
     _count_starts(database, job, teller)
-    if job.method != "supervised":
-        raise JobFailed(
-            f"tuning by {job.method!r} is not offered for open models here",
-            hint="post a supervised job",
-            reason="unsupported",
-            code="unsupported",
-            param="method",
-        )
     folder, tokenizer = _base(job)
     start, rank = _fetch_start(database, job, place.of(job) / "start")
     longest = min(tokenizer.context_tokens, place.most_tokens)
     teller.say("Validating training file")
     train = _read(database, job, place, "training_file")
     counted = _counted(train, tokenizer, longest, job, "training_file")
-    held_out: tuple[Conversation, ...] = ()
+    held_out: tuple[Conversation | Pair, ...] = ()
     if job.validation_file is not None:
         rows = _read(database, job, place, "validation_file")
         held_out = _counted(rows, tokenizer, longest, job, "validation_file").conversations
@@ -183,7 +175,8 @@ def _fetch_start(
 def _read(database: Database, job: TuningJob, place: Workplace, param: str) -> Rows:
     address = job.training_file if param == "training_file" else job.validation_file
     assert address is not None
-    rows = read_rows(read_source(database, address, place.gs_folder, param), job.protocol)
+    source = read_source(database, address, place.gs_folder, param)
+    rows = read_rows(source, job.protocol, job.method)
     if rows.bad:
         raise _bad_rows(rows, param)
     least = LEAST_ROWS[job.protocol] if param == "training_file" else 1
@@ -220,7 +213,7 @@ def _chosen(
     database: Database, job: TuningJob, counted: Counted, rank: int | None, hold: Hold
 ) -> tuple[TuningJob, Choices]:
     """Settle and keep what was left open; a job that goes on keeps what was settled before."""
-    choices = choose(job.options, len(counted.conversations), rank=rank)
+    choices = choose(job.options, len(counted.conversations), rank=rank, method=job.method)
     if job.statistics is not None:
         choices = replace(choices, open=tuple(job.statistics["chosen"]))
     statistics: Mapping[str, Json] = {
