@@ -81,12 +81,11 @@ def test_it_proposes_the_model_with_functions_and_with_demonstrations(
 ) -> None:
     (step,) = make_steps(task, ["functions"])
     workshop = fake_workshop(Player(), tmp_path / "artifacts")
-    plain, shown = step.propose(task, TRAIN, None, workshop)
-    assert (plain.name, shown.name) == ("plain", "shots-3")
-    assert len(step.measured(task, TRAIN)) == 2
+    plain, shown, picked = step.propose(task, TRAIN, None, workshop)
+    assert (plain.name, shown.name, picked.name) == ("plain", "shots-3", "bm25-3")
     assert plain.solver.candidates == "may"
     assert plain.solver.sources == ()
-    for one in (plain, shown):
+    for one in (plain, shown, picked):
         attempt = try_solver(one.solver, TRAIN, CallMatch(), workshop)
         assert attempt.score == 1
 
@@ -96,8 +95,10 @@ def test_a_local_model_is_held_to_a_list_of_calls_as_well(task: Task, tmp_path: 
     local = replace(task, models=("local:some-model",))
     found = step.propose(local, TRAIN, None, fake_workshop(Player(), tmp_path / "artifacts"))
     forms = {one.name: (one.solver.form, len(one.solver.demos)) for one in found}
-    assert forms == {"plain": ("native", 0), "json": ("json", 0), "shots-3": ("json", 3)}
-    assert len(step.measured(local, TRAIN)) == 3
+    assert forms == {
+        "plain": ("native", 0), "json": ("json", 0), "shots-3": ("json", 3), "bm25-3": ("json", 0),
+    }  # fmt: skip
+    assert len(step.measured(local, TRAIN)) == 4
 
 
 def test_calls_run_through_the_sources_that_are_named(task: Task, tmp_path: Path) -> None:

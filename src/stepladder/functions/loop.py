@@ -12,6 +12,7 @@ from typing import Literal
 
 from ..core import Call, Function, Message, Model, Request, Response, Usage
 from .running import Asked, Ran, Running, run_calls, told_result
+from .written import list_schema, read_list
 
 __all__ = ["Asking", "Ended", "Start", "Talk", "Turn", "converse"]
 
@@ -29,12 +30,17 @@ class Start:
 
 @dataclass(frozen=True)
 class Asking:
-    """How the model is asked. `price` gives the dollars of calls, or None when unknown."""
+    """How the model is asked. `price` gives the dollars of calls, or None when unknown.
+
+    `written` is for models without a form of their own for calls: each turn is a JSON list of them
+    (`written.py`), and an empty one ends the conversation.
+    """
 
     model: Model
     max_output_tokens: int = 256
     thinking_tokens: int | None = None
     price: Callable[[Iterable[Usage]], float | None] = lambda calls: None
+    written: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,8 @@ def converse(
         requests = [_request(going[index], asking) for index in batch]
         calling: list[tuple[int, Response]] = []
         answered = set()
-        for place, response in asking.model.generate(requests):
-            index = batch[place]
+        for place, answer in asking.model.generate(requests):
+            index, response = batch[place], _read(answer, asking)
             answered.add(index)
             ended = _hear(going[index], response, asking, running)
             if ended is not None:
@@ -104,7 +110,8 @@ def converse(
                 calling.append((index, response))
         for index in going.keys() - answered:
             yield index, going.pop(index).end("error", "the model gave no answer")
-        _run_all([(going[index], response) for index, response in calling], running)
+        asked = [(going[index], response) for index, response in calling]
+        _run_all(asked, running, written=asking.written)
         for index, _ in calling:
             limit = _limit(going[index], running)
             if limit is not None:
@@ -112,12 +119,24 @@ def converse(
 
 
 def _request(going: _Going, asking: Asking) -> Request:
-    return Request(
+    request = Request(
         going.messages,
         max_output_tokens=asking.max_output_tokens,
-        functions=going.start.functions,
         thinking_tokens=asking.thinking_tokens,
     )
+    if asking.written:
+        return replace(request, schema=list_schema(going.start.functions))
+    return replace(request, functions=going.start.functions)
+
+
+def _read(response: Response, asking: Asking) -> Response:
+    """The answer with its calls; of a written list that is empty nothing is left to say."""
+    if not asking.written or response.error is not None:
+        return response
+    listed = read_list(response)
+    if listed is None:
+        return response
+    return listed if listed.calls else replace(listed, text="")
 
 
 def _hear(going: _Going, response: Response, asking: Asking, running: Running) -> Talk | None:
@@ -142,7 +161,7 @@ def _hear(going: _Going, response: Response, asking: Asking, running: Running) -
     return None
 
 
-def _run_all(asking: Sequence[tuple[_Going, Response]], running: Running) -> None:
+def _run_all(asking: Sequence[tuple[_Going, Response]], running: Running, *, written: bool) -> None:
     """Run what was called in all conversations, side by side, and tell the results to each."""
     asked = [
         Asked(
@@ -162,7 +181,8 @@ def _run_all(asking: Sequence[tuple[_Going, Response]], running: Running) -> Non
             Message("function", told_result(one, running.limits.result_characters), result_of=call)
             for one, call in zip(ran, response.calls, strict=True)
         ]
-        said = Message("assistant", response.text, calls=response.calls)
+        own_form = () if written else response.calls
+        said = Message("assistant", response.text, calls=own_form)
         going.messages = (*going.messages, said, *results)
 
 

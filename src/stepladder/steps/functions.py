@@ -6,6 +6,7 @@ the user's to say; nothing is searched here, dev decides.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Literal
 from ..core import Candidate, Estimate, Example, Json, Task, Trial, Workshop
 from ..errors import NotApplicable, TaskError
 from ..functions.catalogue import read_catalogue, save_catalogue
-from ..functions.description import Described
+from ..functions.description import Described, described_record
 from ..functions.opening import open_sources, source_record
 from ..functions.running import Running
 from ..solvers.calling import CallingSolver
+from ..solvers.prompt import PromptSolver
+from ..solvers.selection import save_pool
 from .demos import not_too_long
 from .sampling import spread_over_labels
 
@@ -29,7 +32,7 @@ _HELD = "held to a JSON list of calls"
 
 @dataclass(frozen=True)
 class Functions:
-    """Proposes the task's model with functions, and the same with `shots` demonstrations.
+    """Proposes the task's model with functions, and with `shots` demonstrations from train.
 
     `catalogue` is a file of descriptions, for predicting calls; `sources` are what calls run
     through, as tables with a `kind` of "python", "openapi" or "mcp". `candidates` names the input's
@@ -80,32 +83,67 @@ class Functions:
         self._applies(task)
         return Estimate(0.0, 0.0, 0, "nothing is searched")
 
-    def measured(self, task: Task, train: Sequence[Example]) -> list[None]:
-        """How many candidates dev will measure; what they will say depends on the functions."""
-        held = bool(task.models) and self._held_to_json(task.models[0])
-        return [None] * (1 + held + bool(self._shown(train, task)))
+    def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver | None]:
+        """What dev will measure, as prompts of about its size; None where sources describe more."""
+        if not task.models:
+            return []
+        held = self._held_to_json(task.models[0])
+        plain = self._as_prompt(task, train)
+        found = [plain] * (1 + held)
+        if self._demonstrated(task.models[0]) and train:
+            shown = tuple((one.input, one.expected) for one in self._fixed(train, task))
+            found += [plain and replace(plain, demos=shown)] * 2
+        return found
+
+    def _as_prompt(self, task: Task, train: Sequence[Example]) -> PromptSolver | None:
+        """The first turn as a prompt; with candidates per input, of an example of middling size."""
+        if self.catalogue is None or self.sources or self.gives != "calls" or not train:
+            return None
+        known = read_catalogue(task.folder / self.catalogue)
+        told = [list(known)] if self.candidates is None else [
+            [key for key in one.input[self.candidates] if key in known]
+            for one in train
+            if isinstance(one.input, Mapping) and self.candidates in one.input
+        ]  # fmt: skip
+        if not told:
+            return None
+        keys = sorted(told, key=len)[len(told) // 2]
+        lines = [json.dumps(described_record(known[key])) for key in keys]
+        said = "\n".join([task.instructions, *lines])
+        return PromptSolver(
+            task.models[0], said, output_format="json", max_output_tokens=task.max_output_tokens
+        )
 
     def propose(
         self, task: Task, train: Sequence[Example], base: Trial | None, workshop: Workshop
     ) -> Iterable[Candidate]:
-        """The plain one, and the one with demonstrations of calls from train.
+        """The plain one, and those with demonstrations of calls from train.
 
-        A local model that predicts calls is held to a list of them: a small one would make none by
-        itself. That it is asked plainly is proposed as well.
+        A local model is held to a list of calls, unless its last words are the answer: a small one
+        would make none by itself. That it is asked plainly is proposed as well.
         """
         self._applies(task)
-        plain = self.solver(task, task.models[0], workshop)
-        found = [Candidate("functions", "plain", plain, _WHY, build_dollars=0.0)]
-        if self._held_to_json(plain.model):
+        model = task.models[0]
+        plain = self.solver(task, model, workshop)
+        found = [_candidate("plain", plain, _WHY)]
+        if self._held_to_json(model):
             plain = replace(plain, form="json")
-            found.append(Candidate("functions", "json", plain, f"{_WHY}; {_HELD}",
-                                   build_dollars=0.0))  # fmt: skip
-        if shown := self._shown(train, task):
-            demos = tuple((example.input, example.expected) for example in shown)
-            changed = f"{found[-1].changed}; {len(demos)} demonstrations"
-            more = replace(plain, demos=demos)
-            found.append(Candidate("functions", f"shots-{len(demos)}", more, changed,
-                                   build_dollars=0.0))  # fmt: skip
+            found.append(_candidate("json", plain, f"{_WHY}; {_HELD}"))
+        if not self._demonstrated(model) or not train:
+            return found
+        fixed = self._fixed(train, task)
+        demos = tuple((example.input, example.expected) for example in fixed)
+        changed = f"{found[-1].changed}; {len(demos)} demonstrations"
+        found.append(_candidate(f"shots-{len(demos)}", replace(plain, demos=demos), changed))
+        pool = save_pool([(one.input, one.expected) for one in train], "bm25", workshop)
+        picked = {"method": "bm25", "k": len(demos), "pool": pool}
+        found.append(
+            _candidate(
+                f"bm25-{len(demos)}",
+                replace(plain, selector=picked),
+                f"{changed}, the most alike of train for each input",
+            )
+        )
         return found
 
     def solver(self, task: Task, model: str, workshop: Workshop) -> CallingSolver:
@@ -140,14 +178,15 @@ class Functions:
             there = Running(opened, frozenset(self.allowed)).described
         return {**found, **{one.name: one for one in there}}
 
-    def _shown(self, train: Sequence[Example], task: Task) -> Sequence[Example]:
-        """What is expected shows a call only where calls are the answer."""
-        if self.gives != "calls" or not self.shots:
-            return ()
+    def _demonstrated(self, model: str) -> bool:
+        """What is expected shows a turn only where calls are what a turn answers with."""
+        return bool(self.shots) and (self.gives == "calls" or self._held_to_json(model))
+
+    def _fixed(self, train: Sequence[Example], task: Task) -> Sequence[Example]:
         return not_too_long(spread_over_labels(train, task.seed))[: self.shots]
 
     def _held_to_json(self, model: str) -> bool:
-        return self.gives == "calls" and model.startswith("local:")
+        return self.gives != "answer" and model.startswith("local:")
 
     def _applies(self, task: Task) -> None:
         if not self.concerns(task):
@@ -158,10 +197,15 @@ class Functions:
             raise NotApplicable("the task names no model", hint="add models = [...] to task.toml")
 
 
-def calling_solver(task: Task, model: str, workshop: Workshop) -> CallingSolver | None:
-    """What a tuned `model` predicts calls of the task's functions with; None where it does not.
+def _candidate(name: str, solver: CallingSolver, changed: str) -> Candidate:
+    return Candidate("functions", name, solver, changed, build_dollars=0.0)
 
-    It is held to a list of calls, which it may leave empty.
+
+def calling_solver(task: Task, model: str, workshop: Workshop) -> CallingSolver | None:
+    """What a `model` that is tuned on the task's calls is asked with; None where none is tuned so.
+
+    It is held to a list of calls, which it may leave empty. What is expected are the calls of one
+    turn, so a task that goes on after them is not tuned on.
     """
     from ..session import make_steps
 
@@ -169,7 +213,7 @@ def calling_solver(task: Task, model: str, workshop: Workshop) -> CallingSolver 
         return None
     (step,) = make_steps(task, ["functions"])
     assert isinstance(step, Functions)
-    if step.gives != "calls":
+    if step.gives == "answer" or (step.gives == "record" and step.turns > 1):
         return None
     # it has seen what there is to call: where that differs by input it is told, in short
     shown: Literal["signatures", "nothing"] = "signatures" if step.candidates else "nothing"
