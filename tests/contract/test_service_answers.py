@@ -191,6 +191,7 @@ def test_a_tuning_job_is_as_documented(
     state = train(trainer.service, base, tmp_path)
     assert state.phase == "succeeded"
     assert state.model is not None
+    assert [point.held_out_loss is not None for point in state.learning] == [True, True]
     assert faults(wire, speaks_openai=provider == "openai") == []
     asked_before = len(wire.exchanges)
     with opened(f"{provider}:{base}@{state.model}", **options) as asked:

@@ -7,7 +7,8 @@
     asking.py .... what a model is asked and what it says, whatever the protocol
     learner.py ... the stand-in for a language model: it reads the prompt and learns from it
     answering.py . its answer in the form that was asked for, token by token
-    gemini*.py ... Google's protocol, Developer API and Vertex; vertex_tuning.py its tuning jobs
+    gemini*.py ... Google's protocol, Developer API and Vertex; vertex_tuning.py its tuning jobs,
+                   vertex_experiments.py their losses
     openai*.py ... OpenAI's protocol
     together.py .. Together's files and tuning jobs, and the chat of what was tuned
     fireworks.py . those of Fireworks

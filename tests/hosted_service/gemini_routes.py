@@ -19,6 +19,7 @@ from .models import LISTED, traits
 from .pages import google_page
 from .state import State
 from .vertex_batches import vertex_batch_routes
+from .vertex_experiments import experiment_routes
 from .vertex_tuning import tuning_routes
 
 __all__ = ["gemini_routes"]
@@ -49,6 +50,7 @@ def gemini_routes(state: State) -> list[Route]:
         *cache_routes(state, "/{version}"),
         *cache_routes(state, _PROJECT),
         *tuning_routes(state, _PROJECT),
+        *experiment_routes(state, _PROJECT),
         *file_routes(state),
         Route("/{version}/models", _models, methods=["GET"]),
         Route("/{version}/models/{model}", _model, methods=["GET"]),

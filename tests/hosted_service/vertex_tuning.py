@@ -21,6 +21,7 @@ from .training_rows import preference_rows, vertex_rows
 from .trainings import ENDED, Training, epochs_for
 from .tuned import Row
 from .tuning_stats import data_stats
+from .vertex_experiments import experiment_of
 
 __all__ = ["tuning_routes"]
 
@@ -193,8 +194,7 @@ def _record(training: Training) -> dict[str, Any]:
             record[name] = training.asked[name]
     if training.started:
         record["startTime"] = rfc3339(training.started)
-        store = f"{training.parent}/metadataStores/default/contexts"
-        record["experiment"] = f"{store}/tuning-experiment-{training.number}"
+        record["experiment"] = experiment_of(training)
         if training.rows:
             record["tuningDataStats"] = data_stats(
                 training, supervised=spec == "supervisedTuningSpec"

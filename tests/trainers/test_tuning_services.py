@@ -237,6 +237,39 @@ def test_the_checkpoints_of_vertex_are_kept(away: Service, tmp_path: Path) -> No
     assert "tuning-experiment" in trained.facts["experiment"]
 
 
+def test_the_loss_of_a_vertex_job_is_read_from_its_experiment(
+    away: Service, tmp_path: Path
+) -> None:
+    told: list[Mapping[str, Any]] = []
+    trainer = open_trainer(VERTEX)
+    trained = trainer.train(job(VERTEX, epochs=3), tmp_path, lambda event, of: told.append(of))
+    trainer.close()
+    losses = [point.train_loss for point in trained.learning]
+    assert losses == sorted(losses, reverse=True)
+    assert [point.epoch for point in trained.learning] == [1.0, 2.0, 3.0]
+    assert all(point.held_out_loss is not None for point in trained.learning)
+    assert told[-1]["train_loss"] == losses[-1]  # as it is shown while the job runs
+    assert not trained.cautions
+
+
+def test_the_loss_of_a_preference_job_has_another_name(away: Service, tmp_path: Path) -> None:
+    pairs = tuple(replace(row, rejected="nonsense") for row in rows(40))
+    asked = TuningJob("vertex:gemini-2.5-flash", pairs, pairs[:8], method="preference")
+    trained = train(VERTEX, tmp_path, asked)
+    assert len(trained.learning) > 1
+    assert all(point.held_out_loss is not None for point in trained.learning)
+
+
+def test_losses_that_cannot_be_read_are_a_caution_and_no_failure(
+    away: Service, tmp_path: Path
+) -> None:
+    away.faults({"kinds": ["denied"], "path": "/timeSeries"})
+    trained = train(VERTEX, tmp_path, job(VERTEX, epochs=1))
+    assert trained.learning == ()
+    (caution,) = trained.cautions
+    assert caution.startswith("the losses of the tuning cannot be read: 403")
+
+
 def test_rows_that_vertex_leaves_out_are_a_caution(away: Service, tmp_path: Path) -> None:
     long = TuningRow((Message("user", "word " * 200_000),), "refund")
     one = replace(job(VERTEX, epochs=1), train=(*rows(30), long))

@@ -30,9 +30,10 @@ def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
     """
     need("google.genai", extra="vertex", what="tuning 'vertex' models")
     need("google.cloud.storage", extra="vertex", what="tuning 'vertex' models")
-    from ..models.gemini.client import vertex_client, vertex_place
+    from ..models.gemini.client import vertex_client, vertex_http, vertex_place
     from ..storage import open_bucket
     from .vertex_jobs import VertexService
+    from .vertex_losses import VertexLosses
 
     read_options(settings, also=("project", "location", "bucket"))
     bucket = settings.options.get("bucket")
@@ -44,7 +45,9 @@ def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
     project, location = vertex_place(settings.options)
     region = tuning_region(location, settings.catalogue)
     client = vertex_client(project, region, CALL_SECONDS)
-    return ManagedTrainer(VertexService(client, open_bucket(str(bucket), project), project, region))
+    losses = VertexLosses(vertex_http(region, CALL_SECONDS))
+    rows = open_bucket(str(bucket), project)
+    return ManagedTrainer(VertexService(client, rows, project, region, losses))
 
 
 def tuning_region(location: str, catalogue: Catalogue) -> str:

@@ -1,15 +1,15 @@
 """Tuning jobs of Google Cloud, through the official SDK.
 
 A job is known again by a label of its own among its `labels`. The SDK tells how far a job is, but
-not its loss: that is in the job's experiment, whose name is kept. Nothing of this was ever run
-against Google; the forms are those of the SDK and of the service's discovery document.
+not its loss: that is read from the job's experiment, by `vertex_losses.py`. Nothing of this was
+ever run against Google; the forms are those of the SDK and of the service's discovery document.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,9 @@ from ..models.gemini.errors import explain
 from ..models.hosted.api import Failure
 from ..models.hosted.keys import redact
 from ..storage import Bucket
+from .curves import thinned
 from .service import Checkpoint, Form, Order, Phase, ServiceFailed, TuningState
+from .vertex_losses import VertexLosses
 
 __all__ = ["VertexService"]
 
@@ -66,6 +68,7 @@ class VertexService:
     bucket: Bucket
     project: str
     region: str | None
+    losses: VertexLosses | None = None  # None: not told
 
     form: Form = "gemini"
 
@@ -116,7 +119,8 @@ class VertexService:
         return _name(job)
 
     def state(self, job_id: str) -> TuningState:
-        return _state(_call(lambda: self.client.tunings.get(name=job_id)))
+        job = _call(lambda: self.client.tunings.get(name=job_id))
+        return self._with_losses(_state(job), job)
 
     def cancel(self, job_id: str) -> None:
         _call(lambda: self.client.tunings.cancel(name=job_id))
@@ -124,6 +128,22 @@ class VertexService:
     def close(self) -> None:
         self.client.close()
         self.bucket.close()
+        if self.losses is not None:
+            self.losses.close()
+
+    def _with_losses(self, state: TuningState, job: types.TuningJob) -> TuningState:
+        """The state with its losses; that they cannot be read fails no job, and is said."""
+        if self.losses is None or not job.experiment or state.phase == "waiting":
+            return state
+        experiment = job.experiment
+        epochs = (_epochs(job) or 0) / state.steps if state.steps else 0.0
+        losses = self.losses
+        try:
+            curve = _call(lambda: losses.curve(experiment, epochs))
+        except ServiceFailed as error:
+            said = f"the losses of the tuning cannot be read: {error.failure.message}"
+            return replace(state, cautions=(*state.cautions, said))
+        return replace(state, learning=thinned(curve))
 
 
 def _call(what: Callable[[], Result]) -> Result:

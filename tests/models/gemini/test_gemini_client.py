@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
-from gemini_calls import ENDPOINT, HTTP, KNOWN, TOKEN, Wire, clean, vertex
+from gemini_calls import ENDPOINT, HTTP, KNOWN, TOKEN, Wire, clean, ok, vertex
 
 from stepladder.core import Message, Request
 from stepladder.errors import ModelError, TaskError
@@ -80,6 +88,75 @@ def test_connecting_is_given_up_long_before_an_answer_is(monkeypatch: pytest.Mon
     long, short = (request.extensions["timeout"] for request in wire.requests)
     assert (long["connect"], long["read"]) == (15, 600)
     assert (short["connect"], short["read"]) == (5, 5)
+
+
+class Greeting(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        body = json.dumps(ok()).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing is logged."""
+
+
+@contextmanager
+def by_https(folder: Path) -> Iterator[tuple[str, Path]]:
+    """A service on this machine by https, and the file that says whom to trust there."""
+    certificate, key = signed_by_itself(folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Greeting) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"https://localhost:{server.server_port}", certificate
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def signed_by_itself(folder: Path) -> tuple[Path, Path]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "certificate.pem").write_bytes(made.public_bytes(pem))
+    (folder / "key.pem").write_bytes(private)
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+@pytest.mark.network
+def test_by_https_only_whom_the_system_trusts_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "the-key-1234567890")
+    with by_https(tmp_path) as (url, certificate):
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        asked(developer_client(60))
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with pytest.raises(HTTP.ConnectError, match="certificate"):
+            asked(developer_client(60))
 
 
 # --- Vertex ---------------------------------------------------------------------------------------
