@@ -31,6 +31,8 @@ class LocalTokenizer:
     pad_id: int
     context_tokens: int
     special_tokens: tuple[str, ...] = ()
+    # some are looked for in the text as it is normalised, where they may not look like their names
+    disguised: bool = False
     # how a name of a special token is read is a setting of the tokenizer, which threads share
     lock: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
@@ -54,7 +56,7 @@ class LocalTokenizer:
         plain: dict[int, str] = {}
         for index, messages in enumerate(conversations):
             texts = [_text(message) for message in messages]
-            if any(special in text for special in self.special_tokens for text in texts):
+            if any(map(self._may_name_special, texts)):
                 marks = [_MARK.format(place) for place in range(len(texts))]
                 rendered = self._fill(messages, marks, add_generation_prompt)
                 ids[index] = self._join(rendered, marks, texts)
@@ -84,18 +86,23 @@ class LocalTokenizer:
         said = dict(zip(marks, texts, strict=True))
         ids: list[int] = []
         for piece in re.split(f"({_MARK.format(r'[0-9]+')})", rendered):  # templates may reorder
-            if piece in said:
-                ids += self.tokenizer(
-                    said[piece], add_special_tokens=False, split_special_tokens=True
-                )["input_ids"]
-            else:
-                ids += self.encode(piece)
+            ids += self._ids(said.get(piece, piece), split_special=piece in said)
         return ids
 
     def encode(self, text: str) -> list[int]:
-        """The ids of text; the names of special tokens become those tokens."""
+        """The ids of what somebody said; the name of a special token in it stays text."""
         with self.lock:
-            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            return self._ids(text, split_special=self._may_name_special(text))
+
+    def _may_name_special(self, text: str) -> bool:
+        return self.disguised or any(special in text for special in self.special_tokens)
+
+    def _ids(self, text: str, *, split_special: bool) -> list[int]:
+        return list(
+            self.tokenizer(text, add_special_tokens=False, split_special_tokens=split_special)[
+                "input_ids"
+            ]
+        )
 
     def completion_ids(self, text: str) -> list[int]:
         """The ids to go on from where there is no conversation: with what the model begins by."""
@@ -159,7 +166,10 @@ def load_tokenizer(folder: Path) -> LocalTokenizer:
     limit = tokenizer.model_max_length
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     special = tuple(sorted(tokenizer.get_added_vocab()))
-    return LocalTokenizer(tokenizer, tokenizer.eos_token_id, pad, min(limit, 1 << 20), special)
+    added = tokenizer.added_tokens_decoder.values()
+    disguised = any(token.special and token.normalized for token in added)
+    most = min(limit, 1 << 20)
+    return LocalTokenizer(tokenizer, tokenizer.eos_token_id, pad, most, special, disguised)
 
 
 def _byte_characters() -> dict[str, int]:
