@@ -1,5 +1,6 @@
 """What was found on the first model is asked of the others, the cheapest of them first."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from stepladder.errors import NotApplicable
 from stepladder.solvers.majority import MajoritySolver
 from stepladder.solvers.prompt import CONTENT_FREE, PromptSolver, calibrate
 from stepladder.steps.dearer_model import DearerModel
+from stepladder.steps.functions import plain_calls
 from stepladder.steps.prompt_variants import plain_prompt
 from stepladder.testing import FakeModel, check_step, fake_workshop
 
@@ -171,3 +173,29 @@ def test_the_step_keeps_its_contract_and_says_what_a_request_will_cost(tmp_path:
     )
     local = replace(TASK, models=("fake:small", "local:other"))
     assert "by machine time" in DearerModel().estimate(local, TRAIN, workshop).note
+
+
+def test_calls_move_with_their_functions_and_demonstrations(tmp_path: Path) -> None:
+    (tmp_path / "functions.json").write_text(json.dumps({"play": {"name": "music.play"}}))
+    task = replace(
+        TASK, kind="calls", folder=tmp_path, models=("local:small", "fake:flash"),
+        steps={"functions": {"catalogue": "functions.json"}},
+    )  # fmt: skip
+    workshop = fake_workshop(FakeModel(), tmp_path / "artifacts")
+    plain = plain_calls(task, "local:small", workshop)
+    assert plain is not None
+    assert plain.form == "json"
+    found = replace(plain, demos=(("play", [{"name": "music.play", "arguments": {}}]),))
+    one, moved = DearerModel().propose(task, TRAIN, trial(found, "shots-1"), workshop)
+    assert one.solver == replace(plain, model="fake:flash", form="native")
+    assert moved.name == "shots-1 on flash"
+    assert moved.solver == replace(found, model="fake:flash", form="native")
+    assert "in its own form" in moved.changed
+    (rung,) = DearerModel().rungs(task, workshop)
+    like, _ = rung.measured(task, TRAIN)
+    assert like is not None
+    assert '"music.play"' in like.instructions
+    priced_at = rung.estimate(task, TRAIN, priced(workshop)).note
+    plain_words = len(plain_prompt(task).instructions)
+    assert "per 1,000 requests" in priced_at
+    assert len(like.instructions) > plain_words

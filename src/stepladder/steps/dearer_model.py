@@ -11,12 +11,16 @@ from dataclasses import dataclass, field, replace
 
 from ..core import Candidate, Estimate, Example, Task, Trial, Usage, Workshop
 from ..errors import MissingExtra, ModelError, NotApplicable
+from ..solvers.calling import CallingSolver
 from ..solvers.prompt import CONTENT_FREE, PromptSolver, calibrate
+from .functions import calls_as_prompt, moved_calls, plain_calls
 from .measure import Effort, can_score
-from .prompt_variants import plain_prompt
+from .prompt_variants import no_plain_prompts, plain_prompt
 from .speed import dollars_per_request
 
 __all__ = ["DearerModel", "OneModel"]
+
+Asking = PromptSolver | CallingSolver
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,9 @@ class OneModel:
         price = _per_thousand(task, self.model, train, workshop)
         return Estimate(0.0, 0.0, 0, f"{self.model}, asked on dev alone: {price}")
 
-    def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver]:
+    def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver | None]:
         """What dev will measure at most, as if the prompt that is moved were the plain one."""
-        return [plain_prompt(task, self.model)] * 2
+        return [_typical_prompt(task, self.model, train)] * 2
 
     def propose(
         self,
@@ -84,7 +88,7 @@ class OneModel:
     ) -> Iterable[Candidate]:
         """The plain prompt and the base's on this model."""
         solver = base.candidate.solver if base else None
-        found = solver if isinstance(solver, PromptSolver) else None
+        found = solver if isinstance(solver, Asking) else None
         return list(_on(task, self.model, found, _whence(base), workshop))
 
 
@@ -97,10 +101,11 @@ def _whence(base: Trial | None) -> str:
 
 
 def _on(
-    task: Task, model: str, found: PromptSolver | None, whence: str, workshop: Workshop
+    task: Task, model: str, found: Asking | None, whence: str, workshop: Workshop
 ) -> Iterator[Candidate]:
     """The candidates of one model."""
-    plain, short = plain_prompt(task, model), _short(model, task.models)
+    short = _short(model, task.models)
+    plain = plain_calls(task, model, workshop) or plain_prompt(task, model)
     yield Candidate(
         "dearer_model",
         f"plain on {short}",
@@ -130,8 +135,12 @@ def _on(
         )
 
 
-def _moved(found: PromptSolver, model: str, workshop: Workshop) -> tuple[PromptSolver, Effort, str]:
+def _moved(found: Asking, model: str, workshop: Workshop) -> tuple[Asking, Effort, str]:
     """The prompt on another model, what moving it took, and what had to be changed."""
+    if isinstance(found, CallingSolver):
+        moved = moved_calls(found, model)
+        own = "; calls in its own form" if moved.form != found.form else ""
+        return moved, Effort(), own
     solver = replace(found, model=model)
     if found.scoring == "none":
         return solver, Effort(), ""
@@ -179,9 +188,15 @@ def _typical(model: str) -> Usage:
 def _per_thousand(task: Task, model: str, train: Sequence[Example], workshop: Workshop) -> str:
     if model.startswith("local:") or not train:
         return "by machine time"
-    plain = plain_prompt(task, model)
-    price = dollars_per_request(task, plain, train, workshop)
-    if price is None:
+    plain = _typical_prompt(task, model, train)
+    price = None if plain is None else dollars_per_request(task, plain, train, workshop)
+    if plain is None or price is None:
         return "unknown dollars"
     thinking = ", without thinking" if plain.thinking_tokens is None else ""
     return f"about ${1000 * price:.3g} per 1,000 requests{thinking}"
+
+
+def _typical_prompt(task: Task, model: str, train: Sequence[Example]) -> PromptSolver | None:
+    if no_plain_prompts(task) is not None:
+        return calls_as_prompt(task, model, train)
+    return plain_prompt(task, model)

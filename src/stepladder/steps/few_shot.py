@@ -18,7 +18,7 @@ from ..metrics import load_metric
 from ..solvers.prompt import PromptSolver, ask_ahead, calibrate, render
 from .demos import not_too_long, pick_balanced, pick_confused, pick_diverse, pick_random
 from .measure import Attempt, Effort, paired_gain, try_solver
-from .prompt_variants import plain_prompt
+from .prompt_variants import no_plain_prompts, plain_prompt
 from .sampling import hold_out
 from .speed import estimate_calls
 from .worth import Measured, choose_k
@@ -65,6 +65,11 @@ class FewShot:
                 hint="give k of at least 1, slice of at least 2, keep of at least 1",
             )
 
+    @staticmethod
+    def concerns(task: Task) -> bool:
+        """Tasks that are asked in words; calls of functions are for the step of that name."""
+        return no_plain_prompts(task) is None
+
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """Calls on the slice: each method with each k, and the base without demonstrations."""
         pool, held = self._divided(task, train)
@@ -110,6 +115,8 @@ class FewShot:
     def _divided(
         self, task: Task, train: Sequence[Example]
     ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+        if (reason := no_plain_prompts(task)) is not None:
+            raise reason
         if not task.models:
             raise NotApplicable("the task names no model", hint="add models = [...] to task.toml")
         pool, held = hold_out(train, self.slice, task.seed)

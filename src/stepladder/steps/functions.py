@@ -22,9 +22,10 @@ from ..solvers.calling import CallingSolver
 from ..solvers.prompt import PromptSolver
 from ..solvers.selection import save_pool
 from .demos import not_too_long
+from .prompt_variants import no_plain_prompts
 from .sampling import spread_over_labels
 
-__all__ = ["Functions", "calling_solver"]
+__all__ = ["Functions", "calling_solver", "calls_as_prompt", "moved_calls", "plain_calls"]
 
 _WHY = "functions are described to the model, which calls them"
 _HELD = "held to a JSON list of calls"
@@ -88,15 +89,18 @@ class Functions:
         if not task.models:
             return []
         held = self._held_to_json(task.models[0])
-        plain = self._as_prompt(task, train)
+        plain = self.as_prompt(task, task.models[0], train)
         found = [plain] * (1 + held)
         if self._demonstrated(task.models[0]) and train:
             shown = tuple((one.input, one.expected) for one in self._fixed(train, task))
             found += [plain and replace(plain, demos=shown)] * 2
         return found
 
-    def _as_prompt(self, task: Task, train: Sequence[Example]) -> PromptSolver | None:
-        """The first turn as a prompt; with candidates per input, of an example of middling size."""
+    def as_prompt(self, task: Task, model: str, train: Sequence[Example]) -> PromptSolver | None:
+        """A prompt about as long as the first turn, for planning; None where it is not known.
+
+        With candidates per input it is that of an example of middling size.
+        """
         if self.catalogue is None or self.sources or self.gives != "calls" or not train:
             return None
         known = read_catalogue(task.folder / self.catalogue)
@@ -111,7 +115,7 @@ class Functions:
         lines = [json.dumps(described_record(known[key])) for key in keys]
         said = "\n".join([task.instructions, *lines])
         return PromptSolver(
-            task.models[0], said, output_format="json", max_output_tokens=task.max_output_tokens
+            model, said, output_format="json", max_output_tokens=task.max_output_tokens
         )
 
     def propose(
@@ -207,14 +211,37 @@ def calling_solver(task: Task, model: str, workshop: Workshop) -> CallingSolver 
     It is held to a list of calls, which it may leave empty. What is expected are the calls of one
     turn, so a task that goes on after them is not tuned on.
     """
+    step = _step_of(task)
+    if step is None or step.gives == "answer" or (step.gives == "record" and step.turns > 1):
+        return None
+    # it has seen what there is to call: where that differs by input it is told, in short
+    shown: Literal["signatures", "nothing"] = "signatures" if step.candidates else "nothing"
+    return replace(step.solver(task, model, workshop), form="json", shown=shown)
+
+
+def plain_calls(task: Task, model: str, workshop: Workshop) -> CallingSolver | None:
+    """The functions of a task whose answers are calls, given to `model`; None for other tasks."""
+    step = _step_of(task) if no_plain_prompts(task) is not None else None
+    return None if step is None else moved_calls(step.solver(task, model, workshop), model)
+
+
+def moved_calls(solver: CallingSolver, model: str) -> CallingSolver:
+    """The same functions and demonstrations, asked of another model in the form that it has."""
+    local = model.startswith("local:") and solver.gives != "answer"
+    return replace(solver, model=model, form="json" if local else "native")
+
+
+def calls_as_prompt(task: Task, model: str, train: Sequence[Example]) -> PromptSolver | None:
+    """A prompt about as long as that of the task's calls, for planning; None where unknown."""
+    step = _step_of(task)
+    return None if step is None else step.as_prompt(task, model, train)
+
+
+def _step_of(task: Task) -> Functions | None:
     from ..session import make_steps
 
     if not Functions.concerns(task):
         return None
     (step,) = make_steps(task, ["functions"])
     assert isinstance(step, Functions)
-    if step.gives == "answer" or (step.gives == "record" and step.turns > 1):
-        return None
-    # it has seen what there is to call: where that differs by input it is told, in short
-    shown: Literal["signatures", "nothing"] = "signatures" if step.candidates else "nothing"
-    return replace(step.solver(task, model, workshop), form="json", shown=shown)
+    return step

@@ -16,7 +16,7 @@ from ..metrics import load_metric
 from ..solvers.prompt import CONTENT_FREE, PromptSolver
 from .measure import Effort, can_score
 from .prompt_search import PLAIN, Found, Search, search_prompts
-from .prompt_variants import plain_prompt, variants
+from .prompt_variants import no_plain_prompts, plain_prompt, variants
 from .sampling import spread_over_labels
 from .speed import answer_tokens, estimate_calls
 
@@ -50,6 +50,11 @@ class Prompt:
                 f"step 'prompt' cannot search with sample={self.sample}, keep={self.keep}",
                 hint="give sample >= 8 and keep >= 1",
             )
+
+    @staticmethod
+    def concerns(task: Task) -> bool:
+        """Tasks that are asked in words; calls of functions are for the step of that name."""
+        return no_plain_prompts(task) is None
 
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """At most the calls of the search, from the edits that this task allows."""
@@ -103,6 +108,8 @@ class Prompt:
             yield _candidate(one, search.effort, cautions)
 
     def _check(self, task: Task) -> None:
+        if (reason := no_plain_prompts(task)) is not None:
+            raise reason
         if not task.models:
             raise NotApplicable("the task names no model", hint="add models = [...] to task.toml")
         if self.search == "gepa" and task.prompt_model is None:

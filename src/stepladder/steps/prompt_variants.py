@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..core import Json, Task
+from ..errors import NotApplicable
 from ..solvers.prompt import PromptSolver
 
-__all__ = ["Variant", "combine", "plain_prompt", "variants", "with_lessons"]
+__all__ = [
+    "Variant", "combine", "no_plain_prompts", "plain_prompt", "variants", "with_lessons",
+]  # fmt: skip
 
 _TERSE: Mapping[str, str] = {
     "classification": "Classify the text.",
@@ -36,6 +39,19 @@ class Variant:
 
     def apply(self, solver: PromptSolver) -> PromptSolver:
         return replace(solver, **self.changes)
+
+
+def no_plain_prompts(task: Task) -> NotApplicable | None:
+    """Why prompts and demonstrations without functions are not for this task; None where they are.
+
+    Calls are described to the model, shown and read in a form of their own.
+    """
+    if task.kind != "calls" or "functions" not in task.steps:
+        return None
+    return NotApplicable(
+        "the task's calls are asked for by the step 'functions', with demonstrations too",
+        hint="leave out [steps.functions] to ask for calls in words",
+    )
 
 
 def plain_prompt(task: Task, model: str | None = None) -> PromptSolver:
