@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -14,12 +14,21 @@ from step_tasks import SORT, messages, reports
 
 from stepladder.budget import Budget
 from stepladder.catalogue import Catalogue, TuningLimits
-from stepladder.core import Candidate, Example, LearningPoint, Tell, Workshop
-from stepladder.cost import Prices, TrainingPrice
+from stepladder.core import (
+    Candidate,
+    Example,
+    Hardware,
+    LearningPoint,
+    Tell,
+    Usage,
+    Workshop,
+)
+from stepladder.cost import Prices, TokenPrice, TrainingPrice, price_all
 from stepladder.errors import BudgetExceeded, ModelError, NotApplicable
 from stepladder.models import ProviderSettings
 from stepladder.solvers.prompt import PromptSolver, render, render_target
 from stepladder.steps.fine_tune import FineTune
+from stepladder.steps.speed import estimate_calls
 from stepladder.testing import FakeModel, check_step
 from stepladder.trainers import TrainedModel
 from stepladder.trainers.service import TuningJob
@@ -303,6 +312,37 @@ def test_a_price_that_is_not_known_stays_so(trainer: Scripted, tmp_path: Path) -
     assert "no price is known" in estimate.note
     (candidate,) = propose(FineTune(epochs=2), tmp_path, models=("vertex:large",))
     assert candidate.build_dollars is None
+
+
+def test_measuring_a_model_that_is_yet_to_be_tuned_is_priced_as_a_tuned_one(tmp_path: Path) -> None:
+    (solver,) = FineTune(model="vertex:small").measured(TASK, messages(100))
+    assert solver is not None
+    seen: list[Usage] = []
+
+    def price(calls: Iterable[Usage]) -> float | None:
+        seen.extend(calls)
+        known = TokenPrice("vertex:small", 1.0, 4.0, TODAY, "a page")
+        training = replace(PRICES.training[0], tuned_multiplier=1.5)
+        prices = Prices(TODAY, tokens=(known,), training=(training,))
+        return price_all(seen, prices, Hardware()).dollars
+
+    shop = replace(workshop(tmp_path), price=price)
+    found = estimate_calls(TASK, solver, messages(20), 1000, shop)
+    (usage,) = seen
+    assert usage.input_tokens is not None
+    assert usage.output_tokens is not None
+    assert usage.thinking_tokens == 0
+    own = 1.5 * (usage.input_tokens + 4 * usage.output_tokens) / 1e6
+    assert found.dollars == pytest.approx(1000 * own)
+
+
+@pytest.mark.parametrize(
+    ("step", "steps"), [(FineTune(), {}), (FineTune(model="vertex:small"), {"functions": {}})]
+)
+def test_what_will_be_tuned_or_asked_otherwise_is_unknown(
+    step: FineTune, steps: dict[str, Any]
+) -> None:
+    assert step.measured(replace(TASK, steps=steps), messages(100)) == [None]
 
 
 def test_several_models_cost_together_or_not_known(trainer: Scripted, tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from ..solvers.prompt import PromptSolver
 from ..trainers.tuning_data import PREFERENCES, read_preferences
 from .fine_tune_local import LocalRoute
 from .fine_tune_managed import ManagedRoute
-from .fine_tune_plan import Bounds, check_enough
+from .fine_tune_plan import Bounds, check_enough, short_prompt
 from .prompt_variants import plain_prompt
+from .speed import yet_to_be_tuned
 
 __all__ = ["FineTune"]
 
@@ -128,10 +129,16 @@ class FineTune:
         return found[0] if len(found) == 1 else _together(found, task, workshop)
 
     def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver | None]:
-        """One tuned model; what one at a service costs is unknown until there is one."""
+        """One tuned model; unknown where it is asked with functions, or no model is named yet."""
         name = self.model
-        known = name is not None and _is_local(name) and name in task.models
-        return [plain_prompt(task, name) if known else None]
+        if name is None or name not in task.models:
+            return [None]
+        if _is_local(name):
+            return [plain_prompt(task, name)]
+        if "functions" in task.steps:
+            return [None]
+        solver = short_prompt(task, name, self.instructions)
+        return [replace(solver, model=yet_to_be_tuned(name), thinking_tokens=0)]
 
     def propose(
         self,

@@ -20,6 +20,7 @@ __all__ = [
     "answer_tokens",
     "dollars_per_request",
     "estimate_calls",
+    "yet_to_be_tuned",
 ]
 
 PREFILL_TOKENS_PER_SECOND = 1200.0  # SmolLM2-135M, OpenVINO continuous batching, 2 cores
@@ -72,6 +73,11 @@ def dollars_per_request(
     return _price(task, solver, _expected(solver, examples, workshop), workshop)
 
 
+def yet_to_be_tuned(base: str) -> str:
+    """What a tuned model is called before there is one: its price is known, its name is not."""
+    return f"{base}@"
+
+
 def answer_tokens(model: Model, text: str) -> int:
     """How many tokens the text is as an answer, without what a chat template puts around it."""
     around = model.count_tokens([Message("assistant", "")])
@@ -93,7 +99,7 @@ def _expected(
     workshop: Workshop,
     unshared_tokens: float = 0.0,
 ) -> _Call:
-    model = workshop.model(solver.model)
+    model = _model(solver, workshop)
     if solver.knowledge is not None:  # passages differ from call to call
         unshared_tokens += solver.knowledge.k * solver.knowledge.size * TOKENS_PER_WORD
     counted = examples[:_COUNTED]
@@ -104,6 +110,11 @@ def _expected(
     return _Call(shared, own, min(float(solver.max_output_tokens), 2 * sum(said) / len(said)))
 
 
+def _model(solver: PromptSolver, workshop: Workshop) -> Model:
+    """The solver's model, or the base of one that is yet to be tuned: it counts tokens alike."""
+    return workshop.model(solver.model.removesuffix("@"))
+
+
 def _hosted(
     task: Task,
     solver: PromptSolver,
@@ -112,7 +123,7 @@ def _hosted(
     workshop: Workshop,
     note: str,
 ) -> Estimate:
-    each = getattr(workshop.model(solver.model), "seconds_per_call", None)
+    each = getattr(_model(solver, workshop), "seconds_per_call", None)
     if each is None:
         note += "; seconds are known once it has answered"
     else:
