@@ -277,7 +277,7 @@ def get_ride(destination: str, number_of_riders: int, shared_ride: bool) -> dict
 
 
 def cancel_booking(reference: str) -> dict:
-    """Cancel what was booked. task.toml does not allow it.
+    """Cancel what was booked.
 
     Args:
         reference: the reference of the booking.

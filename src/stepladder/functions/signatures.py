@@ -40,7 +40,10 @@ _MORE = (
 
 
 def _parameter(name: str, schema: Json, needed: bool) -> str:
-    line = f"{name}{'' if needed else '?'}: {_kind(schema)}"
+    kind = _kind(schema)
+    if not needed:  # what may be left out need not be null as well
+        kind = kind.removesuffix(" | null")
+    line = f"{name}{'' if needed else '?'}: {kind}"
     if not isinstance(schema, Mapping):
         return line
     if "default" in schema and schema["default"] is not None:
@@ -58,6 +61,8 @@ def _kind(schema: Json) -> str:
     kind = schema.get("type", "any")
     if schema.keys() <= _PLAIN and (kind in _WORDS or kind == "any"):
         return str(kind)
+    if schema.keys() <= {"description", "default", "title", "anyOf"} and "anyOf" in schema:
+        return " | ".join(map(_kind, schema["anyOf"]))
     items = schema.get("items")
     if kind == "array" and schema.keys() <= {*_PLAIN, "items"} and "enum" not in schema:
         inner = "any" if items is None else _kind(items)

@@ -156,7 +156,7 @@ def render(
     said = [solver.instructions.strip()]
     if solver.form == "json":
         said += [*_described(solver, functions, shown), AS_JSON]
-    if solver.gives != "calls":
+    if solver.gives != "calls" and solver.steps > 1:
         said.append(RESULTS_ARE_DATA)
     turns = [Message("system", "\n\n".join(part for part in said if part))]
     for number, (demo, expected) in enumerate((*solver.demos, *picked), 1):
