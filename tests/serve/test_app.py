@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import httpx2 as httpx
 import pytest
 
@@ -10,6 +12,7 @@ from stepladder.database.rows import NotKept
 from stepladder.database.values import NotStorable
 from stepladder.errors import StoreError
 from stepladder.serve.app import create_app
+from stepladder.serve.keys import hash_of
 from stepladder.serve.server import Server
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +53,37 @@ async def test_what_is_not_there(app_client: httpx.AsyncClient, path: str, statu
     error = answer.json()["error"]
     assert path.rstrip("/") in error["message"]
     assert ("code" in error) is (path not in ("/nothing", "/", "/healthz"))
+
+
+async def test_the_home_page_says_what_is_served_and_where(app_client: httpx.AsyncClient) -> None:
+    told = (await app_client.get("/")).json()
+    assert told["base_urls"]["openai"] == "http://127.0.0.1/v1"
+    assert {"name": "gemini-3.5-flash", "kind": "base", "is": "fake"} in told["models"]
+    browser = await app_client.get("/", headers={"accept": "text/html,*/*;q=0.8"})
+    assert browser.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in browser.headers["content-security-policy"]
+    assert "<code>gemini-3.5-flash</code></td><td>base</td><td>is fake</td>" in browser.text
+    assert '<a href="http://127.0.0.1/readyz">' in browser.text
+
+
+async def test_the_home_page_shows_models_to_callers_only(
+    app_client: httpx.AsyncClient, server: Server
+) -> None:
+    server.database.add_key("7", hash_of("sk-mine"), "use", None, None, datetime.now(UTC))
+    server.keyring.read()
+    for accept in ("*/*", "text/html"):
+        closed = await app_client.get("/", headers={"accept": accept})
+        assert closed.status_code == 200
+        assert "gemini-3.5-flash" not in closed.text
+        assert "key is needed" in closed.text
+    mine = await app_client.get("/", headers={"authorization": "Bearer sk-mine"})
+    assert "gemini-3.5-flash" in mine.text
+
+
+async def test_a_call_without_its_path_is_told_why(app_client: httpx.AsyncClient) -> None:
+    answer = await app_client.post("/", json={"contents": []})
+    assert answer.status_code == 404
+    assert "project and location" in answer.text
 
 
 async def test_a_wrong_method_is_told_with_the_right_one(app_client: httpx.AsyncClient) -> None:

@@ -71,7 +71,8 @@ def test_what_is_served_is_said_with_lines_to_paste(server: Server) -> None:
     assert "no key is asked for" in told
     assert "curl http://127.0.0.1:8081/v1/chat/completions" in told
     assert "base_url='http://127.0.0.1:8081/v1'" in told
-    assert "http_options={'base_url': 'http://127.0.0.1:8081'}" in told
+    assert told.count("http_options={'base_url': 'http://127.0.0.1:8081'}") == 2
+    assert "genai.Client(enterprise=True, project='any'" in told
 
 
 def test_keys_by_the_command_line(run: CliRunner) -> None:

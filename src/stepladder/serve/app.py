@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from . import Caller, Refusal
 from .feedback import make_feedback_router
 from .front import Front, tell
+from .home import make_home_router
 from .keys import caller_of, need_role
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def create_app(server: Server) -> FastAPI:
     app.state.server = server
     _add_protocols(app)
     app.include_router(make_feedback_router())
+    app.include_router(make_home_router())
     _add_health(app, server)
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(HTTPException, _on_http)

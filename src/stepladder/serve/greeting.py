@@ -43,4 +43,6 @@ def _snippets(url: str, model: str, key: str) -> list[str]:
         "",
         f"openai.OpenAI(base_url='{url}/v1', api_key={python})",
         f"genai.Client(api_key={python}, http_options={{'base_url': '{url}'}})",
+        f"genai.Client(enterprise=True, project='any', location='us-central1', api_key={python},",
+        f"             http_options={{'base_url': '{url}'}})  # as at Vertex",
     ]

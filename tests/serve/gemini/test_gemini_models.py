@@ -78,12 +78,12 @@ def add_key(server: Server, key: str, role: Role) -> None:
 async def test_models_are_listed_by_the_page(
     path: str, field: str, app_client: httpx.AsyncClient
 ) -> None:
-    first = await call(app_client, "GET", f"{path}?pageSize=1")
+    first = await call(app_client, "GET", f"{path}?pageSize=2")
     token = first["nextPageToken"]
-    second = await call(app_client, "GET", f"{path}?pageSize=1&pageToken={token}")
+    second = await call(app_client, "GET", f"{path}?pageSize=2&pageToken={token}")
     assert "nextPageToken" not in second
     names = [one["name"].rpartition("/")[2] for page in (first, second) for one in page[field]]
-    assert names == ["fake", "fake-encoder"]
+    assert names == ["fake", "fake-encoder", "gemini-3.5-flash", "gpt-5-mini"]
 
 
 async def test_a_model_says_what_it_can(app_client: httpx.AsyncClient, server: Server) -> None:

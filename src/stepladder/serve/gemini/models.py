@@ -17,6 +17,7 @@ from ...database.records import TunedModel, TuningJob
 from .. import Caller, ModelCard, Refusal
 from ..answering import model_for
 from ..keys import caller_of, need_role
+from ..listing import named_cards
 from .asking import DEFAULTS
 from .bodies import read_body
 from .defaults import defaults_of
@@ -50,9 +51,9 @@ CHANGEABLE: Mapping[str, str] = {  # as spelled here, and in the record
 
 @gemini_router.get("/models")
 async def every(request: Request, caller: As) -> Mapping[str, Json]:
-    """All but tuned models, by name."""
-    shown, token = _cards(request, caller)
-    body: dict[str, Json] = {"models": [_model(card, card.name) for card in shown]}
+    """All but tuned models, by each of their names."""
+    shown, token = await _cards(request, caller)
+    body: dict[str, Json] = {"models": [_model(card, name) for name, card in shown]}
     return {**body, "nextPageToken": token} if token else body
 
 
@@ -65,8 +66,8 @@ async def get(request: Request, model: str, caller: As) -> Mapping[str, Json]:
 @publisher_router.get("/publishers/{publisher}/models")
 async def every_published(request: Request, publisher: str, caller: As) -> Mapping[str, Json]:
     """The same for Vertex; all publishers have the same models here."""
-    shown, token = _cards(request, caller)
-    named = [_published(card, publisher, card.name) for card in shown]
+    shown, token = await _cards(request, caller)
+    named = [_published(card, publisher, name) for name, card in shown]
     body: dict[str, Json] = {"publisherModels": named}
     return {**body, "nextPageToken": token} if token else body
 
@@ -143,15 +144,11 @@ async def delete_at_vertex(request: Request, model: str, caller: As) -> Mapping[
     }
 
 
-def _cards(request: Request, caller: Caller) -> tuple[list[ModelCard], str]:
+async def _cards(request: Request, caller: Caller) -> tuple[list[tuple[str, ModelCard]], str]:
     page = read_page(request)
-    server: Server = request.app.state.server
-    cards = [
-        card
-        for card in server.models.list(caller)
-        if card.kind != "tuned" and (page.after is None or card.name > page.after)
-    ]
-    return cut(sorted(cards, key=lambda card: card.name), page, lambda card: card.name)
+    found = await run_sync(named_cards, request.app.state.server, caller)
+    cards = [(name, card) for name, card in found if page.after is None or name > page.after]
+    return cut(cards, page, lambda named: named[0])
 
 
 def _model(card: ModelCard, name: str) -> dict[str, Json]:

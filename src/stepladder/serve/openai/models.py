@@ -14,6 +14,7 @@ from ...database.records import TunedModel
 from .. import Caller, Refusal
 from ..answering import model_for
 from ..keys import need_role
+from ..listing import named_cards
 from .bodies import As, answered, server_of
 from .names import OWNER, served_name, tuned_id_of, tuned_name
 from .paging import owner_of
@@ -43,9 +44,8 @@ async def _list(request: Request, caller: As) -> Response:
 
 
 def _all(server: Server, caller: Caller) -> list[dict[str, Json]]:
-    """Everything by its name; the tuned ones by the name that their jobs tell."""
-    cards = [card for card in server.models.list(caller) if card.kind != "tuned"]
-    told = [_told(card.name, card.created_at, OWNER) for card in cards]
+    """Everything by each of its names; the tuned ones by the name that their jobs tell."""
+    told = [_told(name, card.created_at, OWNER) for name, card in named_cards(server, caller)]
     return told + [_tuned(model) for model in _tuned_of(server, caller)]
 
 
