@@ -8,6 +8,7 @@ import numpy as np
 from made_up_climb import FakeSolver
 
 from stepladder.report.changes import changes, full_texts, prompt_text, solver_fields
+from stepladder.solvers.citing import Knowledge
 from stepladder.solvers.prompt import PromptSolver
 
 LONG = "Read the message.\n" * 10 + "Answer with one label."
@@ -58,3 +59,13 @@ def test_the_prompt_is_shown_as_the_model_sees_it() -> None:
     picked = replace(solver, selector={"method": "bm25", "k": 8, "pool": "p"})
     assert "8 examples picked for it by bm25" in prompt_text(picked)
     assert prompt_text(FakeSolver()) == ""
+
+
+def test_of_knowledge_each_field_is_told_by_itself() -> None:
+    before = PromptSolver("local:a", "Answer.", knowledge=Knowledge("i" * 64, k=3))
+    after = replace(before, knowledge=Knowledge("i" * 64, k=5, order="best_last"))
+    told = {change.field: (change.before, change.after) for change in changes(before, after)}
+    assert told == {
+        "knowledge.k": ("3", "5"), "knowledge.order": ("best_first", "best_last"),
+    }  # fmt: skip
+    assert "up to 5 passages of at most 160 words, searched for it by words" in prompt_text(after)

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from made_up_climb import HOSTILE, fake_decision, fake_run, fake_task
 
-from stepladder.core import Decision
+from stepladder.core import Decision, Tried
 from stepladder.errors import StoreError
 from stepladder.report import decision_html, write_report
 from stepladder.report.html import HERE, SCRIPTS, escaped_json, render_report
+from stepladder.report.record import decision_record
 
 STATIC = HERE / "static"
 
@@ -224,3 +225,24 @@ def test_the_vendored_library_is_what_its_note_says() -> None:
         digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
         assert f"`{name}`" in note
         assert digest in note, f"{name} changed: write its version and hash into VENDORED.md"
+
+
+def test_what_a_step_compared_on_train_is_a_table_in_the_page_and_in_the_record() -> None:
+    decision = fake_decision()
+    trial = next(one for one in decision.trials if one.candidate.name == "nearest k=20")
+    tried = (
+        Tried(f"words {HOSTILE}", {"recall@5": (0.7, 0.6, 0.8, 300)}, "2,162 passages"),
+        Tried("meaning", {"recall@5": (0.5, 0.4, 0.6, 300)}),
+        Tried("asked", {"token_f1": (0.25, 0.1, 0.4, 24)}),
+    )
+    told = replace(trial, candidate=replace(trial.candidate, tried=tried))
+    changed = replace(
+        decision, trials=tuple(told if one is trial else one for one in decision.trials)
+    )
+    page = outline(render_report(changed, fake_task(), fake_run()))
+    text = " ".join(" ".join(page.text).split())
+    assert "compared on train recall@5 words" in text
+    assert "compared on train token_f1 asked 25.0%" in text
+    record = decision_record(changed, fake_task(), {})
+    (kept,) = [one["tried"] for one in record["trials"] if one["tried"]]
+    assert kept[1]["scores"]["recall@5"] == {"score": 0.5, "low": 0.4, "high": 0.6, "n": 300}

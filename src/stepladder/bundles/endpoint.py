@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 from ..core import Input, Json, Message
 from ..errors import StepladderError
 from ..registry import need
+from ..serve.citing import passage_at
 from .served import Reply
 
 __all__ = ["ask_endpoint", "serving"]
@@ -138,7 +140,7 @@ def _reply(lines: _Lines, model: str, input: Input) -> Reply:
             break
         if attempt + 1 < ATTEMPTS:
             time.sleep(wait)
-    return Reply(reply.text, reply.parsed, reply.error, time.perf_counter() - started)
+    return replace(reply, seconds=time.perf_counter() - started)
 
 
 def _call(connection: http.client.HTTPConnection, body: bytes) -> tuple[Reply, float | None]:
@@ -151,8 +153,16 @@ def _call(connection: http.client.HTTPConnection, body: bytes) -> tuple[Reply, f
         return Reply("", error="busy"), float(response.headers.get("retry-after", "1"))
     if response.status != 200:
         return Reply("", error=f"{response.status}: {said[:500]}"), None
-    text = json.loads(said)["choices"][0]["message"]["content"] or ""
-    return Reply(text, response.headers.get("x-stepladder-failure") is None), None
+    message = json.loads(said)["choices"][0]["message"]
+    parsed = response.headers.get("x-stepladder-failure") is None
+    cited = tuple(passage_at(one["url_citation"]["url"]) for one in message.get("annotations", ()))
+    text = message["content"] or ""
+    return Reply(text, parsed, citations=cited, calls=_calls(message)), None
+
+
+def _calls(message: Mapping[str, Any]) -> tuple[Json, ...]:
+    told = [call["function"] for call in message.get("tool_calls") or ()]
+    return tuple({"name": one["name"], "arguments": json.loads(one["arguments"])} for one in told)
 
 
 def _turns(input: Json) -> list[dict[str, Any]]:

@@ -43,12 +43,18 @@ class NotServed(StepladderError):
 
 @dataclass(frozen=True)
 class Reply:
-    """What the endpoint answered. `parsed` False: the solver could not read what its model said."""
+    """What the endpoint answered; `citations` are ids of passages.
+
+    `calls`, {"name", "arguments"} each, are those that the caller is to make.
+    `parsed` False: the solver could not read what its model said.
+    """
 
     text: str
     parsed: bool = True
     error: str | None = None
     seconds: float | None = None
+    citations: tuple[str, ...] = ()
+    calls: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def check_served(
     pairs = [(row, replies[place]) for place, row in enumerate(answered)]
     differing = [_difference(row, reply) for row, reply in pairs if _differs(row, reply, as_json)]
     before = [_row(row, metric, output_of(row)) for row, _ in pairs]
-    after = [_row(row, metric, _output(reply, as_json)) for row, reply in pairs]
+    after = [_row(row, metric, _output(row, reply, as_json)) for row, reply in pairs]
     gain = paired_gain(after, before, metric.scale, ALPHA, against="measured")
     least = clopper_pearson_low(len(differing), len(pairs), ALPHA)
     why = _why(gain, least, noise, (len(differing), len(pairs)))
@@ -167,27 +173,38 @@ def _differs(row: Mapping[str, Any], reply: Reply, as_json: bool) -> bool:
 def _value(reply: Reply, as_json: bool) -> Json:
     if not reply.parsed or reply.error is not None:
         return None
+    if reply.calls:
+        return list(reply.calls)
     if not as_json:
         return reply.text
     try:
         return json.loads(reply.text)
     except ValueError:
-        return None
+        return []  # it was read, and is no JSON: no call is to be made
 
 
-def _output(reply: Reply, as_json: bool) -> Output:
-    return Output(_value(reply, as_json), reply.text, error=reply.error)
+def _output(row: Mapping[str, Any], reply: Reply, as_json: bool) -> Output:
+    """With what it cites, as far as the trial was shown the same: a reply has ids only."""
+    context = output_of(row).context
+    cited = tuple(one for one in context if one.passage in reply.citations)
+    value = _value(reply, as_json)
+    return Output(value, reply.text, error=reply.error, citations=cited, context=context)
 
 
 def _difference(row: Mapping[str, Any], reply: Reply) -> Difference:
     measured = said(row["value"], row["text"])
     return Difference(
-        str(row["id"]), row["input"], row["expected"], measured, reply.text, reply.error
+        str(row["id"]), row["input"], row["expected"], measured, _shown(reply), reply.error
     )
 
 
+def _shown(reply: Reply) -> str:
+    return said(list(reply.calls), "") if reply.calls else reply.text
+
+
 def _row(row: Mapping[str, Any], metric: Metric, output: Output) -> Row:
-    example = Example(str(row["id"]), row["input"], row["expected"], row["group"])
+    about = row.get("metadata", {})
+    example = Example(str(row["id"]), row["input"], row["expected"], row["group"], about)
     return Row(example.id, metric.score(example, output), example.group, error=output.error)
 
 

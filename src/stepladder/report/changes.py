@@ -50,8 +50,8 @@ def solver_fields(solver: Solver) -> dict[str, Json]:
 
 def changes(before: Solver | None, after: Solver) -> tuple[Change, ...]:
     """The fields in which `after` differs from `before`; all that are set where there is none."""
-    old = solver_fields(before) if before is not None else {}
-    new = solver_fields(after)
+    old = _flat(before) if before is not None else {}
+    new = _flat(after)
     differing = [
         name for name in {**old, **new} if old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
@@ -60,6 +60,18 @@ def changes(before: Solver | None, after: Solver) -> tuple[Change, ...]:
         for name in differing
         if not (_empty(old.get(name)) and _empty(new.get(name)))
     )
+
+
+def _flat(solver: Solver) -> dict[str, Json]:
+    """The solver's fields, those of a record within it under their own names."""
+    flat: dict[str, Json] = {}
+    for name, value in solver_fields(solver).items():
+        within = getattr(solver, name, None)
+        if isinstance(value, dict) and is_dataclass(within):
+            flat |= {f"{name}.{inner}": one for inner, one in value.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def full_texts(solver: Solver) -> dict[str, str]:
@@ -79,6 +91,12 @@ def prompt_text(solver: Solver) -> str:
     if solver.selector:
         k, method = solver.selector.get("k"), solver.selector.get("method")
         shown += f"\n\nBefore the input come {k} examples picked for it by {method}."
+    if found := solver.knowledge:
+        how = f"by {found.retriever}{', in a learned order' if found.rerank else ''}"
+        shown += (
+            f"\n\n{found.where.capitalize()} the input come up to {found.k} passages of at most "
+            f"{found.size} words, searched for it {how}."
+        )
     return _cut(shown)
 
 

@@ -106,6 +106,7 @@ def steps_view(decision: Decision) -> list[View]:
                 "against": name_of(before.candidate) if before else None,
                 "changed": trial.candidate.changed,
                 "cautions": trial.candidate.cautions,
+                "tried": _tried(trial),
                 "built": _built(trial),
                 "changes": changes(before.candidate.solver if before else None,
                                    trial.candidate.solver),
@@ -115,6 +116,19 @@ def steps_view(decision: Decision) -> list[View]:
             }
         )  # fmt: skip
     return views
+
+
+def _tried(trial: Trial) -> list[View]:
+    """What the step compared on train, as tables: those with the same measures together."""
+    tables: dict[tuple[str, ...], list[View]] = {}
+    for one in trial.candidate.tried:
+        scores = [
+            {"score": percent(score), "interval": interval(low, high), "n": n}
+            for score, low, high, n in one.scores.values()
+        ]
+        row = {"name": one.name, "note": one.note, "scores": scores}
+        tables.setdefault(tuple(one.scores), []).append(row)
+    return [{"measures": names, "rows": rows} for names, rows in tables.items()]
 
 
 def failures_view(decision: Decision, failures: Failures, task: Task) -> View:

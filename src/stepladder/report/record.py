@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..core import Confirmation, Decision, Gain, Json, Ownership, Task, Trial, Upgrade
+from ..core import Confirmation, Decision, Gain, Json, Ownership, Task, Trial, Tried, Upgrade
 from ..errors import StoreError
 from ..solvers import model_of
 from .words import finite
@@ -206,7 +206,16 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "gain": _gain(trial.gain),
         "stopped_early": trial.stopped_early,
         "failures": dict(trial.diagnosis.kinds),
+        "tried": [_tried(one) for one in candidate.tried],
     }
+
+
+def _tried(one: Tried) -> dict[str, Any]:
+    scores = {
+        measure: dict(zip(("score", "low", "high", "n"), found, strict=True))
+        for measure, found in one.scores.items()
+    }
+    return {"name": one.name, "note": one.note, "scores": scores}
 
 
 def _gain(gain: Gain | None) -> dict[str, Any] | None:

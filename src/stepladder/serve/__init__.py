@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
-from ..core import Call, Function, Json, Message, Usage
+from ..core import Call, Citation, Function, Json, Message, Usage
 from ..errors import StepladderError
 from ..models.live import Sampling
 
@@ -132,10 +132,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Candidate `index` is complete."""
+    """Candidate `index` is complete; `citations` are the passages that all of it cites."""
 
     index: int
     finish: Literal["stop", "length", "calls"]
+    citations: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

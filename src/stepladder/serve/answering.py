@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 
-from ..core import Call, Json
+from ..core import Call, Citation, Json
 from . import (
     Ask,
     Caller,
@@ -44,6 +44,7 @@ class Candidate:
     tokens: tuple[Spoken, ...]
     calls: tuple[Call, ...]
     finish: str
+    citations: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ async def whole(answer: Answer) -> Whole:
             return Whole(tuple(parts[index].candidate() for index in ordered), event)
         found = parts.setdefault(event.index, _Parts([], [], []))
         if isinstance(event, End):
-            found.finish = event.finish
+            found.finish, found.citations = event.finish, event.citations
         else:
             found.text.append(event.text)
             found.tokens.extend(event.tokens)
@@ -208,9 +209,11 @@ class _Parts:
     tokens: list[Spoken]
     calls: list[Call]
     finish: str = "stop"
+    citations: tuple[Citation, ...] = ()
 
     def candidate(self) -> Candidate:
-        return Candidate("".join(self.text), (*self.tokens,), (*self.calls,), self.finish)
+        text = "".join(self.text)
+        return Candidate(text, (*self.tokens,), (*self.calls,), self.finish, self.citations)
 
 
 async def embed(

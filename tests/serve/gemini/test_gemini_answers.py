@@ -11,7 +11,7 @@ from contract.vendors import developer, vertex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepladder.core import Call, Json, Usage
+from stepladder.core import Call, Citation, Json, Usage
 from stepladder.serve import End, Event, Piece, Spoken, Totals
 from stepladder.serve.answering import Candidate, Whole
 from stepladder.serve.gemini.answers import Api, Chunks, Frame, as_json, to_response
@@ -146,3 +146,34 @@ def test_the_average_of_a_stream_is_that_of_the_whole() -> None:
     last = chunks.tell(TOTALS)
     assert last is not None
     assert last["candidates"][0]["avgLogprobs"] == -1.5
+
+
+CITED = (
+    Citation("hand book#2", "rules/hand book.pdf", "Pay day is the last.", "Hand book"),
+    Citation("b#0", "b.md", "Ünd leave."),
+)
+
+
+@APIS
+def test_passages_that_an_answer_cites_are_its_grounding(api: Api) -> None:
+    told = to_response(whole(Candidate("ünd", (), (), "stop", CITED)), frame(api))
+    assert faults(api, told) == []
+    grounding = told["candidates"][0]["groundingMetadata"]
+    assert grounding["groundingChunks"][0]["retrievedContext"] == {
+        "uri": "rules/hand%20book.pdf#hand%20book%232",
+        "title": "Hand book",
+        "text": "Pay day is the last.",
+    }
+    (support,) = grounding["groundingSupports"]
+    assert support == {"segment": {"endIndex": 4, "text": "ünd"}, "groundingChunkIndices": [0, 1]}
+
+
+@APIS
+def test_a_stream_ends_with_the_same_grounding(api: Api) -> None:
+    chunks = Chunks(frame(api))
+    events = (Piece(0, "ü"), Piece(0, "nd"), End(0, "stop", CITED), TOTALS)
+    told = [message for event in events if (message := chunks.tell(event)) is not None]
+    assert not [fault for message in told for fault in faults(api, message)]
+    whole_one = to_response(whole(Candidate("ünd", (), (), "stop", CITED)), frame(api))
+    last = told[-1]["candidates"][0]
+    assert last["groundingMetadata"] == whole_one["candidates"][0]["groundingMetadata"]

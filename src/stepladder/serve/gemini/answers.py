@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ...core import Call, Json, Usage
+from ...core import Call, Citation, Json, Usage
 from .. import End, ModelCard, Piece, Spoken, Totals
 from ..answering import Whole
+from ..citing import address
 from .own import rfc3339
 
 __all__ = [
@@ -62,6 +63,8 @@ def to_response(whole: Whole, frame: Frame) -> dict[str, Json]:
         if one.tokens:
             candidate["avgLogprobs"] = _finite(_sum(one.tokens) / len(one.tokens))
             candidate["logprobsResult"] = _logprobs(one.tokens, frame.api)
+        if one.citations:
+            candidate["groundingMetadata"] = _grounding(one.citations, one.text)
         candidates.append(candidate)
     return frame.around(candidates, whole.totals)
 
@@ -76,6 +79,7 @@ class Chunks:
     frame: Frame
     _ends: list[End] = field(default_factory=list)
     _sums: dict[int, tuple[float, int]] = field(default_factory=dict)
+    _texts: dict[int, list[str]] = field(default_factory=dict)
 
     def tell(self, event: Piece | End | Totals) -> dict[str, Json] | None:
         """The next message, if there is something to tell."""
@@ -86,6 +90,7 @@ class Chunks:
         if isinstance(event, Totals):
             return self._told(event)
         candidate = _candidate(event.index, event.text, event.calls)
+        self._texts.setdefault(event.index, []).append(event.text)
         if event.tokens:
             total, count = self._sums.get(event.index, (0.0, 0))
             self._sums[event.index] = total + _sum(event.tokens), count + len(event.tokens)
@@ -100,6 +105,9 @@ class Chunks:
             if end.index in self._sums:
                 total, count = self._sums[end.index]
                 candidate["avgLogprobs"] = _finite(total / count)
+            if end.citations:
+                text = "".join(self._texts.get(end.index, []))
+                candidate["groundingMetadata"] = _grounding(end.citations, text)
             candidates.append(candidate)
         self._ends.clear()
         return self.frame.around(candidates, totals)
@@ -124,6 +132,18 @@ def _candidate(index: int, text: str, calls: Sequence[Call]) -> dict[str, Json]:
     parts: list[Json] = [{"text": text}] if text or not calls else []
     parts += [_call(call) for call in calls]
     return {"content": {"role": "model", "parts": parts}, "index": index}
+
+
+def _grounding(citations: Sequence[Citation], text: str) -> dict[str, Json]:
+    """The passages that the whole text cites; a segment's end is counted in bytes."""
+    chunks = [
+        {"retrievedContext": {"uri": address(one), "title": one.title or one.source,
+                              "text": one.text}}
+        for one in citations
+    ]  # fmt: skip
+    segment = {"endIndex": len(text.encode()), "text": text}
+    support = {"segment": segment, "groundingChunkIndices": list(range(len(chunks)))}
+    return {"groundingChunks": chunks, "groundingSupports": [support]}
 
 
 def _call(call: Call) -> dict[str, Json]:

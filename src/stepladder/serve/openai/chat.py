@@ -17,7 +17,16 @@ from .bodies import As, answered, read_fields, server_of
 from .fields import Fields
 from .media import media_of
 from .streams import streamed
-from .telling import FINISHES, call_chunks, function_call, logprobs, sse, tool_calls, usage_body
+from .telling import (
+    FINISHES,
+    call_chunks,
+    function_call,
+    logprobs,
+    sse,
+    tool_calls,
+    url_citations,
+    usage_body,
+)
 
 if TYPE_CHECKING:
     from ..server import Server
@@ -78,6 +87,8 @@ async def _told(begun: Answer, chat: Chat) -> dict[str, Json]:
 
 def _choice(candidate: Candidate, index: int, answer_id: str, chat: Chat) -> dict[str, Json]:
     message: dict[str, Json] = {"role": "assistant", "content": candidate.text, "refusal": None}
+    if candidate.citations:
+        message["annotations"] = url_citations(candidate.citations, len(candidate.text))
     if candidate.calls:
         message["content"] = candidate.text or None
         if chat.legacy_functions:
@@ -127,6 +138,7 @@ def _opening(index: int) -> dict[str, Json]:
 
 
 def _ending(end: End, chat: Chat) -> dict[str, Json]:
+    """Why it ended. What it cites is told of whole messages only: a delta has no place for it."""
     finish = _finish(end.finish, chat)
     return {"index": end.index, "delta": {}, "logprobs": None, "finish_reason": finish}
 

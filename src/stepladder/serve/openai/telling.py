@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from ...core import Call, Json, Usage
+from ...core import Call, Citation, Json, Usage
 from .. import Spoken
+from ..citing import address
 
 __all__ = [
-    "FINISHES", "call_chunks", "function_call", "json_bytes", "logprobs", "sse", "tool_calls",
-    "usage_body",
+    "FINISHES", "call_chunks", "function_call", "json_bytes", "logprobs", "sse",
+    "tool_calls", "url_citations", "usage_body",
 ]  # fmt: skip
 
 FINISHES = {"stop": "stop", "length": "length", "calls": "tool_calls"}
@@ -53,6 +54,22 @@ def logprobs(tokens: Sequence[Spoken]) -> dict[str, Json]:
     """The tokens of an answer with what else each could have been."""
     told = [{**_token(one), "top_logprobs": [_token(top) for top in one.top]} for one in tokens]
     return {"content": told, "refusal": None}
+
+
+def url_citations(citations: Sequence[Citation], length: int) -> list[dict[str, Json]]:
+    """What a text of `length` characters cites; the URL is the indexed file and a passage id."""
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": 0,
+                "end_index": max(0, length - 1),  # of the last character
+                "title": one.title or one.source,
+                "url": address(one),
+            },
+        }
+        for one in citations
+    ]
 
 
 def tool_calls(calls: Sequence[Call], answer: str, index: int) -> list[dict[str, Json]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,6 +20,8 @@ from ...bundles.bundle import Bundle, BundledModel
 from ...bundles.served import said
 from ...core import Input, Message, Model, Output, Usage, Workshop
 from ...errors import ModelError, StepladderError
+from ...solvers.calling import CallingSolver
+from ...solvers.calling_answers import served_calls
 from .. import Ask, End, Event, ModelCard, Piece, Refusal, Totals
 from .bases import LOCAL, Bases
 from .inputs import input_of
@@ -58,8 +60,8 @@ class BundleServed:
         input = input_of(self.bundle, ask)
         output = await self._answer(input)
         usage = _together(self.card.name, output.usage)
-        yield Piece(0, said(output.value, output.text))
-        yield End(0, "stop")
+        for event in _events(self.bundle, output):
+            yield event
         yield Totals(
             usage,
             output.usage,
@@ -181,6 +183,19 @@ class _Opening:
             merged.fingerprint,
             adapter=self.bundle.folder / bundled.adapter,
         )
+
+
+def _events(bundle: Bundle, output: Output) -> Iterator[Event]:
+    """The answer: calls in the protocol's own form where the caller is to make them, else text."""
+    solver = bundle.solver
+    calling = served_calls(solver, output) if isinstance(solver, CallingSolver) else None
+    if calling is None:
+        yield Piece(0, said(output.value, output.text))
+        yield End(0, "stop", output.citations)
+        return
+    calls, text = calling
+    yield Piece(0, text, calls=calls)
+    yield End(0, "calls" if calls else "stop")
 
 
 def _within(model: Any, leaving: Leaving) -> Any:
