@@ -24,6 +24,7 @@ most_running = 8
 queue = 0
 request_bytes = 4096
 file_bytes = 8192
+adapter_cache_bytes = 16384
 request_seconds = 9.5
 shutdown_seconds = 3
 tls_certificate = "cert.pem"

@@ -79,6 +79,7 @@ class ServeFile(BaseModel):
     queue: Annotated[int, Field(ge=0, le=1_000_000)] = DEFAULT.queue
     request_bytes: Bytes = DEFAULT.request_bytes
     file_bytes: Bytes = DEFAULT.file_bytes
+    adapter_cache_bytes: Bytes = DEFAULT.adapter_cache_bytes
     request_seconds: Seconds = DEFAULT.request_seconds
     shutdown_seconds: Seconds = DEFAULT.shutdown_seconds
     tls_certificate: Text | None = None

@@ -39,6 +39,7 @@ class ServeSettings:
     queue: int = 256
     request_bytes: int = 20 * 2**20
     file_bytes: int = 512 * 2**20  # of an uploaded file, which is read piece by piece
+    adapter_cache_bytes: int = 10 * 2**30  # of the adapters that this machine keeps from there
     request_seconds: float = 600.0
     shutdown_seconds: float = 30.0
     tls_certificate: Path | None = None

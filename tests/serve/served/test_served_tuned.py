@@ -18,8 +18,9 @@ from stepladder.database.records import StoredFile, TunedModel
 from stepladder.errors import StoreError
 from stepladder.fake_live import FakeEngine
 from stepladder.serve import Caller, Refusal
+from stepladder.serve.served.adapters import AdapterCache
 from stepladder.serve.served.directory import ServedModels
-from stepladder.serve.served.tuned import TunedModels, fetch_adapter
+from stepladder.serve.served.tuned import TunedModels
 from stepladder.testing import check_served_model
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -81,7 +82,8 @@ def engine() -> Iterator[FakeEngine]:
 
 def opened(shelf: Any, engine: FakeEngine, folder: Path, clock: Any = lambda: 0.0) -> TunedModels:
     base = served(engine)
-    return TunedModels(shelf, {"local:fake": base}.get, folder / "adapters", clock)
+    cache = AdapterCache(folder / "adapters", 2**30)
+    return TunedModels(shelf, {"local:fake": base}.get, cache, clock)
 
 
 def test_a_tuned_model_answers_with_its_adapter(engine: FakeEngine, tmp_path: Path) -> None:
@@ -156,9 +158,9 @@ def test_damaged_or_missing_files_are_refused_and_leave_nothing(
     pickled = tuned(id="5")
     pickled = replace(pickled, files={**pickled.files, "evil.bin": "x"})
     with pytest.raises(StoreError, match=r"evil\.bin"):
-        fetch_adapter(shelf(tuned(id="5")), pickled, tmp_path)
+        AdapterCache(tmp_path, 2**30).fetch(shelf(tuned(id="5")), pickled)
     with pytest.raises(StoreError, match="is gone"):
-        fetch_adapter(Shelf(), tuned(), tmp_path / "other")
+        AdapterCache(tmp_path / "other", 2**30).fetch(Shelf(), tuned())
 
 
 def test_a_model_whose_base_is_not_served_is_refused(engine: FakeEngine, tmp_path: Path) -> None:

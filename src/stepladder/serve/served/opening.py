@@ -17,6 +17,7 @@ from ...models.local.weights import cache_folder
 from ...registry import look_up
 from .. import ModelCard
 from ..settings import ServeSettings
+from .adapters import AdapterCache
 from .bases import LOCAL, Base, Bases, on_vllm, open_base
 from .bundle import open_bundle
 from .directory import ServedModels
@@ -58,9 +59,8 @@ def open_models(
         hosted = _hosted(settings, threads, stack)
         following = Following(settings.bundles, partial(open_bundle, bases=bases, threads=threads))
         stack.callback(following.close)
-        tuned = TunedModels(
-            shelf, {model.full_name: model for model in local}.get, cache_folder() / "adapters"
-        )
+        cache = AdapterCache(cache_folder() / "adapters", settings.adapter_cache_bytes)
+        tuned = TunedModels(shelf, {model.full_name: model for model in local}.get, cache)
         encoders = []
         if all(find_spec(package) for package in ENCODER_NEEDS):
             encoders.append(EncoderServed(_threads(stack, 1, "encoder")))

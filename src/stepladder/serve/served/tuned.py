@@ -1,39 +1,36 @@
 """Tuned models out of the database: an adapter each, on the engine of their base.
 
-The adapter's files are fetched when a model is first asked, into a folder that servers of one
-machine share; their bytes are checked there. Nothing here trains.
+The adapter's files are fetched when a model is first asked (`adapters.py`). Nothing here trains.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import shutil
-import tempfile
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
-
 from ...core import Message
-from ...database.records import StoredFile, TunedModel
+from ...database.records import TunedModel
 from ...errors import StoreError
 from .. import Ask, Event, ModelCard, Refusal, ServedModel
+from .adapters import AdapterCache, Files
 from .local import LocalServed
 
-__all__ = ["Shelf", "TunedModels", "TunedServed", "fetch_adapter"]
+__all__ = ["Shelf", "TunedModels", "TunedServed"]
 
-FILES = frozenset({"adapter_config.json", "adapter_model.safetensors"})
 FRESH_SECONDS = 2.0  # so long what the database said of a model holds
+MARK_SECONDS = 60.0  # an adapter that is asked all the time is noted so often
 MOST_KNOWN = 4096  # tuned models that are remembered between calls
 
 
-class Shelf(Protocol):
+class Shelf(Files, Protocol):
     """Where tuned models and their files are; the database is one."""
 
     def tuned(self, id: str) -> TunedModel | None: ...
@@ -42,18 +39,25 @@ class Shelf(Protocol):
         self, *, owner: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[TunedModel]: ...
 
-    def file(self, id: str) -> StoredFile | None: ...
-
-    def read_file(self, id: str) -> Iterator[bytes]: ...
-
 
 class TunedServed:
-    """A tuned model; `fetch()` gives the folder of its adapter."""
+    """A tuned model; `fetch()` gives the folder of its adapter.
 
-    def __init__(self, card: ModelCard, base: LocalServed, fetch: Callable[[], Path]) -> None:
+    `mark(folder)` notes that it is asked, and says whether it is still there.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        base: LocalServed,
+        fetch: Callable[[], Path],
+        mark: Callable[[Path], bool],
+    ) -> None:
         self.card = card
         self._base = base
         self._fetch = fetch
+        self._mark = mark
+        self._marked = -math.inf
         self._fetching: asyncio.Task[LocalServed] | None = None
 
     async def generate(self, ask: Ask) -> AsyncIterator[Event]:
@@ -81,9 +85,19 @@ class TunedServed:
 
     async def _ready(self) -> LocalServed:
         """The model with its adapter, fetched once for all who wait for it."""
-        if self._fetching is None or (self._fetching.done() and self._fetching.exception()):
+        if self._fetching is None or (self._fetching.done() and self._is_gone(self._fetching)):
             self._fetching = asyncio.ensure_future(self._load())
         return await asyncio.shield(self._fetching)
+
+    def _is_gone(self, fetched: asyncio.Task[LocalServed]) -> bool:
+        """Whether it could not be fetched, or made room for others since."""
+        if fetched.exception() is not None:
+            return True
+        if time.monotonic() < self._marked + MARK_SECONDS:
+            return False
+        self._marked = time.monotonic()
+        adapter = fetched.result().adapter
+        return adapter is None or not self._mark(adapter)
 
     async def _load(self) -> LocalServed:
         try:
@@ -109,19 +123,19 @@ class TunedModels:
     """The tuned models of a database by their ids; a `Source` of served models.
 
     `base(name)` is the served model of an open one, `local:...`, or None where it is not served
-    here. `folder` keeps the adapters. A change in the database is seen within `FRESH_SECONDS`.
+    here. `cache` keeps the adapters. A change in the database is seen within `FRESH_SECONDS`.
     """
 
     def __init__(
         self,
         shelf: Shelf,
         base: Callable[[str], LocalServed | None],
-        folder: Path,
+        cache: AdapterCache,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shelf = shelf
         self._base = base
-        self._folder = folder
+        self._cache = cache
         self._clock = clock
         self._known: dict[str, _Known] = {}
 
@@ -165,59 +179,9 @@ class TunedModels:
                 f"the base model {record.model!r} of {record.id!r} is not served here",
                 hint="add it to the server's base_models",
             )
-        return TunedServed(
-            _card(record, base), base, lambda: fetch_adapter(self._shelf, record, self._folder)
-        )
-
-
-def fetch_adapter(shelf: Shelf, record: TunedModel, folder: Path) -> Path:
-    """The folder of a tuned model's adapter below `folder`, fetched if it is not there yet.
-
-    Raises StoreError when files are missing, damaged or not those of an adapter.
-    """
-    if set(record.files) != FILES:
-        raise StoreError(
-            f"the tuned model {record.id!r} has the files {sorted(record.files)}, not those of an "
-            "adapter",
-            hint=f"an adapter is {' and '.join(sorted(FILES))}",
-        )
-    stored = {name: _stored(shelf, record, id) for name, id in sorted(record.files.items())}
-    hashes = " ".join(file.sha256 for file in stored.values())
-    target = folder / hashlib.sha256(hashes.encode()).hexdigest()[:32]
-    if target.is_dir():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if not target.is_dir():
-            scratch = Path(tempfile.mkdtemp(dir=folder, prefix="fetching-"))
-            try:
-                for name, file in stored.items():
-                    _fetch(shelf, file, scratch / name)
-                os.replace(scratch, target)
-            except BaseException:
-                shutil.rmtree(scratch, ignore_errors=True)
-                raise
-    return target
-
-
-def _stored(shelf: Shelf, record: TunedModel, id: str) -> StoredFile:
-    file = shelf.file(id)
-    if file is None:
-        raise StoreError(f"a file of the tuned model {record.id!r} is gone", hint="tune it anew")
-    return file
-
-
-def _fetch(shelf: Shelf, file: StoredFile, target: Path) -> None:
-    digest = hashlib.sha256()
-    with target.open("wb") as sink:
-        for piece in shelf.read_file(file.id):
-            digest.update(piece)
-            sink.write(piece)
-    if digest.hexdigest() != file.sha256:
-        raise StoreError(
-            f"the file {file.name!r} in the database is not as it was stored",
-            hint="restore the database, or tune the model anew",
-        )
+        cache = self._cache
+        fetch = partial(cache.fetch, self._shelf, record)
+        return TunedServed(_card(record, base), base, fetch, cache.mark)
 
 
 def _same(one: TunedModel, other: TunedModel) -> bool:
