@@ -51,8 +51,8 @@ def labels(  # noqa: PLR0913 (a command line's options)
 ) -> None:
     """Say what more labels would bring and cost, and which inputs to label next.
 
-    The step is built on growing subsets of train and scored on dev; a power law through the scores
-    says how far more labels reach. The sealed test is not opened. Run it again to resume.
+    The step is built on growing subsets of train and scored on dev; a curve through the scores says
+    how far more labels reach. The sealed test is not opened. Run it again to resume.
     """
     from .data.split import load_split
     from .labels.asking import how_much_data, label_next

@@ -31,8 +31,8 @@ PER_LABEL = 2  # examples; with fewer, what moves the curve is which labels are 
 class Labels:
     """What is known of more labels for one step's best solver.
 
-    `tested` is what the law said of all of train from the smaller subsets alone, and what was
-    measured there. `to_target` is how many more labels the middle and the low end of the law need.
+    `tested` is what the curve said of all of train from the smaller subsets alone, and what was
+    measured there. `to_target` is how many more labels the middle and the low end of the curve need.
     """
 
     step: str

@@ -1,17 +1,21 @@
-"""The power law through scores at growing sizes of train, with intervals. Pure arrays.
+"""The curve through scores at growing sizes of train, with intervals. Pure arrays.
 
-    score(n) = limit - drop * n ** -decay
+    power law             limit - drop * n ** -decay
+    Morgan-Mercer-Flodin  limit - drop / (1 + (n / half) ** decay), with drop = limit
 
-A learning curve is fitted well by it over most of its length (Figueroa et al. 2012; Viering & Loog
-2022 compare the alternatives), and not everywhere: before enough is seen a curve may be flat, and
-it may have a dip. So the law is checked against the scores it was not given (`backtest`).
+The power law is the usual one (Figueroa et al. 2012) and has its steepest place at the beginning;
+the other begins flat, as scores do while most labels have hardly been seen, and foretold best in
+the comparison of Mohr et al. (2022). Which of them is right is not known before the labels are
+there, so both are drawn, each as often as it fits. And either is checked against the scores it was
+not given (`backtest`).
 
 What is uncertain is drawn, all of it at once: which dev examples there are, which train examples a
-subset happened to hold, and by how much the scores lie off the law.
+subset happened to hold, which curve it is, and by how much the scores lie off it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,7 +32,10 @@ Floats = NDArray[np.float64]
 
 DRAWS = 2_000
 LEAST_SIZES = 4  # three say nothing of how well three parameters fit
-DECAYS = np.geomspace(0.05, 2.0, 48)  # published curves lie between 0.1 and 1
+PARAMETERS = 3
+DECAYS = np.geomspace(0.05, 2.0, 48)  # of power laws; published ones lie between 0.1 and 1
+RISES = np.geomspace(0.2, 4.0, 16)
+TINY = 1e-8  # a squared error below is a perfect fit: four noiseless scores are no proof of more
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,19 @@ class Guess:
 
 @dataclass(frozen=True)
 class Curve:
-    """Draws of the law: arrays of shape (draws,), and the scores it was fitted to."""
+    """Draws of the curve, arrays of shape (draws,), and the scores it was fitted to.
+
+    `half` is where half of the drop is behind, or 0 where the draw is a power law.
+    """
 
     limit: Floats
     drop: Floats
     decay: Floats
+    half: Floats
     sizes: tuple[int, ...]
     scores: tuple[float, ...]  # means over repeats, without any draw
-    off: Floats  # by how much a score lies off the law, drawn
+    spread: float = 0.0  # of the scores around the curve
+    seed: int = 0
 
     def at(self, examples: int, alpha: float = 0.1) -> Guess:
         """The score to expect with so many examples of train."""
@@ -73,16 +85,28 @@ class Curve:
 
     def drawn(self, examples: int) -> Floats:
         """The score with so many examples under each draw, in [0, 1]."""
-        law = self.limit - self.drop * float(examples) ** -self.decay
-        found: Floats = np.clip(law + self.off, 0.0, 1.0)
+        found: Floats = np.clip(self._on_curve(examples) + self._off(examples), 0.0, 1.0)
         return found
 
     def gain(self, now: int, then: int) -> Floats:
-        """What going from `now` to `then` examples brings under each draw.
+        """What going from `now` to `then` examples brings under each draw; it may be a loss."""
+        return self.drawn(then) - self.drawn(now)
 
-        Under one draw the scores at both sizes lie off the law by the same.
+    def _on_curve(self, examples: int) -> Floats:
+        return self.limit - self.drop * _left(float(examples), self.decay, self.half)
+
+    def _off(self, examples: int) -> Floats:
+        """Draws of how far the score at a size lies off the curve: another draw at each size.
+
+        A t distribution: with few sizes more than parameters, the spread itself is hardly known.
+        Beyond the largest size it grows with each doubling, as a random walk does; without that,
+        fewer guesses held than should (`benchmarks/labels.py`).
         """
-        found: Floats = np.clip(self.drawn(then) - self.drawn(now), 0.0, 1.0)
+        free = max(len(self.sizes) - PARAMETERS, 1)
+        chance = np.random.default_rng((self.seed, examples))
+        beyond = max(0.0, math.log2(examples / self.sizes[-1]))
+        wide = self.spread * math.sqrt(1.0 + beyond)
+        found: Floats = wide * chance.standard_t(free, size=len(self.limit))
         return found
 
 
@@ -93,7 +117,7 @@ def fit_curve(
     groups: Sequence[str | None] | None = None,
     seed: int = 0,
 ) -> Curve:
-    """The law through the measured scores.
+    """The curve through the measured scores.
 
     Each draw weighs the dev examples (or their `groups`) anew, the same for all sizes (Bayesian
     bootstrap), picks among the repeats of each size, and takes the least squares. Larger subsets
@@ -116,12 +140,13 @@ def fit_curve(
             hint="measure every size on all of dev",
         )
     sizes = tuple(by_size)
-    chance = np.random.default_rng(seed)
-    drawn = _draws(list(by_size.values()), chance)  # (draws, sizes)
+    drawn = _draws(list(by_size.values()), np.random.default_rng(seed))  # (draws, sizes)
     scores = tuple(float(np.mean([u.score for u in units])) for units in by_size.values())
-    limit, drop, decay = _least_squares(np.array(sizes, dtype=float), drawn)
-    curve = Curve(limit, drop, decay, sizes, scores, np.zeros(len(drawn)))
-    return replace(curve, off=_off(curve, chance))
+    curve = Curve(*_fitted(np.array(sizes, dtype=float), drawn, seed), sizes, scores, seed=seed)
+    middle = [float(np.median(curve.drawn(size))) for size in sizes]
+    free = max(len(sizes) - PARAMETERS, 1)
+    spread = float(np.sqrt(((np.array(scores) - middle) ** 2).sum() / free))
+    return replace(curve, spread=spread)
 
 
 def backtest(
@@ -132,7 +157,7 @@ def backtest(
     seed: int = 0,
     alpha: float = 0.1,
 ) -> tuple[Guess, float] | None:
-    """What the law says of the largest size from the others alone, and what was measured there.
+    """What the curve says of the largest size from the others alone, and what was measured there.
 
     None where there are too few sizes to leave one out.
     """
@@ -166,47 +191,69 @@ def _weighted(units: Units, weight: Floats) -> Floats:
     return found
 
 
-def _least_squares(sizes: Floats, scores: Floats) -> tuple[Floats, Floats, Floats]:
-    """(limit, drop, decay) of each row of `scores`: decay by grid, the others solved for it.
+def _fitted(sizes: Floats, scores: Floats, seed: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """(limit, drop, decay, half) of each row of `scores`: shapes by grid, the rest solved for it.
+
+    A row is either curve with a chance in proportion to its likelihood: both have three parameters,
+    and with k sizes an error of e has a likelihood in proportion to e ** -k.
+    """
+    weight = sizes / sizes.sum()
+    power = _best(scores, sizes, weight, [(float(decay), 0.0) for decay in DECAYS])
+    halves = np.geomspace(sizes[0] / 10, sizes[-1] * 4, 32)
+    flat = [(float(decay), float(half)) for decay in RISES for half in halves]
+    other = _best(scores, sizes, weight, flat)
+    errors = np.sqrt(np.stack([power[0], other[0]]) + TINY)
+    likely = errors ** -float(len(sizes))
+    share = likely[1] / likely.sum(axis=0)
+    is_other = np.random.default_rng((seed, 1)).random(len(scores)) < share
+    limit, drop, decay, half = np.where(is_other, other[1], power[1])
+    return limit, drop, decay, half
+
+
+def _best(
+    scores: Floats, sizes: Floats, weight: Floats, shapes: Sequence[tuple[float, float]]
+) -> tuple[Floats, Floats]:
+    """The least squared error of each row, and (limit, drop, decay, half) that has it."""
+    least = np.full(len(scores), np.inf)
+    best = np.zeros((4, len(scores)))
+    for decay, half in shapes:
+        left = _left(sizes, decay, half)
+        limit, drop = _rise(scores, left, weight) if half else _fall(scores, left, weight)
+        error = ((scores - limit[:, None] + drop[:, None] * left) ** 2) @ weight
+        better = error < least
+        ends = (limit, drop, np.full_like(drop, decay), np.full_like(drop, half))
+        best[:, better] = np.stack(ends)[:, better]
+        least = np.minimum(least, error)
+    return least, best
+
+
+def _left(sizes: Floats | float, decay: Floats | float, half: Floats | float) -> Floats:
+    """The share of the drop that is still ahead at these sizes."""
+    scale = np.where(np.asarray(half) > 0, half, 1.0)
+    past = (np.asarray(sizes) / scale) ** decay
+    found: Floats = np.where(np.asarray(half) > 0, 1.0 / (1.0 + past), 1.0 / past)
+    return found
+
+
+def _fall(scores: Floats, left: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """(limit, drop) of each row by weighted least squares.
 
     Limit is at most 1 and drop at least 0, so that no draw promises more than there is or says
     that labels do harm.
     """
-    weight = sizes / sizes.sum()
     mean = scores @ weight
-    least = np.full(len(scores), np.inf)
-    best = np.zeros((3, len(scores)))
-    for decay in DECAYS:
-        fall = sizes**-decay
-        limit, drop = _solve(scores, mean, fall, weight)
-        error = ((scores - limit[:, None] + drop[:, None] * fall) ** 2) @ weight
-        better = error < least
-        best[:, better] = np.stack([limit, drop, np.full_like(drop, decay)])[:, better]
-        least = np.minimum(least, error)
-    return best[0], best[1], best[2]
-
-
-def _solve(scores: Floats, mean: Floats, fall: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """(limit, drop) of each row by weighted least squares, within their bounds."""
-    fall_mean = float(fall @ weight)
-    away = fall - fall_mean
+    left_mean = float(left @ weight)
+    away = left - left_mean
     slope = ((scores - mean[:, None]) * away) @ weight / float(away**2 @ weight)
     drop = np.maximum(-slope, 0.0)
-    limit = mean + drop * fall_mean
-    through_one = np.maximum((1.0 - scores) @ (weight * fall) / float(fall**2 @ weight), 0.0)
+    limit = mean + drop * left_mean
+    through_one = np.maximum((1.0 - scores) @ (weight * left) / float(left**2 @ weight), 0.0)
     over = limit > 1.0
     return np.minimum(limit, 1.0), np.where(over, through_one, drop)
 
 
-def _off(curve: Curve, chance: np.random.Generator) -> Floats:
-    """Draws of how far a score lies off the law, from the residuals of the mean scores.
-
-    Three parameters were fitted, so the spread is divided by what is left of the sizes. A t
-    distribution: with few sizes left, the spread itself is hardly known.
-    """
-    sizes = np.array(curve.sizes, dtype=float)
-    middle = np.array([np.median(curve.drawn(int(size))) for size in sizes])
-    left = max(len(sizes) - 3, 1)
-    spread = float(np.sqrt(((np.array(curve.scores) - middle) ** 2).sum() / left))
-    found: Floats = spread * chance.standard_t(left, size=len(curve.limit))
-    return found
+def _rise(scores: Floats, left: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """The same of a curve that begins at nothing: its drop is its limit."""
+    reached = 1.0 - left
+    limit = np.clip(scores @ (weight * reached) / float(reached**2 @ weight), 0.0, 1.0)
+    return limit, limit

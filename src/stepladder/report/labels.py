@@ -21,8 +21,8 @@ BAND_POINTS = 40
 
 
 def labels_text(found: Labels, task: Task) -> str:
-    """The measured sizes, what more labels bring, and whether the law held where it was tried."""
-    lines = [_sentence(found, task), "", f"{'train':>8}  {'score':>7}  the law (90 %)"]
+    """The measured sizes, what more labels bring, and whether the curve held where it was tried."""
+    lines = [_sentence(found, task), "", f"{'train':>8}  {'score':>7}  the curve (90 %)"]
     for row in _sizes(found):
         lines.append(f"{row['examples']:>8}  {row['score']:>7}  {row['law']}")
     lines += ["", f"{'labels':>8}  score then (90 %)       cost  pays back in"]
@@ -127,11 +127,11 @@ def _target(found: Labels, task: Task) -> str:
 
 def _tested(found: Labels) -> str:
     if found.tested is None:
-        return "There are too few sizes to try the law on one that it was not given."
+        return "There are too few sizes to try the curve on one that it was not given."
     guess, measured = found.tested
     inside = guess.low <= measured <= guess.high
     return (
-        f"Tried on itself: from the smaller subsets alone the law says {percent(guess.score)} "
+        f"Tried on itself: from the smaller subsets alone the curve says {percent(guess.score)} "
         f"({interval(guess.low, guess.high)}) for all {count(guess.examples)}; measured was "
         f"{percent(measured)}{'' if inside else ', outside of it'}."
     )
@@ -143,14 +143,14 @@ def _cautions(found: Labels) -> list[str]:
         guess, measured = found.tested
         if not guess.low <= measured <= guess.high:
             said.append(
-                "the law missed the largest size when it was given only the smaller ones: do not "
+                "the curve missed the largest size when it was given only the smaller ones: do not "
                 "trust how far it reaches"
             )
     if len(found.points[0].measured.counts) < SMALL:
         said.append("dev is small, so the intervals are wide")
     furthest = max((one.labels for one in found.more), default=0)
     if furthest > 3 * found.now:
-        said.append("beyond about four times the labels that are there the law is a wild guess")
+        said.append("beyond about four times the labels that are there the curve is a wild guess")
     return said
 
 
@@ -234,7 +234,7 @@ def _economics(economics: Economics) -> str:
 
 
 def _chart(found: Labels, task: Task) -> Spec:
-    """Dots as measured, the law as a line in its band, the target dashed."""
+    """Dots as measured, the curve as a line in its band, the target dashed."""
     last = found.now + max(one.labels for one in found.more)
     first = min(point.measured.examples for point in found.points)
     reach = [round(first * (last / first) ** (k / (BAND_POINTS - 1))) for k in range(BAND_POINTS)]
