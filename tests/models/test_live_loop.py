@@ -26,6 +26,7 @@ pytest.importorskip("peft")
 
 IDS = tuple(range(10, 60))
 LONG = tuple(3 + n % 250 for n in range(300))
+OTHER_LONG = tuple(3 + n % 240 for n in range(7, 400))
 CONTEXT = 512
 
 
@@ -47,7 +48,8 @@ def loop(llama: Path, model_cache: Path) -> Iterator[LiveLoop]:
 
 def settings(folder: Path, **changes: Any) -> Settings:
     built = built_folder(folder, fingerprint(folder, exact=True))
-    return Settings(folder, built, 2, CONTEXT, **{"exact": True, "most_running": 8, **changes})
+    small = {"exact": True, "most_running": 8, "piece_tokens": 64}
+    return Settings(folder, built, 2, CONTEXT, **{**small, **changes})
 
 
 def prompt(ids: tuple[int, ...] = IDS, tokens: int = 12, **options: Any) -> Prompt:
@@ -176,6 +178,68 @@ def test_what_cannot_be_run_is_refused_and_stops_nobody(
     assert says in (refused.error or "")
     assert ids(before) == greedy(llama, IDS, 12)
     assert ids(after) == greedy(llama, LONG, 12)
+
+
+# --- long prompts --------------------------------------------------------------------------------
+
+
+def test_a_long_prompt_lets_others_begin_before_it_is_computed(loop: LiveLoop, llama: Path) -> None:
+    run = Run(loop)
+    (long,) = run.start(prompt(OTHER_LONG))
+    run.turn()
+    (short,) = run.start(prompt(IDS[:40]))
+    run.turn()
+    assert run.news[long] == []
+    assert len(run.news[short]) == 1
+    while not loop.idle:
+        run.turn()
+    assert ids(run.whole(long)) == greedy(llama, OTHER_LONG, 12)
+    assert ids(run.whole(short)) == greedy(llama, IDS[:40], 12)
+
+
+def test_one_long_prompt_is_computed_at_a_time(loop: LiveLoop, llama: Path) -> None:
+    first, second = (tuple(n + k for n in OTHER_LONG) for k in (1, 2))
+    run = Run(loop)
+    tickets = run.start(prompt(first), prompt(second), prompt(IDS[:45], 30))
+    begun: list[int] = []
+    while not loop.idle:
+        begun += loop.admit()[0]
+        run.turn()
+        if len(begun) == 2:  # the second has let the short one pass, and waits for the first
+            assert begun == [tickets[0], tickets[2]]
+            assert run.news[tickets[1]] == []
+            if not run.news[tickets[0]]:
+                assert tickets[1] not in loop._running
+    assert [ids(run.whole(ticket)) for ticket in tickets[:2]] == [
+        greedy(llama, one, 12) for one in (first, second)
+    ]
+
+
+def test_a_long_prompt_is_given_up_between_two_pieces(loop: LiveLoop, llama: Path) -> None:
+    given_up = tuple(n + 3 for n in OTHER_LONG)
+    run = Run(loop)
+    (ticket,) = run.start(prompt(given_up))
+    run.turn()
+    run.hear([loop.cancel(ticket)])
+    assert run.whole(ticket).finish == "cancelled"
+    made, again = run.all(prompt(LONG), prompt((*given_up, 7)))
+    assert ids(made) == greedy(llama, LONG, 12)
+    assert ids(again) == greedy(llama, (*given_up, 7), 12)
+    assert not loop.running
+
+
+def test_pieces_that_are_dropped_from_the_cache_do_not_go_on_for_ever(
+    loop: LiveLoop, llama: Path
+) -> None:
+    dropped = tuple(n + 4 for n in OTHER_LONG)
+    run = Run(loop)
+    (ticket,) = run.start(prompt(dropped))
+    for _ in range(20):
+        loop._base._prefixes.forget()
+        run.turn()
+    while not loop.idle:
+        run.turn()
+    assert ids(run.whole(ticket)) == greedy(llama, dropped, 12)
 
 
 # --- drawing -------------------------------------------------------------------------------------

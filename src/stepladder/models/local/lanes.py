@@ -1,7 +1,8 @@
 """A pipeline and the sequences in it: one lane for the base model, one for all its adapters.
 
-A lane admits a sequence when it is told to, steps, and says what came out. Who is admitted when is
-decided in `live_loop.py`.
+A lane admits a sequence when it is told to, steps, and says what came out. Long prompts it gives to
+the engine piece by piece, so that prompts that come later are computed in between. Who is admitted
+when is decided in `live_loop.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ..live import Prompt, Ticket, Token
 from .adapters import AdapterFile
@@ -38,13 +40,19 @@ class Sequence:
     arrived: float
     room: int  # tokens that may be made
     adapter: AdapterFile | None = None
+    config: Any = None  # the engine's
     handle: Any = None
     began: float | None = None
     share: float = 0.0
     cached: int | None = None  # tokens of the prompt that were found in the cache
+    known: int = -1  # tokens of a long prompt that were computed when its latest piece began
+    ids: npt.NDArray[np.int64] = field(init=False)  # what the engine goes on with
     made: list[Token] = field(default_factory=list)
     end: Token | None = None  # the end-of-sequence token, which is not among those made
     cancelled: bool = False
+
+    def __post_init__(self) -> None:
+        self.ids = np.array(self.prompt.ids, dtype=np.int64)
 
     @property
     def group(self) -> Hashable:
@@ -67,16 +75,24 @@ class Stepped:
 
 
 class Lane:
-    """The base model's pipeline."""
+    """The base model's pipeline.
 
-    def __init__(self, pipeline: Any, eos_id: int, prefixes: Prefixes) -> None:
+    Of a prompt of which more than `piece_tokens` are to be computed, the engine is first asked for
+    one token after each piece. What it has computed for that is in its cache when the next piece
+    comes, and behind each piece are those who came in the meantime. One prompt is computed in
+    pieces at a time: nobody waits for several.
+    """
+
+    def __init__(self, pipeline: Any, eos_id: int, prefixes: Prefixes, piece_tokens: int) -> None:
         import openvino_genai as genai
 
         self._genai = genai
         self._pipeline = pipeline
         self._eos_id = eos_id
         self._prefixes = prefixes
+        self._piece_tokens = piece_tokens
         self._flying: dict[Ticket, Sequence] = {}
+        self._in_pieces: Sequence | None = None
         self._next_id = 0
 
     @property
@@ -85,23 +101,17 @@ class Lane:
         return len(self._flying)
 
     def must_wait(self, sequence: Sequence) -> bool:
-        """Whether the beginning of its prompt is being computed for another one."""
-        return self._prefixes.must_wait(sequence.prompt.ids, sequence.group)
+        """Whether its prompt is too long to start now, or begins as one that is being computed."""
+        if self._in_pieces is not None and self._end_of_piece(sequence) < len(sequence.ids):
+            return True
+        return self._prefixes.must_wait(sequence.ids, sequence.group)
 
     def admit(self, sequence: Sequence, now: float) -> None:
         """Start a sequence. Raises RuntimeError when the engine does not take its settings."""
-        import openvino
-
-        config = _config(self._genai, sequence, self._eos_id)
-        self._next_id += 1
-        ids, cached = self._prefixes.admit(sequence.ticket, sequence.prompt.ids, sequence.group)
-        tensor = openvino.Tensor(ids[None].copy())
-        try:
-            sequence.handle = self._pipeline.add_request(self._next_id, tensor, config)
-        except RuntimeError:
-            self._prefixes.gone(sequence.ticket)
-            raise
-        sequence.began, sequence.cached = now, cached
+        sequence.config = _config(self._genai, sequence, self._eos_id)
+        sequence.config.validate()
+        sequence.cached = self._add(sequence)
+        sequence.began = now
         self._flying[sequence.ticket] = sequence
 
     def step(self, clock: Callable[[], float]) -> list[Stepped]:
@@ -114,6 +124,8 @@ class Lane:
         stepped = []
         for sequence in list(self._flying.values()):
             sequence.share += share
+            if sequence is self._in_pieces and self._goes_on(sequence):
+                continue
             tokens = self._read(sequence)
             finish = self._finish(sequence, tokens)
             if tokens:
@@ -122,11 +134,59 @@ class Lane:
                 tokens, sequence.end = tokens[:-1], tokens[-1]
             sequence.made.extend(tokens)
             if sequence.cancelled or finish is not None:
-                del self._flying[sequence.ticket]
-                self._prefixes.gone(sequence.ticket, [token.id for token in sequence.made])
+                self._leave(sequence)
             if not sequence.cancelled:
                 stepped.append(Stepped(sequence, tokens, finish))
         return stepped
+
+    def _add(self, sequence: Sequence) -> int:
+        """Give the engine a prompt or its next piece; how many of its tokens it has computed."""
+        import openvino
+
+        end = self._end_of_piece(sequence)
+        is_piece = end < len(sequence.ids)
+        config = _bare_config(self._genai, 1, self._eos_id) if is_piece else sequence.config
+        ids, cached = self._prefixes.admit(sequence.ticket, sequence.ids[:end], sequence.group)
+        self._next_id += 1
+        try:
+            sequence.handle = self._pipeline.add_request(
+                self._next_id, openvino.Tensor(ids[None].copy()), config
+            )
+        except RuntimeError:
+            self._prefixes.gone(sequence.ticket)
+            raise
+        if is_piece:
+            self._in_pieces, sequence.known = sequence, cached
+        return cached
+
+    def _end_of_piece(self, sequence: Sequence) -> int:
+        """Up to where a prompt is computed next: its end, if that is near."""
+        size = len(sequence.ids)
+        alone = not self._flying.keys() - {sequence.ticket}
+        piece = self._piece_tokens * (2 if alone else 1)  # all that a step of the engine takes
+        if size <= piece:
+            return size
+        cached = self._prefixes.cached_tokens(sequence.ids, sequence.group)
+        # where its last piece has been dropped from the cache already, pieces would never end
+        return size if size - cached <= piece or cached <= sequence.known else cached + piece
+
+    def _goes_on(self, sequence: Sequence) -> bool:
+        """Whether a sequence is still being computed in pieces; its next one is begun."""
+        status = self._genai.GenerationStatus
+        state = sequence.handle.get_status()
+        if state == status.RUNNING and not sequence.cancelled:
+            return True
+        self._in_pieces = None
+        if state == status.IGNORED or sequence.cancelled:
+            return False
+        self._prefixes.computed(sequence.ticket)
+        self._prefixes.gone(sequence.ticket)
+        self._add(sequence)
+        return True
+
+    def _leave(self, sequence: Sequence) -> None:
+        del self._flying[sequence.ticket]
+        self._prefixes.gone(sequence.ticket, [token.id for token in sequence.made])
 
     def _read(self, sequence: Sequence) -> tuple[Token, ...]:
         if not sequence.handle.can_read():
@@ -151,8 +211,8 @@ class Lane:
 class AdapterLane(Lane):
     """A pipeline that computes with one adapter at a time; to its cache each is a group."""
 
-    def __init__(self, pipeline: Any, eos_id: int, prefixes: Prefixes) -> None:
-        super().__init__(pipeline, eos_id, prefixes)
+    def __init__(self, pipeline: Any, eos_id: int, prefixes: Prefixes, piece_tokens: int) -> None:
+        super().__init__(pipeline, eos_id, prefixes, piece_tokens)
         self._loaded: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._in_use: Any = None
 
@@ -172,10 +232,7 @@ class AdapterLane(Lane):
 
         while self._pipeline.has_non_finished_requests():  # what was cancelled in the meantime
             self._pipeline.step()
-        config = self._genai.GenerationConfig()
-        config.max_new_tokens = 1
-        config.eos_token_id = self._eos_id
-        config.apply_chat_template = False
+        config = _bare_config(self._genai, 1, self._eos_id)
         config.adapters = self._genai.AdapterConfig(self._load(adapter), adapter.scale)
         self._in_use = None  # until it is known to have worked
         ids = np.array([[self._eos_id]], dtype=np.int64)
@@ -200,10 +257,7 @@ class AdapterLane(Lane):
 
 def _config(genai: Any, sequence: Sequence, eos_id: int) -> Any:
     prompt, sampling = sequence.prompt, sequence.prompt.sampling
-    config = genai.GenerationConfig()
-    config.max_new_tokens = sequence.room
-    config.eos_token_id = eos_id
-    config.apply_chat_template = False
+    config = _bare_config(genai, sequence.room, eos_id)
     config.logprobs = int(prompt.top_logprobs is not None)
     config.presence_penalty = sampling.presence_penalty
     config.frequency_penalty = sampling.frequency_penalty
@@ -216,4 +270,12 @@ def _config(genai: Any, sequence: Sequence, eos_id: int) -> Any:
         if sampling.top_k is not None:
             config.top_k = sampling.top_k
     config.structured_output_config = constraint(prompt.schema, prompt.choices, prompt.grammar)
+    return config
+
+
+def _bare_config(genai: Any, tokens: int, eos_id: int) -> Any:
+    config = genai.GenerationConfig()
+    config.max_new_tokens = tokens
+    config.set_eos_token_id(eos_id)
+    config.apply_chat_template = False
     return config

@@ -59,7 +59,7 @@ class LiveLoop:
         config = (settings.folder / "config.json").read_text(encoding="utf-8")
         self._config: Mapping[str, Json] = json.loads(config)
         self._tokenizer = genai.Tokenizer(str(settings.engine))
-        self._base = Lane(self._open(), settings.eos_id, self._prefixes())
+        self._base = Lane(self._open(), settings.eos_id, self._prefixes(), settings.piece_tokens)
         self._adapters: AdapterLane | None = None  # opened for the first one who asks
         self._turns = Turns(turn_seconds, clock)
         vocabulary = int(self._config["vocab_size"])
@@ -249,7 +249,9 @@ class LiveLoop:
             return
         if self._adapters is None:
             pipeline = self._open(adaptable(self._config))
-            self._adapters = AdapterLane(pipeline, self._settings.eos_id, self._prefixes())
+            self._adapters = AdapterLane(
+                pipeline, self._settings.eos_id, self._prefixes(), self._settings.piece_tokens
+            )
         self._adapters.admit(sequence, now)
         self._turns.started(sequence.group)
 

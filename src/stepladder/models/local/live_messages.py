@@ -14,7 +14,10 @@ Ended = tuple[Ticket, Made]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an engine is opened with. `engine` is the built folder of the model in `folder`."""
+    """What an engine is opened with. `engine` is the built folder of the model in `folder`.
+
+    Long prompts are computed in pieces of `piece_tokens`, whole blocks of 32.
+    """
 
     folder: Path
     engine: Path
@@ -22,6 +25,7 @@ class Settings:
     context_tokens: int
     exact: bool = False
     most_running: int = 32
+    piece_tokens: int = 256
 
 
 @dataclass(frozen=True, slots=True)
