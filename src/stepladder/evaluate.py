@@ -196,6 +196,8 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         "kept_tokens": row.kept_tokens,
         "tier": row.tier,
     }
+    if example.metadata:  # a metric may score by it, and what is served is scored again
+        record["metadata"] = dict(example.metadata)
     for name, cited in (("citations", output.citations), ("context", output.context)):
         if cited:
             record[name] = [asdict(one) for one in cited]

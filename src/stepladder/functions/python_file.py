@@ -16,20 +16,17 @@ that were imported, are not offered. This runs the user's own code from the user
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
 from ..core import Function, Json
 from ..errors import TaskError
+from ..own_code import run_file
 from .description import CallFailed, Described, as_schema
 
 __all__ = ["FILE", "PythonFile", "open_python"]
@@ -90,7 +87,7 @@ def open_python(path: Path) -> PythonFile:
         TaskError: it cannot be run, or a function lacks types or words; it names the function and
             the parameter.
     """
-    module = _loaded(path)
+    module = run_file(path)
     read_only = _read_only(module, path)
     functions: dict[str, _Own] = {}
     described = []
@@ -222,26 +219,3 @@ def _read_only(module: ModuleType, path: Path) -> set[str]:
             hint=f'write {READ_ONLY} = {{"name_of_a_function"}}',
         )
     return set(named)
-
-
-def _loaded(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise TaskError(f"there is no file {path.name!r}", hint=f"put it at {str(path)!r}")
-    path = path.resolve()
-    name = f"stepladder_functions_{sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # a path that ends in .py has a loader
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pydantic look modules up by name
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything; it is told as theirs
-        del sys.modules[name]
-        lines = [one.lineno for one in traceback.extract_tb(error.__traceback__)
-                 if one.filename == str(path)]  # fmt: skip
-        where = f"{path.name}:{lines[-1]}" if lines else path.name
-        raise TaskError(
-            f"{where} cannot be loaded: {error!r}", hint="run it by itself to see where"
-        ) from error
-    return module

@@ -9,19 +9,16 @@ This runs the user's own code from the user's own folder, and nothing else is ev
 from __future__ import annotations
 
 import ast
-import importlib.util
 import math
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from ..core import Counts, Example, Json, Output
 from ..errors import TaskError
+from ..own_code import place_in, run_file
 from .text import failed, whole
 
 __all__ = ["FILE", "UserMetric", "own_names"]
@@ -53,8 +50,9 @@ class UserMetric:
         try:
             value = function(example, output, **self.options)
         except Exception as error:  # the user's code may raise anything; it is told as theirs
+            place = place_in(self.path, error)
             raise TaskError(
-                f"{self._place(error)}: {self.name!r} raised {error!r} on example {example.id!r}",
+                f"{place}: {self.name!r} raised {error!r} on example {example.id!r}",
                 hint="handle this case in the function, or correct the example",
             ) from error
         return whole(self._checked(value, example))
@@ -69,11 +67,6 @@ class UserMetric:
                 hint=f"return {wanted}",
             )
         return number
-
-    def _place(self, error: Exception) -> str:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename) == self.path.resolve()]
-        return f"{self.path.name}:{lines[-1]}" if lines else self.path.name
 
 
 def own_names(folder: Path) -> list[str]:
@@ -107,20 +100,7 @@ def _function(path: Path, name: str) -> Callable[..., Any]:
 @lru_cache(maxsize=8)
 def _functions(path: Path, changed: int) -> Mapping[str, Callable[..., Any]]:
     """Everything the file defines; `changed` makes an edited file load again."""
-    module_name = f"stepladder_own_{sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None  # a path that ends in .py has a loader
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and pickle look modules up by name
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything; it is told as theirs
-        del sys.modules[module_name]
-        raise TaskError(
-            f"{path.name} cannot be loaded: {error!r}", hint="run it by itself to see where"
-        ) from error
-    return vars(module)
+    return vars(run_file(path))
 
 
 def _returns_bool(function: Callable[..., Any]) -> bool:

@@ -7,23 +7,24 @@ The descriptions of the functions are an artifact, what they are called through 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..core import Call, Function, Input, Json, Message, Output, Request, Response, Workshop
+from ..core import Call, Function, Input, Json, Message, Output, Request, Workshop
 from ..errors import StepladderError
 from ..functions.calls import calls_in, in_order
 from ..functions.catalogue import load_catalogue
 from ..functions.description import Described, shown_names
-from ..functions.loop import Asking, Start, Talk, converse
+from ..functions.loop import Asking, Start, converse
 from ..functions.opening import open_sources
-from ..functions.running import Limits, Ran, Running
+from ..functions.running import Limits, Running
 from ..functions.signatures import signature
-from ..functions.written import list_schema, read_list
+from ..functions.written import list_schema
+from .calling_answers import outcome, prediction, written_prediction
 from .prompt import Demo, render_input
 
-__all__ = ["NO_CALL", "CallingSolver", "render", "shown_calls", "training_pair"]
+__all__ = ["NO_CALL", "CallingSolver", "outline", "render", "shown_calls", "training_pair"]
 
 NO_CALL = "No function is called."  # what demonstrations and training say where none fits
 AS_JSON = (
@@ -113,7 +114,7 @@ class CallingSolver:
         self, starts: Sequence[Start], workshop: Workshop
     ) -> Iterator[tuple[int, Output]]:
         requests = [_request(self, start) for start in starts]
-        read = _written_prediction if self.form == "json" else _prediction
+        read = written_prediction if self.form == "json" else prediction
         for place, response in workshop.model(self.model).generate(requests):
             yield place, read(response, starts[place])
 
@@ -133,7 +134,7 @@ class CallingSolver:
         with open_sources(self.sources) as sources:
             running = Running(sources, frozenset(self.allowed), self.dry, limits)
             for place, talk in converse(starts, asking, running):
-                yield place, _outcome(talk, self.gives)
+                yield place, outcome(talk, self.gives)
 
 
 # --- what is asked ------------------------------------------------------------------------------
@@ -153,25 +154,48 @@ def render(
     functions = _candidates(solver, input, catalogue)
     names = shown_names(functions)
     shown = {own: name for name, own in names.items()}
+    told = tuple(replace(one, name=shown[one.name]) for one in functions)
+    described = _described(solver, told) if solver.form == "json" else []
+    turns = _turns(
+        solver,
+        input,
+        (*solver.demos, *picked),
+        described,
+        lambda demo: _candidates(solver, demo, catalogue),
+    )
+    return Start(turns, told, names)
+
+
+def outline(solver: CallingSolver) -> tuple[Message, ...]:
+    """The prompt for reading, without the catalogue: it says where functions and input come."""
+    how = "by their schemas" if solver.shown == "schemas" else "as signatures"
+    told = solver.form == "json" and solver.shown != "nothing"
+    described = [f"(the functions that can be called, {how})"] if told else []
+    return _turns(solver, "(the input)", solver.demos, described, lambda demo: ())
+
+
+def _turns(
+    solver: CallingSolver,
+    input: Input,
+    demos: Sequence[Demo],
+    described: Sequence[str],
+    functions_of: Callable[[Input], Sequence[Function]],
+) -> tuple[Message, ...]:
     said = [solver.instructions.strip()]
     if solver.form == "json":
-        said += [*_described(solver, functions, shown), AS_JSON]
+        said += [*described, AS_JSON]
     if solver.gives != "calls" and solver.steps > 1:
         said.append(RESULTS_ARE_DATA)
     turns = [Message("system", "\n\n".join(part for part in said if part))]
-    for number, (demo, expected) in enumerate((*solver.demos, *picked), 1):
+    for number, (demo, expected) in enumerate(demos, 1):
         turns += _asked(solver, demo)
         turns += (
-            [Message("assistant", _as_json(expected, _candidates(solver, demo, catalogue)))]
+            [Message("assistant", _as_json(expected, functions_of(demo)))]
             if solver.form == "json"
-            else (_demonstrated(expected, number))
+            else _demonstrated(expected, number)
         )
     turns += _asked(solver, input)
-    return Start(
-        tuple(turn for turn in turns if turn.content or turn.calls),
-        tuple(Function(shown[one.name], one.description, one.parameters) for one in functions),
-        names,
-    )
+    return tuple(turn for turn in turns if turn.content or turn.calls)
 
 
 def training_pair(
@@ -253,19 +277,18 @@ def _demonstrated(expected: Json, number: int) -> list[Message]:
     return [Message("assistant", "", calls=calls), *results]
 
 
-def _described(
-    solver: CallingSolver, functions: Sequence[Function], shown: Mapping[str, str]
-) -> list[str]:
+def _described(solver: CallingSolver, functions: Sequence[Function]) -> list[str]:
     """The functions as the model sees them, under a heading; nothing where it needs no telling."""
     if solver.shown == "nothing":
         return []
-    told = [replace(one, name=shown[one.name]) for one in functions]
     if solver.shown == "signatures":
-        lines = [signature(one) for one in told]
+        lines = [signature(one) for one in functions]
     else:
         lines = [
-            _json({"name": one.name, "description": one.description, "parameters": one.parameters})
-            for one in told
+            _as_text(
+                {"name": one.name, "description": one.description, "parameters": one.parameters}
+            )
+            for one in functions
         ]
     return ["\n".join(["These functions can be called:", *lines])]
 
@@ -273,7 +296,7 @@ def _described(
 def _as_json(expected: Json, functions: Sequence[Function]) -> str:
     """The calls as they are written under a schema, which keeps arguments in its own order."""
     shown = {own: name for name, own in shown_names(functions).items()}
-    return _json(
+    return _as_text(
         [
             {
                 "name": shown.get(one["name"], one["name"]),
@@ -304,56 +327,5 @@ def _request(solver: CallingSolver, start: Start) -> Request:
     return replace(request, schema=list_schema(start.functions))
 
 
-# --- what comes back ----------------------------------------------------------------------------
-
-
-def _prediction(response: Response, start: Start) -> Output:
-    if response.error is not None:
-        return Output(None, response.text, (response.usage,), error=response.error)
-    calls = _own_calls(response, start)
-    said = [response.text] if response.text else []
-    text = "\n".join([*said, _json(calls)] if calls else said)
-    return Output(calls, text, (response.usage,))
-
-
-def _written_prediction(response: Response, start: Start) -> Output:
-    """The list of calls that the model wrote; a text that is none has no value."""
-    listed = read_list(response) if response.error is None else None
-    calls = None if listed is None else _own_calls(listed, start)
-    return Output(calls, response.text, (response.usage,), error=response.error)
-
-
-def _own_calls(response: Response, start: Start) -> list[Json]:
-    return [
-        {"name": start.names.get(call.name, call.name), "arguments": dict(call.arguments)}
-        for call in response.calls
-    ]
-
-
-def _outcome(talk: Talk, gives: Literal["calls", "record", "answer"]) -> Output:
-    record = {
-        "answer": talk.answer,
-        "calls": [_told(one) for one in talk.ran],
-        "steps": len(talk.turns),
-        "ended": talk.ended,
-        "seconds": round(talk.seconds, 3),
-    }
-    if gives == "record":
-        value: Json = None if talk.error is not None else record
-    else:
-        value = talk.answer
-    return Output(value, _json(record), talk.usage, error=talk.error)
-
-
-def _told(ran: Ran) -> dict[str, Json]:
-    told: dict[str, Json] = {"name": ran.call.name, "arguments": dict(ran.call.arguments)}
-    told |= {"state": ran.state, "side_effects": ran.side_effects}
-    if ran.state == "done":
-        told["result"] = ran.result
-    if ran.error is not None:
-        told["error"] = ran.error
-    return told
-
-
-def _json(value: Json) -> str:
+def _as_text(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False)
