@@ -8,6 +8,7 @@ import numpy as np
 from made_up_climb import FakeSolver
 
 from stepladder.report.changes import changes, full_texts, prompt_text, solver_fields
+from stepladder.solvers.calling import CallingSolver
 from stepladder.solvers.citing import Knowledge
 from stepladder.solvers.prompt import PromptSolver
 
@@ -69,3 +70,20 @@ def test_of_knowledge_each_field_is_told_by_itself() -> None:
         "knowledge.k": ("3", "5"), "knowledge.order": ("best_first", "best_last"),
     }  # fmt: skip
     assert "up to 5 passages of at most 160 words, searched for it by words" in prompt_text(after)
+
+
+def test_the_prompt_of_calls_says_where_functions_come() -> None:
+    solver = CallingSolver(
+        "local:a", "Book it.", "artifact", form="json",
+        demos=(("one", [{"name": "book", "arguments": {"n": 1}}]),),
+    )  # fmt: skip
+    text = prompt_text(solver)
+    assert "(the functions that can be called, by their schemas)" in text
+    assert '[assistant]\n[{"name": "book", "arguments": {"n": 1}}]' in text
+    assert text.endswith("(the input)")
+    tuned = prompt_text(replace(solver, shown="nothing", demos=()))
+    assert "can be called" not in tuned
+    native = prompt_text(replace(solver, form="native"))
+    assert '[assistant]\ncalls book {"n": 1}' in native
+    picked = replace(solver, selector={"method": "bm25", "k": 4, "pool": "p"})
+    assert "4 examples picked for it by bm25" in prompt_text(picked)

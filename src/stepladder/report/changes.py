@@ -82,16 +82,20 @@ def full_texts(solver: Solver) -> dict[str, str]:
 
 def prompt_text(solver: Solver) -> str:
     """The prompt as the model sees it, message by message; empty for solvers without one."""
+    from ..solvers.calling import CallingSolver, outline
     from ..solvers.prompt import PromptSolver, render
 
-    if not isinstance(solver, PromptSolver):
+    if isinstance(solver, CallingSolver):
+        messages = outline(solver)
+    elif isinstance(solver, PromptSolver):
+        messages = render(solver, "(the input)")
+    else:
         return ""
-    messages = render(solver, "(the input)")
     shown = "\n\n".join(f"[{message.role}]\n{_said(message)}" for message in messages)
     if solver.selector:
         k, method = solver.selector.get("k"), solver.selector.get("method")
         shown += f"\n\nBefore the input come {k} examples picked for it by {method}."
-    if found := solver.knowledge:
+    if isinstance(solver, PromptSolver) and (found := solver.knowledge):
         how = f"by {found.retriever}{', in a learned order' if found.rerank else ''}"
         shown += (
             f"\n\n{found.where.capitalize()} the input come up to {found.k} passages of at most "
@@ -164,6 +168,8 @@ def _empty(value: Any) -> bool:
 
 
 def _said(message: Message) -> str:
+    if message.calls:
+        return "\n".join(f"calls {one.name} {json.dumps(one.arguments)}" for one in message.calls)
     if isinstance(message.content, str):
         return message.content
     return " ".join(part.text or f"({part.kind})" for part in message.content)
