@@ -78,7 +78,7 @@ def encode_pairs(
         ]
         if cut_long:
             both = [cut(row, max_length) for row in both]
-        rows.append(EncodedPair(*both))
+        rows.append(EncodedPair(both[0], both[1]))
     return within(rows, [_longest(row, max_length) for row in rows], max_length)
 
 
