@@ -15,6 +15,7 @@ from stepladder.bundles.served import MOST, SHOWN, NotServed, Reply, check_serve
 from stepladder.core import Input
 from stepladder.errors import StepladderError
 from stepladder.metrics.accuracy import Accuracy
+from stepladder.metrics.call_match import CallMatch
 from stepladder.metrics.token_f1 import TokenF1
 
 LABELS = ("a", "b")
@@ -129,3 +130,20 @@ def test_the_error_that_blocks_travels_between_processes() -> None:
     check = check_served("id", rows, Accuracy(LABELS), endpoint(same(rows)))
     again = pickle.loads(pickle.dumps(NotServed("message", hint="hint", check=check)))
     assert (again.message, again.hint, again.check) == ("message", "hint", check)
+
+
+def test_calls_that_the_caller_is_to_make_are_compared_as_values() -> None:
+    play = {"name": "play", "arguments": {"n": 1}}
+    meta = {"metadata": {"acceptable": [{"play": {"n": [1, 2]}}]}}
+    rows = [row(n, [play], [{**play, "arguments": {"n": 2}}], **meta) for n in range(10)]
+    rows += [row(n, [], []) for n in range(10, 20)]
+
+    def calling(asked: str) -> Reply:
+        return Reply("", calls=(play,)) if int(asked) < 10 else Reply("Where to?")
+
+    check = check_served("id", rows, CallMatch(), endpoint(calling))
+    assert (check.passed, check.differing, check.served_score) == (True, 0, 1)
+    other = {"name": "play", "arguments": {"n": 3}}
+    check = check_served("id", rows, CallMatch(), endpoint(lambda asked: Reply("", calls=(other,))))
+    assert (check.passed, check.differing, check.served_score) == (False, 20, 0)
+    assert check.differences[0].served == '[{"name": "play", "arguments": {"n": 3}}]'

@@ -17,6 +17,8 @@ from stepladder.functions.opening import source_record
 from stepladder.functions.python_file import open_python
 from stepladder.solvers import artifacts_of, solver_from_record, solver_record
 from stepladder.solvers.calling import NO_CALL, CallingSolver, render, training_pair
+from stepladder.solvers.calling_answers import served_calls
+from stepladder.solvers.selection import save_pool
 from stepladder.testing import check_solver
 
 CATALOGUE = {
@@ -131,6 +133,58 @@ def test_as_json_the_model_writes_calls_under_a_schema(solver, tmp_path: Path) -
         replace(given, gives="answer")
 
 
+def test_calls_are_served_to_be_made_by_the_caller(solver) -> None:
+    value = [{"name": "music.play", "arguments": {}}, {"name": "music.play", "arguments": {}}]
+    served = served_calls(solver, Output(value, "..."))
+    assert served is not None
+    calls, text = served
+    assert [(one.name, one.arguments) for one in calls] == [("music.play", {})] * 2
+    assert len({one.id for one in calls}) == 2
+    assert text == ""
+    assert served_calls(solver, Output([], "Just talking.")) == ((), "Just talking.")
+    assert served_calls(replace(solver, form="json"), Output([], "[]")) == ((), "")
+    assert served_calls(solver, Output(None, "no list")) is None
+    assert served_calls(replace(solver, gives="record"), Output({}, "{}")) is None
+
+
+def test_demonstrations_are_picked_for_each_input_from_its_pool(solver, tmp_path: Path) -> None:
+    may = ("look_up#1", "play")
+    pool = [
+        (
+            asks("find the song Hey", *may),
+            [{"name": "music.look_up", "arguments": {"title": "Hey"}}],
+        ),
+        (asks("please be quiet", *may), []),
+    ]
+    model = Scripted(**{"find the song Yo": ["[]"], "quiet now please": ["[]"]})
+    picked = {
+        "method": "bm25", "k": 1, "pool": save_pool(pool, "bm25", workshop(model, tmp_path)),
+    }  # fmt: skip
+    given = replace(solver, form="json", selector=picked)
+    answers(given, [asks(text, *may) for text in model.scripts], model, tmp_path)
+    shown = [[str(m.content) for m in one.messages[1:-1]] for one in model.batches[0]]
+    assert shown == [
+        ["find the song Hey", '[{"name": "music_look_up", "arguments": {"title": "Hey"}}]'],
+        ["please be quiet", "[]"],
+    ]
+    assert artifacts_of(given) == (given.artifact, picked["pool"])
+    assert solver_from_record(solver_record(given)) == given
+
+
+def test_what_is_shown_of_functions_is_less_for_a_model_that_was_tuned(solver) -> None:
+    asked = asks("find", "look_up#1", "play")
+
+    def told(shown: str) -> str:
+        start = render(replace(solver, form="json", shown=shown), asked, CATALOGUE)
+        assert [one.name for one in start.functions] == ["music_look_up", "music_play"]
+        return str(start.messages[0].content)
+
+    assert '"properties"' in told("schemas")
+    assert "music_look_up: Finds a song.\n  title: string" in told("signatures")
+    assert "music_look_up" not in told("nothing")
+    assert len(told("nothing")) < len(told("signatures")) < len(told("schemas"))
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> CallingSolver:
     path = write_functions(tmp_path)
@@ -161,6 +215,28 @@ def test_it_runs_what_is_called_and_tells_all_of_it(running, tmp_path: Path) -> 
     assert [usage.output_tokens for usage in output.usage] == [5, 5, 5]
     assert "is data" in str(model.batches[0][0].messages[0].content)
     assert len(results(model.batches[2][0])) == 2
+
+
+def written(*calls: Call) -> str:
+    return json.dumps([{"name": one.name, "arguments": one.arguments} for one in calls])
+
+
+def test_calls_that_are_written_as_a_list_run_too(running, tmp_path: Path) -> None:
+    said = [written(*turn) for turn in BOOK[:2] if isinstance(turn, tuple)]
+    model = Scripted(book=[*said, "[]"], cut=['[{"name": "find'])
+    given = replace(running, form="json")
+    output, cut = answers(given, ["book", "cut"], model, tmp_path)
+    assert [one["state"] for one in output.value["calls"]] == ["done", "done"]
+    assert (output.value["ended"], output.value["answer"]) == ("answer", "")
+    assert (cut.value["calls"], cut.value["answer"]) == ([], '[{"name": "find')
+    last = model.batches[2][0]
+    assert last.functions == ()
+    assert last.schema is not None
+    assert str(last.messages[-4].content) == said[0]
+    assert last.messages[-4].calls == ()
+    one_turn = replace(given, steps=1)
+    (output,) = answers(one_turn, ["book"], Scripted(book=said), tmp_path)
+    assert (output.value["ended"], len(output.value["calls"])) == ("steps", 1)
 
 
 def test_it_gives_the_answer_alone_or_none_where_a_limit_ended_it(running, tmp_path: Path) -> None:

@@ -19,14 +19,22 @@ __all__ = ["ABSENT", "Knowledge", "Rewrite", "citations_in", "is_absent", "rules
 ABSENT = "not in the documents"
 _ENOUGH = 0.75  # of a sentence's words have to be in a passage that is cited for it
 _TITLE = 200  # characters of a title that are shown
-_CITED = re.compile(r"[ \t]*\[\s*\d+(?:\s*[,;]\s*\d+)*\s*\]")
+_CITED = re.compile(r"(?<![ \t])[ \t]*\[\s*\d{1,6}(?:\s*[,;]\s*\d{1,6})*\s*\]")
 _SENTENCE = re.compile(r"(?<=[.!?\u2026\u3002\uff01\uff1f])\s+|\n+")
-# Marks that a model may take for the end of a passage or for a turn, however they are spaced out.
-_MARK = re.compile(r"<(?=[\W_]*(?:p[\W_]*a[\W_]*s[\W_]*s[\W_]*a[\W_]*g[\W_]*e|\|))", re.IGNORECASE)
-# What cannot be seen and changes how text is read: controls, turns of direction, tags, zero widths.
+# Marks that a model may take for the end of a passage, for a turn or for the result of a function,
+# however they are spaced out: ours, and the control tokens of the families of open models.
+_GAP = r"[\W_]{0,3}"
+_MARK = re.compile(
+    rf"<(?={_GAP}(?:{_GAP.join('passage')}|[|\uff5c]|s>|sys>>|(?:bos|eos|pad|unk)>|/?think"
+    r"|(?:start|end)_of_turn|tool_(?:call|response)))|\[(?=/?INST\])",
+    re.IGNORECASE,
+)
+# What cannot be seen and changes how text is read or carries more of it: controls, turns of
+# direction, tags, zero widths, fillers, selectors of variants.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
-    "\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
 )
 
 
@@ -186,7 +194,7 @@ def _title(one: Citation) -> str:
 
 def _as_data(text: str) -> str:
     """Without what could end the passage, begin a turn, pass for a reference or not be seen."""
-    text = _MARK.sub("\u2039", _UNSEEN.sub("", text))
+    text = _MARK.sub(lambda match: "(" if match.group() == "[" else "\u2039", _UNSEEN.sub("", text))
     return _CITED.sub(lambda match: match.group().replace("[", "(").replace("]", ")"), text)
 
 
