@@ -1,7 +1,8 @@
 """PDF, DOCX and HTML to text, by pypdf, python-docx and lxml.
 
-Files are data: nothing in them is run, no address in them is fetched, no entity is resolved. What
-was converted is kept by the hash of the file, so that a file is converted again when it changed.
+Files are data: nothing in them is run, no address in them is fetched, no entity is resolved, and
+what a page hides from its readers is no part of it. What was converted is kept by the hash of the
+file, so that a file is converted again when it changed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 import sqlite3
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -23,8 +25,14 @@ from ..registry import need
 __all__ = ["CONVERTED", "CONVERTERS", "convert"]
 
 CONVERTED = "converted.sqlite"  # among a run's artifacts
-VERSION = "1"  # another one for another text from the same file
+VERSION = "2"  # another one for another text from the same file
 _MOST_UNPACKED = 512 * 2**20
+_MOST_MARKUP = 64 * 2**20  # of one part that is parsed, which takes several times as much memory
+# what parsers raise that were made for files that somebody meant well
+_DAMAGED = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
+    RuntimeError, SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _WHAT = "reading the files of 'knowledge'"
 _BLOCKS = (
     "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption",
@@ -32,6 +40,7 @@ _BLOCKS = (
     "ol", "p", "pre", "section", "table", "tr", "ul",
 )  # fmt: skip
 _UNSEEN = ("script", "style", "noscript", "template", "head", "svg", "iframe", "object")
+_HIDING = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.IGNORECASE)
 
 
 class Unreadable(Exception):
@@ -75,7 +84,7 @@ def _from_pdf(content: bytes) -> tuple[str, str]:
             raise Unreadable("it is encrypted with a password")
         pages = [page.extract_text() for page in reader.pages]
         title = str((reader.metadata or {}).get("/Title") or "")
-    except (pypdf.errors.PyPdfError, RecursionError, ValueError, KeyError, TypeError) as error:
+    except (pypdf.errors.PyPdfError, *_DAMAGED) as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
     # a word that was cut at the end of a line is one word
     return title.strip(), re.sub(r"(\w)-\n(?=[a-z])", r"\1", "\n\n".join(pages))
@@ -85,13 +94,20 @@ def _from_docx(content: bytes) -> tuple[str, str]:
     docx: Any = need("docx", extra="retrieval", what=_WHAT)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            if sum(part.file_size for part in packed.infolist()) > _MOST_UNPACKED:
+            parts = packed.infolist()
+            if sum(part.file_size for part in parts) > _MOST_UNPACKED:
                 raise Unreadable("it unpacks to more than 512 MiB")
+            if any(_is_markup(part) and part.file_size > _MOST_MARKUP for part in parts):
+                raise Unreadable("a part of it has more than 64 MiB of markup")
         document = docx.Document(io.BytesIO(content))
         blocks = [_block(block) for block in document.iter_inner_content()]
-    except (zipfile.BadZipFile, KeyError, ValueError, SyntaxError) as error:
+    except _DAMAGED as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
     return str(document.core_properties.title or "").strip(), "\n\n".join(filter(None, blocks))
+
+
+def _is_markup(part: zipfile.ZipInfo) -> bool:
+    return part.filename.lower().endswith((".xml", ".rels"))
 
 
 def _block(block: Any) -> str:
@@ -117,6 +133,9 @@ def _from_html(content: bytes) -> tuple[str, str]:
     title = " ".join((page.findtext(".//title") or "").split())
     for unseen in page.xpath("|".join(f"//{tag}" for tag in _UNSEEN)):
         unseen.drop_tree()
+    for hidden in page.xpath("//body//*[@hidden or @style]"):
+        if "hidden" in hidden.attrib or _HIDING.search(hidden.get("style", "")):
+            hidden.drop_tree()
     for block in page.iter(*_BLOCKS):
         block.tail = f"\n{block.tail or ''}"
         block.text = f"\n{block.text or ''}"

@@ -23,6 +23,7 @@ CORPUS = "corpus.jsonl"
 _ROWS = (".jsonl", ".csv")
 _TEXTS = (".md", ".markdown", ".txt", ".text")
 _MOST_BYTES = 512 * 2**20  # of one file that is read whole
+_LONGEST_LINE = 64 * 2**20  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,9 @@ class Document:
 
 def make_document(id: str, source: str, title: str, text: str) -> Document:
     """The document with its hash, over the title and the text; halves of characters are marked."""
-    title, text = (
-        one.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for one in (title, text)
+    id, source, title, text = (
+        one.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        for one in (id, source, title, text)
     )
     said = json.dumps([title, text], ensure_ascii=False).encode()
     return Document(id, source, title, text, hashlib.sha256(said).hexdigest())
@@ -81,14 +83,25 @@ def _documents(knowledge: Path, kept: Path | None) -> Iterator[Document]:
     root = knowledge.resolve()
     for path in sorted(knowledge.rglob("*")):
         name = path.relative_to(knowledge)
-        if any(part.startswith(".") for part in name.parts) or path.is_dir():
+        if any(part.startswith(".") for part in name.parts):
             continue
-        if not path.resolve().is_relative_to(root):
-            raise TaskError(
-                f"{str(path)!r} is a link that leads out of {FOLDER!r}",
-                hint="copy what it leads to into the folder",
-            )
-        yield from _read(path, name.as_posix(), kept)
+        if path.is_symlink():
+            _check_link(path, root)
+        if not path.is_dir():
+            yield from _read(path, name.as_posix(), kept)
+
+
+def _check_link(path: Path, root: Path) -> None:
+    """Raise TaskError unless the link leads to a file in the folder; others are not followed."""
+    try:
+        inside = path.resolve().is_relative_to(root) and path.is_file()
+    except (OSError, RuntimeError):  # it leads to itself
+        inside = False
+    if not inside:
+        raise TaskError(
+            f"{str(path)!r} is a link that leads out of {FOLDER!r}, or to no file",
+            hint="copy what it leads to into the folder",
+        )
 
 
 def _unlike(documents: Iterable[Document], knowledge: Path) -> Iterator[Document]:
@@ -118,6 +131,8 @@ def _read(path: Path, name: str, kept: Path | None) -> Iterator[Document]:
             hint=f"known: {', '.join(sorted((*_ROWS, *_TEXTS, *CONVERTERS)))}; take it out, or "
             "save it as one of these",
         )
+    if not path.is_file():  # a pipe would be waited for, and a device read without end
+        raise TaskError(f"{name!r} is no file", hint="take it out of the folder")
     try:
         if kind == ".jsonl":
             yield from _read_jsonl(path, name)
@@ -143,13 +158,15 @@ def _read(path: Path, name: str, kept: Path | None) -> Iterator[Document]:
 
 def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
     with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), ""), 1):
             if not line.strip():
                 continue
             place = f"{name}:{number}"
+            if len(line) == _LONGEST_LINE:
+                raise TaskError(f"{place} is longer than 64 MiB", hint="cut it into several rows")
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise TaskError(f"{place} is not JSON: {error}", hint="mend the line") from error
             if not isinstance(row, dict) or not isinstance(row.get("text"), str):
                 raise TaskError(

@@ -21,7 +21,9 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 # Chinese and Japanese, or with an empty line.
 _CLOSE = "\"'\u201d\u2019)\\]"
 _WIDE, _WIDE_CLOSE = "\u3002\uff01\uff1f", "\"'\u201d\u2019\uff09\u300d\u300f"
-_END = re.compile(rf"[.!?\u2026]+[{_CLOSE}]*(?=\s)|[{_WIDE}]+[{_WIDE_CLOSE}]*|(?=\n[ \t]*\n)")
+_END = re.compile(
+    rf"(?<![.!?\u2026])[.!?\u2026]+[{_CLOSE}]*(?=\s)|[{_WIDE}]+[{_WIDE_CLOSE}]*|(?=\n[ \t]*\n)"
+)
 # What ends with a full stop and no sentence: an initial, or one of these before it.
 _SHORT = re.compile(
     r"(?:\b[A-Za-z]|\b(?:al|approx|cf|ca|co|corp|dept|dr|ed|eds|eq|eqs|est|etc|fig|figs|inc|jr|ltd"

@@ -8,6 +8,7 @@ place.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = ["OPENING", "calls_schema", "parse_calls", "plain_messages"]
 
 OPENING = "<tool_call>"  # what follows is JSON, under `calls_schema`
 _CLOSING = "</tool_call>"
+_FRAME = re.compile(r"<(?=/?tool_(?:call|response))", re.IGNORECASE)
 _MOST_CALLS = 16  # at once; a small model would otherwise go on until its room is used up
 
 
@@ -116,7 +118,7 @@ def _arguments(function: Function) -> Checked:
 
 def _declarations(functions: Sequence[Function], *, required: bool, parallel: bool) -> str:
     lines = [
-        _json(
+        _as_data(
             {
                 "name": function.name,
                 "description": function.description,
@@ -148,13 +150,19 @@ def _result(message: Message) -> str:
         result = json.loads(text)
     except ValueError:
         result = text
-    return f"<tool_response>{_json({'name': name, 'result': result})}</tool_response>"
+    told = _as_data({"name": name, "result": result})
+    return f"<tool_response>{told}</tool_response>"
 
 
 def _with_text(message: Message, after: str) -> Message:
     if isinstance(message.content, str):
         return replace(message, content=message.content + after)
     return replace(message, content=(*message.content, Part("text", after)))
+
+
+def _as_data(value: Any) -> str:
+    """JSON in which nothing passes for a call, or for the end of what it stands in."""
+    return _FRAME.sub(r"\\u003c", _json(value))
 
 
 def _json(value: Any) -> str:
