@@ -23,6 +23,10 @@ def deploy(  # noqa: PLR0913 (a command line's options)
     unconfirmed: Annotated[
         bool, typer.Option("--unconfirmed", help="although the sealed test did not confirm it")
     ] = False,
+    merged: Annotated[
+        bool,
+        typer.Option("--merged", help="serve a tuned model's own weights, not its adapter"),
+    ] = False,
     no_check: Annotated[
         bool, typer.Option("--no-check", help="do not compare the served endpoint with the trial")
     ] = False,
@@ -45,7 +49,12 @@ def deploy(  # noqa: PLR0913 (a command line's options)
     run = latest_run(folder)
     with checking(quiet=as_json) as check:
         done = deploy(
-            run, to, solver=solver, unconfirmed=unconfirmed, check=None if no_check else check
+            run,
+            to,
+            solver=solver,
+            unconfirmed=unconfirmed,
+            merged=merged,
+            check=None if no_check else check,
         )
     print_result(done, as_json, deployed_text(done))
 

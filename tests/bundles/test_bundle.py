@@ -189,7 +189,12 @@ def test_a_model_that_was_tuned_here_goes_along(method: str, local: Path, tmp_pa
     run = climb_to(task, "fine_tune")
     rows = rows_of(run, "fine_tune/" + trial_of(run, "fine_tune"))
     original = base_fingerprint(local)
-    bundle = moved(deploy(run, unconfirmed=True).folder, tmp_path / "there")
+    merged = deploy(run, unconfirmed=True, merged=True)
+    assert [one.adapter for one in load_bundle(merged.folder).models] == [None]
+    plain = deploy(run, unconfirmed=True)
+    assert (plain.made, plain.before) == (True, merged.bundle)
+    assert not deploy(run, unconfirmed=True, merged=True).made, "it is there already"
+    bundle = moved(plain.folder, tmp_path / "there")
     (model,) = bundle.models
     assert model.base == f"local:{local}"
     assert model.sha256 == original

@@ -85,6 +85,12 @@ def test_a_solver_that_nobody_measured(run: Path) -> None:
     assert "'baseline/linear'" in refused.value.hint
 
 
+def test_only_a_model_that_was_tuned_can_be_merged(task: Path, run: Path) -> None:
+    with pytest.raises(StepladderError, match="nothing is merged"):
+        deploy(run, merged=True)
+    assert current_of(task / "bundles") is None
+
+
 def test_a_decision_that_was_not_met(task: Path, run: Path) -> None:
     path = run / "decision.json"
     record = json.loads(path.read_text())

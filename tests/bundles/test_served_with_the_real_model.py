@@ -110,3 +110,7 @@ def test_a_tuned_model_is_served_as_measured_and_not_without_its_adapter(
     assert (done.served["n"], done.served["failed"]) == (ROWS["dev"], 0)
     assert done.served["measured_score"] > 0.3  # it did learn: what is compared are answers
     assert done.served["differing"] <= 1, done.served["differences"]
+    merged = deploy(run, solver=tuned, unconfirmed=True, merged=True, check=ServedAsMeasured())
+    assert merged.made
+    assert merged.served is not None
+    assert merged.served["differing"] == 0, "the weights that were measured"

@@ -29,6 +29,10 @@ __all__ = ["ServedAsMeasured", "check_of"]
 
 CHECKS = "checks"
 SCHEMA = "stepladder.served/1"
+MERGED = (
+    "\n  a tuned model was measured with merged weights and served by its adapter: --merged serves "
+    "what was measured, on an engine of its own"
+)
 Tell = Callable[[int, int], None]
 
 
@@ -81,7 +85,8 @@ class ServedAsMeasured:
         if not check.passed:
             raise NotServed(
                 f"{trial['step']}/{trial['solver']} is not served as it was measured: {check.why}",
-                hint=f"{str(path)!r} has the examples that differ; it did not become current",
+                hint=f"{str(path)!r} has the examples that differ; it did not become current"
+                + (MERGED if any(model.adapter for model in bundle.models) else ""),
                 check=check,
             )
         return record

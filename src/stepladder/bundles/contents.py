@@ -64,8 +64,10 @@ class BundledModel:
     adapter: str | None = None
 
 
-def contents(chosen: Chosen) -> dict[str, bytes | Path]:
+def contents(chosen: Chosen, *, merged: bool = False) -> dict[str, bytes | Path]:
     """Each file of the bundle by its path in it: its bytes, or the file to copy.
+
+    `merged` leaves adapters out, so that a tuned model is served by the weights that were measured.
 
     Raises:
         StoreError: an artefact is missing or was changed since it was measured.
@@ -77,7 +79,7 @@ def contents(chosen: Chosen) -> dict[str, bytes | Path]:
         files.update(_artifact(chosen.artifacts, name))
     models = []
     for name in models_of(chosen.solver):
-        tuned = _tuned(chosen, name)
+        tuned = _tuned(chosen, name, merged=merged)
         files.update(tuned)
         models.append(_model(chosen, name, tuned))
     if any(_reads_with_the_encoder(path, file) for path, file in files.items()):
@@ -85,7 +87,7 @@ def contents(chosen: Chosen) -> dict[str, bytes | Path]:
     files[SOLVER] = json_bytes(solver_record(chosen.solver))
     files[TASK] = json_bytes(_task(chosen))
     files[MODELS] = json_bytes([asdict(model) for model in models])
-    files[EVALUATION] = json_bytes(_evaluation(chosen))
+    files[EVALUATION] = json_bytes({**_evaluation(chosen), "merged": merged})
     for path in files:
         _check(path)
     return files
@@ -175,7 +177,7 @@ def _artifact(artifacts: Path, name: str) -> Iterator[tuple[str, Path]]:
         yield f"artifacts/{name}/{path.name}", path
 
 
-def _tuned(chosen: Chosen, name: str) -> dict[str, Path]:
+def _tuned(chosen: Chosen, name: str, *, merged: bool) -> dict[str, Path]:
     """The files of a model that was tuned here; none for any other."""
     if not name.startswith(LOCAL + TUNED):
         return {}
@@ -186,7 +188,7 @@ def _tuned(chosen: Chosen, name: str) -> dict[str, Path]:
             f"the tuned model {name!r} is not in {str(chosen.artifacts)!r}", hint=AGAIN
         )
     found = [folder / "training.json"]
-    for part in ("model", "adapter"):
+    for part in ("model",) if merged else ("model", "adapter"):
         found += sorted(path for path in (folder / part).glob("*") if path.is_file())
     return {f"artifacts/{identity}/{path.relative_to(folder).as_posix()}": path for path in found}
 

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from ..core import Json
 from ..errors import StepladderError, StoreError
+from ..models.local import TUNED
+from ..solvers import models_of
 from .bundle import Bundle, load_bundle
 from .chosen import Chosen, choose
-from .contents import EVALUATION, contents
+from .contents import EVALUATION, LOCAL, contents
 from .current import BUNDLES, current_of, locked, point
 from .manifest import MANIFEST, BundleFile, bundle_disk, load_record, manifest_bytes, sync_folder
 
@@ -54,6 +56,7 @@ def deploy(
     *,
     solver: str | None = None,
     unconfirmed: bool = False,
+    merged: bool = False,
     check: Check | None = None,
 ) -> Deployed:
     """Make a bundle of what the run decided and point `current` at it; again, and nothing changes.
@@ -63,6 +66,8 @@ def deploy(
         bundles: where bundles are kept; None: `bundles` in the task folder of the run.
         solver: `step/name` of another solver that the run measured.
         unconfirmed: deploy it although the sealed test did not confirm it.
+        merged: serve a tuned model by its own weights on an engine of its own, as it was measured,
+            instead of by its adapter beside the base model.
         check: looks at the bundle before `current` points at it, and raises to prevent that; the
             command line gives `checking.ServedAsMeasured`.
 
@@ -71,12 +76,17 @@ def deploy(
         StoreError: the run or an artefact is damaged, or the disk refuses.
     """
     chosen = choose(run, solver=solver, unconfirmed=unconfirmed)
+    if merged and not any(name.startswith(LOCAL + TUNED) for name in models_of(chosen.solver)):
+        raise StepladderError(
+            f"{chosen.title} asks no model that was tuned here, so nothing is merged",
+            hint="leave --merged out",
+        )
     folder = bundles or bundles_of(run)
     with locked(folder):
         _sweep(folder)
-        found = _same(folder, chosen)
+        found = _same(folder, chosen, merged=merged)
         # read back before anything points at it
-        bundle = found or load_bundle(folder / _write(folder, contents(chosen)))
+        bundle = found or load_bundle(folder / _write(folder, contents(chosen, merged=merged)))
     served = check(bundle, chosen) if check is not None else None  # minutes: others may go on
     with locked(folder):
         old = current_of(folder)
@@ -110,11 +120,13 @@ def bundles_of(run: Path) -> Path:
     return folder.parent / BUNDLES
 
 
-def _same(folder: Path, chosen: Chosen) -> Bundle | None:
+def _same(folder: Path, chosen: Chosen, *, merged: bool) -> Bundle | None:
     """A whole bundle of the same decision, however often its climb was replayed."""
     for path in sorted(folder.glob("[0-9a-f]" * 64)):
         try:
-            if load_record(path, EVALUATION).get("decision") == chosen.decision_id:
+            record = load_record(path, EVALUATION)
+            is_merged = record.get("merged", False)  # older bundles do not say
+            if (record.get("decision"), is_merged) == (chosen.decision_id, merged):
                 return load_bundle(path)
         except StoreError:  # damaged: it is made anew
             continue
