@@ -22,6 +22,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "retrieval": "stepladder.steps.retrieval:Retrieval",
         "functions": "stepladder.steps.functions:Functions",
         "dearer_model": "stepladder.steps.dearer_model:DearerModel",
+        "encoder": "stepladder.steps.encoder:Encoder",
         "fine_tune": "stepladder.steps.fine_tune:FineTune",
     },
     "solver": {

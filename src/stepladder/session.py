@@ -52,9 +52,9 @@ __all__ = [
 # in the order of what they cost to build
 LADDER = (
     "baseline", "heads", "prompt", "few_shot", "retrieval", "functions", "dearer_model",
-    "fine_tune",
+    "encoder", "fine_tune",
 )  # fmt: skip
-ASKING_NO_MODEL = ("baseline", "heads")
+ASKING_NO_MODEL = ("baseline", "heads", "encoder")
 
 PRICED_AS_BATCH = (
     "dollars are those of batch jobs where those answered: traffic that cannot wait costs more to "

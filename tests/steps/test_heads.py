@@ -35,13 +35,13 @@ def several(n: int) -> tuple[Example, ...]:
     return tuple(found)
 
 
-def test_three_classifiers_are_proposed_and_learn_the_task(tmp_path: Path) -> None:
+def test_four_classifiers_are_proposed_and_learn_the_task(tmp_path: Path) -> None:
     model = FakeModel()
     workshop = fake_workshop(model, tmp_path)
     train = messages(36)
     check_step(Heads(), SORT, train, workshop)
     candidates = list(Heads().propose(SORT, train, None, workshop))
-    assert [one.name for one in candidates] == ["nearest", "linear", "joined"]
+    assert [one.name for one in candidates] == ["nearest", "linear", "joined", "contrastive"]
     assert model.seen == []
     new = [example.input for example in messages(60)[36:]]
     for candidate in candidates:
@@ -100,6 +100,15 @@ def test_without_the_encoder_the_step_is_skipped_with_the_cure(tmp_path: Path, m
     with pytest.raises(NotApplicable, match="could not fetch") as skipped:
         Heads().propose(SORT, messages(36), None, fake_workshop(FakeModel(), tmp_path))
     assert "access" in skipped.value.hint
+
+
+def test_tuning_is_a_rung_of_its_own_after_what_is_fitted_in_seconds(tmp_path: Path) -> None:
+    workshop = fake_workshop(FakeModel(), tmp_path)
+    rungs = Heads().rungs(SORT, workshop)
+    assert [rung.solvers for rung in rungs] == [("nearest", "linear", "joined"), ("contrastive",)]
+    assert Heads(solvers=("linear",)).rungs(SORT, workshop) == [Heads(solvers=("linear",))]
+    quick, tuned = (rung.estimate(SORT, messages(36), workshop).seconds for rung in rungs)
+    assert 0 < quick < tuned
 
 
 def test_only_tasks_with_labels_climb_it_unasked() -> None:

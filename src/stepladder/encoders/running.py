@@ -28,6 +28,7 @@ __all__ = [
     "BATCH",
     "ENCODER_FILE",
     "MOST_TOKENS",
+    "OVERLAP",
     "Files",
     "encoder_files",
     "encoder_record",

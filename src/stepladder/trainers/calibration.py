@@ -43,10 +43,11 @@ class Calibration:
         """For people."""
         return f"calibration error {self.error:.1%}, Brier score {self.brier:.3f} (n = {self.n})"
 
-    @property
-    def suspect(self) -> bool:
-        """Whether a reader of confidences should be warned."""
-        return self.error > SUSPECT
+    def cautions(self) -> tuple[str, ...]:
+        """A sentence where a reader of confidences should be warned."""
+        if self.error <= SUSPECT:
+            return ()
+        return (f"its confidence is not to be relied on: {self.words()}",)
 
 
 def deal_folds(examples: Sequence[Example], folds: int, seed: int) -> list[list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..solvers.prompt import render_input
 from ..solvers.tfidf import array_bytes, fit_tfidf
 from .calibration import (
     Calibration,
+    brier_score,
     calibration_of,
     choose_thresholds,
     deal_folds,
@@ -33,7 +34,10 @@ from .calibration import (
 )
 from .labelled import Labelled, read_labels
 
-__all__ = ["FittedHead", "fit_joined", "fit_nearest_vectors", "fit_vectors", "linear_files"]
+__all__ = [
+    "FittedHead", "calibrated", "fit_joined", "fit_judged", "fit_nearest_vectors",
+    "fit_on_vectors", "fit_vectors", "linear_files", "train_vectors",
+]  # fmt: skip
 
 FOLDS = 4
 PENALTIES = (1.0, 10.0, 100.0)  # the inverse of the penalty on a vector's weights
@@ -73,16 +77,14 @@ def fit_vectors(task: Task, train: Sequence[Example], workshop: Workshop) -> Fit
         ModelError: the encoder's weights cannot be had.
     """
     labelled = read_labels(task, train)
-    found = _vectors(train, workshop)
-    choices = [_Choice(found, c, f"penalty 1/{c:g}") for c in PENALTIES]
-    best, head, calibration = _choose(choices, labelled, train, task.seed)
-    weights, intercepts = _fit(best.features, labelled, labelled.truth, best.c)
+    found = train_vectors(train, workshop)
+    head, weights, intercepts, calibration = fit_on_vectors(found, labelled, train, task.seed)
     files = {
         **linear_files(head, weights, intercepts),
         ENCODER_FILE: json.dumps(encoder_record()).encode(),
     }
     solver = EmbeddingLinearSolver(save_artifact(workshop.artifacts, files))
-    return FittedHead(solver, calibration, best.name)
+    return FittedHead(solver, calibration, "its penalty chosen on folds of train")
 
 
 def fit_joined(task: Task, train: Sequence[Example], workshop: Workshop) -> FittedHead:
@@ -97,7 +99,7 @@ def fit_joined(task: Task, train: Sequence[Example], workshop: Workshop) -> Fitt
     tfidf = fit_tfidf(texts)
     if not tfidf.terms:
         raise NotApplicable("words beside vectors need words, and train has none")
-    words, found = tfidf.transform(texts), _vectors(train, workshop)
+    words, found = tfidf.transform(texts), train_vectors(train, workshop)
     choices = [
         _Choice(
             sparse.hstack([words, sparse.csr_matrix(share * found)], format="csr"),
@@ -126,7 +128,7 @@ def fit_nearest_vectors(task: Task, train: Sequence[Example], workshop: Workshop
     Raises as `fit_vectors`.
     """
     labelled = read_labels(task, train)
-    found = _vectors(train, workshop)
+    found = train_vectors(train, workshop)
     rows = _sample(len(train), task.seed)
     cosines = found[rows] @ found.T
     groups = np.array([e.group if e.group is not None else f"\0{n}" for n, e in enumerate(train)])
@@ -140,7 +142,7 @@ def fit_nearest_vectors(task: Task, train: Sequence[Example], workshop: Workshop
             continue
         for width in WIDTHS if k > 1 else WIDTHS[:1]:
             shares = vote(cosines, labelled.truth, k, width)
-            tried.append((_quality(shares, truth, labelled.several), -k, width, shares))
+            tried.append((-brier_score(shares, truth), -k, width, shares))
     _, k, width, shares = max(tried, key=lambda one: one[:3])
     thresholds = choose_thresholds(shares, truth) if labelled.several else None
     head = Head(labelled.labels, thresholds=thresholds)
@@ -175,7 +177,42 @@ def fit_on_vectors(
     return head, weights, intercepts, calibration
 
 
-def _vectors(train: Sequence[Example], workshop: Workshop) -> Any:
+def fit_judged(
+    found: Any, labelled: Labelled, held: Sequence[int], learnt: Sequence[int]
+) -> tuple[Head, Any, Any, Calibration]:
+    """(head, weights, intercepts, calibration) on vectors of an encoder tuned on `learnt` alone.
+
+    Penalty and temperature are those that suit `held`, whose vectors were not tuned; the weights
+    are fitted on both.
+    """
+    truth = labelled.rows(held)
+    plain = Head(labelled.labels, thresholds=(0.5,) if labelled.several else None)
+    tried = []
+    for c in PENALTIES:
+        weights, intercepts = _fit(found[learnt], labelled, labelled.rows(learnt), c)
+        head, calibration = calibrated(plain, found[held] @ weights.T + intercepts, truth)
+        tried.append((-calibration.brier, c, head, calibration))
+    _, c, head, calibration = max(tried, key=lambda one: one[:2])
+    weights, intercepts = _fit(found, labelled, labelled.truth, c)
+    return head, weights, intercepts, calibration
+
+
+def calibrated(plain: Head, scores: Any, truth: Any) -> tuple[Head, Calibration]:
+    """The head with what is chosen on examples that were not fitted on, and how well that fits.
+
+    `scores` are their logits and `truth` has 1 where a label is right: both (examples, labels).
+    """
+    several = plain.thresholds is not None
+    sure = replace(plain, temperature=fit_temperature(scores, truth, several=several))
+    probabilities = sure.probabilities(scores)
+    calibration = calibration_of(probabilities, truth, several=several)
+    if several:
+        sure = replace(sure, thresholds=choose_thresholds(probabilities, truth))
+    return sure, calibration
+
+
+def train_vectors(train: Sequence[Example], workshop: Workshop) -> Any:
+    """The open encoder's unit vector of each example, kept among the artifacts."""
     texts = [render_input(example.input) for example in train]
     return embed_kept(texts, Path(workshop.artifacts), vectors, vectors_name())
 
@@ -192,24 +229,14 @@ def _choose(
     folds = deal_folds(train, FOLDS, seed)
     if len(folds) < 2:
         raise NotApplicable("train is one group, so nothing can be held out to choose on")
+    plain = Head(labelled.labels, thresholds=(0.5,) if labelled.several else None)
     scored = []
     for choice in choices:
         scores = _cross_fitted(choice, labelled, folds)
-        temperature = fit_temperature(scores, labelled.truth, several=labelled.several)
-        head = Head(labelled.labels, temperature, (0.5,) if labelled.several else None)
-        probabilities = head.probabilities(scores)
-        quality = _quality(probabilities, labelled.truth, labelled.several)
-        scored.append((quality, choice, head, probabilities))
-    _, best, head, probabilities = max(scored, key=lambda one: one[0])
-    if labelled.several:
-        thresholds = choose_thresholds(probabilities, labelled.truth)
-        head = Head(head.labels, head.temperature, thresholds)
-    return best, head, calibration_of(probabilities, labelled.truth, several=labelled.several)
-
-
-def _quality(probabilities: Any, truth: Any, several: bool) -> float:
-    """Minus the Brier score: it asks for right answers and for honest confidence."""
-    return -float(((probabilities - truth) ** 2).sum(axis=1).mean())
+        head, calibration = calibrated(plain, scores, labelled.truth)
+        scored.append((-calibration.brier, choice, head, calibration))
+    _, best, head, calibration = max(scored, key=lambda one: one[0])
+    return best, head, calibration
 
 
 def _cross_fitted(choice: _Choice, labelled: Labelled, folds: Sequence[Sequence[int]]) -> Any:
