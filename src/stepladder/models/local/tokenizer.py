@@ -4,11 +4,13 @@ so that what was trained is what is served.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +65,36 @@ class LocalTokenizer:
             else:
                 plain[index] = self._fill(messages, texts, add_generation_prompt)
         if plain:
-            encoded = self.tokenizer(list(plain.values()), add_special_tokens=False)["input_ids"]
-            for index, found in zip(plain, encoded, strict=True):
-                ids[index] = list(found)
+            for index, found in zip(plain, self._encoded(list(plain.values())), strict=True):
+                ids[index] = found
         return ids
+
+    def _encoded(self, rendered: Sequence[str]) -> list[list[int]]:
+        """The ids of each text; what many of them have between special tokens is encoded once."""
+        if len(rendered) == 1 or self._special is None:
+            split = [[text] for text in rendered]
+        else:
+            split = [[piece for piece in self._special.split(text) if piece] for text in rendered]
+        pieces = list(dict.fromkeys(chain.from_iterable(split)))
+        found = self.tokenizer(pieces, add_special_tokens=False)["input_ids"]
+        ids = dict(zip(pieces, found, strict=True))
+        return [list(chain.from_iterable(ids[piece] for piece in text)) for text in split]
+
+    @cached_property
+    def _special(self) -> re.Pattern[str] | None:
+        """Finds special tokens; None where what is beside one may change how a text is encoded."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        steps = json.loads(self.tokenizer.backend_tokenizer.to_str()) if self.is_byte_level else {}
+        told = json.dumps([steps.get("normalizer"), steps.get("pre_tokenizer")])
+        reaches_over = ("Metaspace", "Prepend", "Strip", '"add_prefix_space": true')
+        if (
+            not steps
+            or any(one.lstrip or one.rstrip or one.single_word or one.normalized for one in added)
+            or any(each in told for each in reaches_over)
+        ):
+            return None
+        names = sorted((re.escape(one.content) for one in added), key=len, reverse=True)
+        return re.compile(f"({'|'.join(names)})") if names else None
 
     def _fill(
         self, messages: Sequence[Message], texts: Sequence[str], add_generation_prompt: bool
