@@ -211,8 +211,7 @@ def test_a_missing_package_of_a_provider_is_one_line_before_anything_is_done(
     task = folder(tmp_path, "away:extra")
     code, out, err = run("climb", task)
     assert (code, out) == (2, "")
-    assert "error: models of away need 'away'\n  pip install 'stepladder[away]'\n" in err
-    assert "step 1" not in err
+    assert err == "error: models of away need 'away'\n  pip install 'stepladder[away]'\n"
     code, out, err = run("check", task)
     assert code == 0
     assert "lengths are in characters, since models of away need 'away'" in err
@@ -233,8 +232,7 @@ def test_without_a_key_check_and_plan_work_and_a_climb_ends_before_anything_is_d
     assert json.loads(out)[1]["plan"]["calls"] > 0
     code, out, err = run("climb", task, "--steps", "baseline,prompt")
     assert (code, out) == (2, "")
-    assert "error: no key for 'away' is in the environment\n  set AWAY_KEY\n" in err
-    assert "step 1" not in err
+    assert err == "error: no key for 'away' is in the environment\n  set AWAY_KEY\n"
 
 
 def test_options_that_a_provider_does_not_know_are_refused_by_check(

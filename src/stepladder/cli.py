@@ -139,7 +139,7 @@ def climb(  # noqa: PLR0913 (a command line's options)
     loaded = load(task)
     if limit is not None:
         loaded = replace(loaded, data=replace(loaded.data, limit=limit))
-    report = checked(loaded, models)
+    report = checked(loaded, models, asks=not dry_run)
     if report.problems:
         say(check_text(report))
         raise typer.Exit(2)

@@ -63,8 +63,10 @@ def load_checked(folder: Path) -> Any:
     return task
 
 
-def checked(task: Any, models: Path | None = None) -> Any:
+def checked(task: Any, models: Path | None = None, *, asks: bool = False) -> Any:
     """The check, with lengths in tokens of the task's first model where that model is at hand.
+
+    That it is not is said here, unless what follows `asks` models, and will say so itself.
 
     Raises:
         TaskError: the options of its provider cannot be used.
@@ -78,14 +80,13 @@ def checked(task: Any, models: Path | None = None) -> Any:
     except TaskError:
         raise
     except StepladderError as error:
-        say(f"lengths are in characters, since {error.message}")
-        if error.hint:
-            say(f"  {error.hint}")
+        if not asks:
+            say(f"lengths are in characters, since {error.message}\n  {error.hint}".rstrip())
         report = check_task(task)
     else:
         limit = getattr(model, "context_tokens", None)
         report = check_task(task, count_tokens=model.count_tokens, context_limit=limit)
-        if why := getattr(model, "why", None):
+        if not asks and (why := getattr(model, "why", None)):
             say(f"a climb could not ask {model.name!r} yet: {why.message}\n  {why.hint}".rstrip())
         if getattr(model, "hosted", False):
             facts = {**report.facts, "tokens_are": "estimated, without a call to the service"}
