@@ -318,3 +318,12 @@ def test_usage_is_kept_whole(tmp_path: Path) -> None:
     assert usage.seconds is not None
     assert usage.seconds > 0.5, "searching takes time too"
     assert gold_of(questions()[0]) == {"Arles"}
+
+
+def test_the_slice_is_of_many_groups(tmp_path: Path) -> None:
+    """A group of eight would fill a slice of eight by itself."""
+    task = make_task(tmp_path)
+    big = tuple(replace(one, group=f"g{at // 5}") for at, one in enumerate(questions()))
+    pool, held = replace(WORDS, slice=4)._divided(task, big)
+    assert len({one.group for one in held}) == 2
+    assert not {one.group for one in held} & {one.group for one in pool}

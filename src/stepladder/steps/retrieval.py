@@ -36,6 +36,7 @@ __all__ = ["Retrieval"]
 ENCODED_PER_SECOND = 14.0  # passages, for vectors and those of their words, on 2 cores
 WORDS_PER_SECOND = 600_000.0  # cut and counted for BM25
 BYTES_PER_WORD = 6.0
+_WIDER = 3
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,10 @@ class Retrieval:
             )
         if not task.models:
             raise NotApplicable("the task names no model", hint="add models = [...] to task.toml")
-        pool, held = hold_out(train, self.slice, task.seed)
+        grouped = any(example.group for example in train)
+        # of groups more are held out than asked about: a slice of two articles says little
+        pool, apart = hold_out(train, (_WIDER if grouped else 1) * self.slice, task.seed)
+        held = _in_turns(apart)[: self.slice]
         if len(held) < 2 or len(pool) < 2:
             raise NotApplicable(
                 f"{len(train)} train examples are too few to choose a search on and to hold out a "
@@ -227,7 +231,7 @@ class Retrieval:
             retriever=found.way.retriever,
             rerank=rerank,
             size=size,
-            k=max(1, min(self.k[-1], round(room / size))),
+            k=max(1, round(room / size)),
         )
 
     def _remote(self, plan: Plan, task: Task, workshop: Workshop) -> Ranking:
@@ -249,6 +253,17 @@ class Retrieval:
         if self.retrievers == ("words",) and not self.rerank:
             return cutting
         return cutting + self.deep * words / self._size() / ENCODED_PER_SECOND
+
+
+def _in_turns(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """One of each group in turn; those without a group as they come."""
+    seen: dict[str | None, int] = {}
+    keyed = []
+    for at, one in enumerate(examples):
+        turn = at if one.group is None else seen.get(one.group, 0)
+        seen[one.group] = turn + 1
+        keyed.append((turn, at, one))
+    return tuple(one for _, _, one in sorted(keyed, key=lambda each: each[:2]))
 
 
 def _different(found: Sequence[Found]) -> list[Found]:
