@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from ride_functions import Scripted, call, results, write_functions
 
-from stepladder.core import Call, Function, Output, Workshop
+from stepladder.core import Call, Function, Message, Output, Part, Workshop
+from stepladder.data.chat import CALL, RESULT, json_part
 from stepladder.errors import StepladderError, TaskError
 from stepladder.functions.catalogue import load_catalogue, read_catalogue, save_catalogue
 from stepladder.functions.description import Described
@@ -77,6 +78,23 @@ def test_an_input_with_unknown_or_unclear_functions_fails_alone(solver, tmp_path
     assert "two candidates are called 'music.look_up'" in (outputs[1].error or "")
     assert "no list of functions" in (outputs[2].error or "")
     assert outputs[3].value == []
+
+
+def test_a_conversation_with_calls_and_results_is_asked_as_one(solver) -> None:
+    call = {"name": "music.look_up", "arguments": {"title": "Hey"}}
+    turns = (
+        Message("user", "find Hey"),
+        Message("assistant", (Part("text", "One moment."), json_part(CALL, call))),
+        Message("user", (json_part(RESULT, {"name": "music.look_up", "response": {"id": 7}}),)),
+        Message("user", "play it"),
+    )
+    start = render(replace(solver, candidates=None), turns, {"play": CATALOGUE["play"]})
+    _, first, called, result, last = start.messages
+    assert (first.content, called.content, last.content) == ("find Hey", "One moment.", "play it")
+    assert [(c.name, c.arguments) for c in called.calls] == [("music_look_up", {"title": "Hey"})]
+    assert (result.role, result.content) == ("function", '{"id": 7}')
+    assert result.result_of == called.calls[0]
+    assert called.calls[0].id
 
 
 def test_demonstrations_are_turns_with_calls_and_results(solver) -> None:

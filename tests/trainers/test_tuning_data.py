@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepladder.catalogue import TuningLimits
-from stepladder.core import Message, Part
+from stepladder.core import Call, Example, Function, Message, Part
 from stepladder.data.chat import CALL
 from stepladder.data.chat_gemini import from_gemini
 from stepladder.data.chat_openai import from_openai
@@ -235,3 +235,56 @@ def test_a_multiplier_is_refused_where_there_is_no_rate_to_multiply() -> None:
     assert "learning_rate in its place" in one.cure
     assert not found(job(learning_rate=0.001), limits)
     assert not found(job(learning_rate_multiplier=2.0))
+
+
+FIND = Function("find", "Find.", {"type": "object", "properties": {"x": {"type": "integer"}}})
+CALLED = (Call("find", {"x": 1}, "a"), Call("find", {"x": 2}, "b"))
+GONE_ON = (
+    Message("user", "find both"),
+    Message("assistant", "Looking.", calls=CALLED),
+    Message("function", '{"id": 7}', result_of=CALLED[0]),
+    Message("function", "none", result_of=CALLED[1]),
+)
+
+
+def test_calls_side_by_side_and_their_results_are_rows_of_both_forms() -> None:
+    row = TuningRow(GONE_ON, "", calls=(Call("stop", {}),), functions=(FIND, Function("stop")))
+    openai = to_row(row, "openai", "supervised")
+    _, said, first, second, last = openai["messages"]
+    ids = [call["id"] for call in said["tool_calls"]]
+    assert len({*ids}) == 2
+    assert [first["tool_call_id"], second["tool_call_id"]] == ids
+    assert [first["role"], first["content"], second["content"]] == ["tool", '{"id": 7}', "none"]
+    assert last["tool_calls"][0]["function"] == {"name": "stop", "arguments": "{}"}
+    assert openai["tools"][1] == {"type": "function", "function": {"name": "stop"}}
+    gemini = to_row(row, "gemini", "supervised")
+    _, said, results, last = gemini["contents"]
+    assert [part.get("functionCall", {}).get("args") for part in said["parts"]] == [
+        None, {"x": 1}, {"x": 2},
+    ]  # fmt: skip
+    assert [part["functionResponse"]["response"] for part in results["parts"]] == [
+        {"id": 7}, {"result": "none"},
+    ]  # fmt: skip
+    assert last["parts"] == [{"functionCall": {"name": "stop", "args": {}}}]
+    assert gemini["tools"][0]["functionDeclarations"][1] == {"name": "stop"}
+
+
+def test_a_row_in_which_nothing_is_called_says_so_and_still_has_the_functions() -> None:
+    row = TuningRow((Message("user", "hi"),), "No function is called.", functions=(FIND,))
+    for form in ("openai", "gemini"):
+        line = to_row(row, form, "supervised")
+        assert "No function is called." in json.dumps(line)
+        assert "tool_calls" not in json.dumps(line)
+        assert "functionCall" not in json.dumps(line).replace("functionDeclarations", "")
+        assert line["tools"]
+
+
+def test_calls_in_a_conversation_come_back_as_they_were() -> None:
+    from stepladder.data.chat import conversation, with_calls
+
+    parts = conversation(Example("1", GONE_ON, ""))
+    assert all(not message.calls for message in parts)
+    again = with_calls(parts)
+    assert [(m.role, m.content) for m in again] == [(m.role, m.content) for m in GONE_ON]
+    assert [c.arguments for c in again[1].calls] == [{"x": 1}, {"x": 2}]
+    assert [m.result_of for m in again[2:]] == list(again[1].calls)

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import mimetypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from ..core import Example, Input, Json, Message, Part
+from ..core import Call, Example, Input, Json, Message, Part
 
 __all__ = [
     "CALL", "RESULT", "Malformed", "answer_of", "as_text", "calls_of", "conversation", "json_part",
-    "kept", "media_type_of", "part_kind", "plain", "simplify", "split_off_answer",
+    "kept", "media_type_of", "part_kind", "plain", "simplify", "split_off_answer", "with_calls",
 ]  # fmt: skip
 
 CALL = "application/vnd.stepladder.function-call+json"
@@ -64,10 +65,61 @@ def answer_of(message: Message) -> Json:
 
 
 def conversation(example: Example) -> tuple[Message, ...]:
-    """The input as messages: text and fields become a user turn."""
+    """The input as messages, calls and results as parts; text and fields become a user turn."""
     if isinstance(example.input, tuple):
-        return example.input
+        return tuple(_with_parts(message) for message in example.input)
     return (Message("user", as_text(example.input)),)
+
+
+def with_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages with calls and results in the form that models are asked in, not as parts.
+
+    A result belongs to the first call of its function that has none so far.
+    """
+    turns: list[Message] = []
+    waiting: list[Call] = []
+    for number, message in enumerate(messages):
+        if isinstance(message.content, str):
+            turns.append(message)
+            continue
+        said = [one for one in message.content if one.media_type not in (CALL, RESULT)]
+        told = [json.loads(p.text) for p in message.content if p.media_type == CALL]
+        calls = tuple(
+            Call(one["name"], one["arguments"], f"call_{number}_{place}")
+            for place, one in enumerate(told, 1)
+        )
+        results = [json.loads(p.text) for p in message.content if p.media_type == RESULT]
+        turns += [_result(one, waiting) for one in results]
+        if said or calls:
+            turns.append(replace(message, content=plain(said) if said else "", calls=calls))
+        waiting += calls
+    return tuple(turns)
+
+
+def _result(told: Mapping[str, Json], waiting: list[Call]) -> Message:
+    call = next((one for one in waiting if one.name == told["name"]), Call(told["name"]))
+    if call in waiting:
+        waiting.remove(call)
+    return Message("function", as_text(told["response"]), result_of=call)
+
+
+def _with_parts(message: Message) -> Message:
+    """Calls and a result as parts; results keep the shape of a record where they have one."""
+    if message.result_of is not None:
+        said = message.content
+        text = said if isinstance(said, str) else "".join(part.text for part in said)
+        try:
+            response = json.loads(text)
+        except ValueError:
+            response = text
+        told = {"name": message.result_of.name, "response": response}
+        return Message("user", (json_part(RESULT, told),))
+    if not message.calls:
+        return message
+    content = message.content
+    said = (Part("text", content),) if isinstance(content, str) and content else ()
+    calls = [json_part(CALL, {"name": c.name, "arguments": c.arguments}) for c in message.calls]
+    return Message(message.role, (*(said if isinstance(content, str) else content), *calls))
 
 
 def calls_of(expected: Json) -> list[dict[str, Json]]:

@@ -6,7 +6,8 @@ Supervised, preference and reinforcement rows are read; supervised rows are writ
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..core import Example, Input, Json, Message, Part
@@ -67,7 +68,7 @@ def from_gemini(row: Mapping[str, Json]) -> tuple[Input, Json, dict[str, Json]]:
 
 def to_gemini(example: Example) -> dict[str, Json]:
     """The row that `from_gemini` reads as this example."""
-    messages = conversation(example)
+    messages = _results_together(conversation(example))
     system = [part for m in messages if m.role == "system" for part in _parts(m)]
     contents: list[Json] = [
         {"role": "model" if m.role == "assistant" else "user", "parts": _parts(m)}
@@ -84,6 +85,22 @@ def to_gemini(example: Example) -> dict[str, Json]:
     contents.append({"role": "model", "parts": parts})
     head = {"systemInstruction": {"role": "system", "parts": system}} if system else {}
     return {**head, "contents": contents, **kept(example, ("tools", "generationConfig"))}
+
+
+def _results_together(messages: Sequence[Message]) -> list[Message]:
+    """Results that follow each other are one turn: the service wants all of a turn's calls so."""
+    turns: list[Message] = []
+    for message in messages:
+        if turns and _only_results(message) and _only_results(turns[-1]):
+            turns[-1] = replace(turns[-1], content=(*turns[-1].content, *message.content))
+        else:
+            turns.append(message)
+    return turns
+
+
+def _only_results(message: Message) -> bool:
+    parts = message.content
+    return not isinstance(parts, str) and all(one.media_type == RESULT for one in parts)
 
 
 def _preferred(completions: Json) -> Message:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..core import Call, Function, Input, Json, Message, Output, Request, Workshop
+from ..data.chat import with_calls
 from ..errors import StepladderError
 from ..functions.calls import calls_in, in_order
 from ..functions.catalogue import load_catalogue
@@ -257,12 +258,19 @@ def _candidates(
 
 def _asked(solver: CallingSolver, input: Input) -> list[Message]:
     if isinstance(input, tuple):
-        return list(input)
+        return [_as_shown(message) for message in with_calls(input)]
     if isinstance(input, Mapping):
         rest = {name: value for name, value in input.items() if name != solver.candidates}
         only = next(iter(rest.values())) if len(rest) == 1 else None
         return [Message("user", only if isinstance(only, str) else render_input(rest))]
     return [Message("user", input)]
+
+
+def _as_shown(message: Message) -> Message:
+    """Calls and results of a conversation under the names that a model is shown."""
+    calls = tuple(replace(call, name=_shown(call.name)) for call in message.calls)
+    of = message.result_of
+    return replace(message, calls=calls, result_of=of and replace(of, name=_shown(of.name)))
 
 
 def _demonstrated(expected: Json, number: int) -> list[Message]:

@@ -50,13 +50,20 @@ def to_row(row: TuningRow, form: Form, method: Method) -> dict[str, Json]:
 
 
 def _tools(functions: Sequence[Function], form: Form) -> list[Json]:
-    told = [
-        {"name": one.name, "description": one.description, "parameters": dict(one.parameters)}
-        for one in functions
-    ]
+    told = [_tool(one) for one in functions]
     if form == "gemini":
         return [{"functionDeclarations": told}]
     return [{"type": "function", "function": one} for one in told]
+
+
+def _tool(function: Function) -> dict[str, Json]:
+    """Without what it does not say: Gemini takes no object that has no properties."""
+    told: dict[str, Json] = {"name": function.name}
+    if function.description:
+        told["description"] = function.description
+    if function.parameters.get("properties"):
+        told["parameters"] = dict(function.parameters)
+    return told
 
 
 def _gemini_pair(chosen: dict[str, Json], rejected: dict[str, Json]) -> dict[str, Json]:
