@@ -1,18 +1,20 @@
 """1,000 calls to a hosted model: how near to the ideal, and whether any answer is lost or doubled.
 
 The service is a process of its own on this machine that takes 20 ms (a test's figure) or 200 ms (a
-fast model's) for an answer; the ideal is calls x latency / concurrency. Four ways, in one run:
+fast model's) for an answer and computes next to nothing (`quick_service.py`); the ideal is
+calls x latency / concurrency. Four ways, in one run:
 
     stepladder   all of our path: kept answers and claims on disk, pool, the google-genai SDK
     sdk          the same SDK by hand: a thread pool, no retries, nothing kept
     http         plain HTTP by hand: what this service and this machine can do at all
     without_sdk  all of our path over a service that is a sleep: what we add ourselves
 
-The SDK computes for a millisecond or two a call, and Python runs one thread at a time: with it no
-program makes more than some 500 to 800 calls/s. Above that `sdk` is the bound and not the ideal;
-how much it computed is in the result.
+The SDK computes for a millisecond or so a call, and Python runs one thread at a time: that bounds
+the calls/s of a process, and above it more calls at once gain nothing. How much was computed is in
+the result.
 
-Then the same with a fifth of the calls going wrong in six ways, counted at the service.
+Then the same with a fifth of the calls going wrong in six ways, counted at the service of the
+tests.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from environment import finish, parser, where
 from google import genai
 from hosted_service import Service, start
+from quick_service import serving
 
 from stepladder.answers import Answers, CachedModel
 from stepladder.core import Message, Request, Response, Usage
@@ -54,8 +57,11 @@ FAULTY_SHARE = 0.2
 SYSTEM = "Sort the message.\n\nLabels:\n- card_lost\n- refund\n\nAnswer with one label only."
 
 
-def stepladder(service: Service, concurrency: int, texts: list[str]) -> list[str]:
-    """The texts of the answers, by the whole of our path."""
+ADDRESS = "GOOGLE_GEMINI_BASE_URL"
+
+
+def stepladder(concurrency: int, texts: list[str]) -> list[str]:
+    """The texts of the answers, by the whole of our path, from the service at `ADDRESS`."""
     with tempfile.TemporaryDirectory() as folder:
         answers = Answers(Path(folder) / "answers.sqlite")
         options = {"concurrency": concurrency}
@@ -66,8 +72,8 @@ def stepladder(service: Service, concurrency: int, texts: list[str]) -> list[str
     return [found[place].text for place in range(len(texts))]
 
 
-def sdk(service: Service, concurrency: int, texts: list[str]) -> list[str]:
-    with genai.Client(http_options={"base_url": service.url}) as client:
+def sdk(url: str, concurrency: int, texts: list[str]) -> list[str]:
+    with genai.Client(http_options={"base_url": url}) as client:
 
         def call(text: str) -> str:
             config = {"system_instruction": SYSTEM, "max_output_tokens": 10, "temperature": 0.0}
@@ -78,9 +84,9 @@ def sdk(service: Service, concurrency: int, texts: list[str]) -> list[str]:
             return list(pool.map(call, texts))
 
 
-def plain_http(service: Service, concurrency: int, texts: list[str]) -> list[str]:
+def plain_http(url: str, concurrency: int, texts: list[str]) -> list[str]:
     here = threading.local()
-    address = urlsplit(service.url)
+    address = urlsplit(url)
 
     def call(text: str) -> str:
         if not hasattr(here, "connection"):
@@ -105,7 +111,7 @@ class Sleeping:
 
     def send(self, model: str, request: Request, cache: PrefixCache | None) -> Response:
         time.sleep(self._latency)
-        return Response("refund", Usage(f"sleeping:{model}", 30, 1, 0))
+        return Response(str(request.messages[-1].content), Usage(f"sleeping:{model}", 30, 6, 0))
 
     def explain(self, error: Exception) -> Failure:
         raise error
@@ -114,36 +120,25 @@ class Sleeping:
         """Nothing is held."""
 
 
-def without_sdk(latency: float, concurrency: int, texts: list[str]) -> None:
+def without_sdk(latency: float, concurrency: int, texts: list[str]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         answers = Answers(Path(folder) / "answers.sqlite")
         options = {"concurrency": concurrency}
         settings = ProviderSettings("sleeping", jobs=Path(folder) / "jobs", options=options)
         hosted = HostedModel("sleeping:model", Sleeping(latency), settings)
         with closing(answers):
-            for _ in CachedModel(hosted, answers).generate([_request(text) for text in texts]):
-                pass
+            model = CachedModel(hosted, answers)
+            found = dict(model.generate([_request(text) for text in texts]))
+    return [found[place].text for place in range(len(texts))]
 
 
-def measure(service: Service, repeats: int) -> list[dict[str, Any]]:
+def measure(repeats: int) -> list[dict[str, Any]]:
     """For each shape the median of every way, their runs taking turns."""
     measured = []
     for latency, concurrency in SHAPES:
-        service.settings(latency=latency)
-        ways: dict[str, Callable[[], object]] = {
-            "stepladder": lambda c=concurrency: stepladder(service, c, _texts()),
-            "sdk": lambda c=concurrency: sdk(service, c, _texts()),
-            "http": lambda c=concurrency: plain_http(service, c, _texts()),
-            "without_sdk": lambda s=latency, c=concurrency: without_sdk(s, c, _texts()),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        cpu: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(repeats):
-            for name, way in ways.items():
-                began, before = time.perf_counter(), time.process_time()
-                way()
-                seconds[name].append(time.perf_counter() - began)
-                cpu[name].append((time.process_time() - before) / CALLS)
+        with serving(latency) as url:
+            os.environ[ADDRESS] = url
+            seconds, cpu = _taking_turns(url, latency, concurrency, repeats)
         ideal = CALLS * latency / concurrency
         measured.append(
             {
@@ -166,6 +161,32 @@ def measure(service: Service, repeats: int) -> list[dict[str, Any]]:
     return measured
 
 
+Measured = dict[str, list[float]]
+
+
+def _taking_turns(
+    url: str, latency: float, concurrency: int, repeats: int
+) -> tuple[Measured, Measured]:
+    """The seconds of each way's runs, and the seconds that each call computed."""
+    texts = _texts()
+    ways: dict[str, Callable[[], list[str]]] = {
+        "stepladder": lambda: stepladder(concurrency, texts),
+        "sdk": lambda: sdk(url, concurrency, texts),
+        "http": lambda: plain_http(url, concurrency, texts),
+        "without_sdk": lambda: without_sdk(latency, concurrency, texts),
+    }
+    seconds: Measured = {name: [] for name in ways}
+    cpu: Measured = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            began, before = time.perf_counter(), time.process_time()
+            answers = way()
+            seconds[name].append(time.perf_counter() - began)
+            cpu[name].append((time.process_time() - before) / CALLS)
+            assert answers == texts, f"{name} gave other answers"
+    return seconds, cpu
+
+
 def under_faults(service: Service) -> dict[str, Any]:
     """What the service answered and what we kept, when a fifth of the calls go wrong."""
     service.reset()
@@ -173,7 +194,8 @@ def under_faults(service: Service) -> dict[str, Any]:
     rule = {"kinds": FAULTS, "share": FAULTY_SHARE, "seed": 3, "wait_seconds": 0.05}
     service.faults(rule)
     began = time.perf_counter()
-    kept = stepladder(service, 16, _texts())
+    os.environ[ADDRESS] = service.url
+    kept = stepladder(16, _texts())
     seconds = time.perf_counter() - began
     seen = [call for call in service.requests(bodies=False) if ":generateContent" in call.path]
     whole = Counter(call.content for call in seen if call.answered)
@@ -211,11 +233,12 @@ def main() -> None:
     chosen = options.parse_args()
     place = where()
     os.environ["GEMINI_API_KEY"] = "of-the-benchmark"
+    with serving(0.02) as url:
+        os.environ[ADDRESS] = url
+        stepladder(4, _texts()[:50])  # warm up
+    measured = measure(chosen.repeats)
     service = start()
-    os.environ["GOOGLE_GEMINI_BASE_URL"] = service.url
     try:
-        stepladder(service, 4, _texts()[:50])  # warm up
-        measured = measure(service, chosen.repeats)
         faults = under_faults(service)
     finally:
         service.stop()
