@@ -73,6 +73,7 @@ def main() -> None:
     options.add_argument("--sets", nargs="*", default=sorted(ASKED, reverse=True))
     options.add_argument("--test", type=int, default=120, help="test examples of each set")
     options.add_argument("--minutes", type=float, default=11.0, help="of each training")
+    options.add_argument("--threads", type=int, help="of training; one where others work as well")
     chosen = options.parse_args()
     place = where()
     found = {}
@@ -88,7 +89,7 @@ def measure_set(name: str, chosen: Any) -> dict[str, Json]:
     train, test = list(examples(folder / "train.jsonl")), list(examples(folder / "test.jsonl"))
     random.Random(0).shuffle(test)
     test = test[: chosen.test]
-    task = _task(name, folder, chosen.minutes)
+    task = _task(name, folder, chosen.minutes, chosen.threads)
     split = Split(tuple(train), (), tuple(test))
     with ExitStack() as stack:
         ladder = stack.enter_context(LiveLadder())
@@ -144,7 +145,8 @@ def wanted(example: Example) -> bool:
     return bool(calls_in(example.expected))
 
 
-def _task(name: str, folder: Path, minutes: float) -> Task:
+def _task(name: str, folder: Path, minutes: float, threads: int | None) -> Task:
+    more: dict[str, Json] = {} if threads is None else {"threads": threads}
     return Task(
         name, "calls", ASKED[name], Target(0.9), MetricSpec("call_match"), DataSource(),
         folder=folder,
@@ -152,7 +154,7 @@ def _task(name: str, folder: Path, minutes: float) -> Task:
             "functions": {"catalogue": "functions.json", "candidates": "functions"},
             "fine_tune": {
                 "minutes": minutes, "epochs": 2, "held_out": 0.02,
-                "max_length": LONGEST, "tokens_per_batch": PER_STEP,
+                "max_length": LONGEST, "tokens_per_batch": PER_STEP, **more,
             },
         },
     )  # fmt: skip
