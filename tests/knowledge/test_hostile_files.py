@@ -192,6 +192,12 @@ def test_a_page_says_what_its_readers_see_and_nothing_is_fetched(knowledge: Path
     assert "Pay day is the last." in found.text
 
 
+def test_a_page_may_hold_control_characters(knowledge: Path) -> None:
+    page = "<p>\x1b[2JLeave&#27; is&#x0; 25&#xfffe; days.</p>\x01tail\x00"
+    (knowledge / "a.html").write_text(page)
+    assert "25" in read(knowledge)[0].text
+
+
 def test_a_page_that_never_stops_opening_elements_is_read(knowledge: Path) -> None:
     (knowledge / "a.html").write_text("<div>" * 100_000 + "deep")
     with suppress(TaskError):

@@ -40,6 +40,8 @@ _BLOCKS = (
     "ol", "p", "pre", "section", "table", "tr", "ul",
 )  # fmt: skip
 _UNSEEN = ("script", "style", "noscript", "template", "head", "svg", "iframe", "object")
+# what a page may hold, by its number as well, and lxml does not take back
+_CONTROLS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HIDING = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.IGNORECASE)
 
 
@@ -137,8 +139,8 @@ def _from_html(content: bytes) -> tuple[str, str]:
         if "hidden" in hidden.attrib or _HIDING.search(hidden.get("style", "")):
             hidden.drop_tree()
     for block in page.iter(*_BLOCKS):
-        block.tail = f"\n{block.tail or ''}"
-        block.text = f"\n{block.text or ''}"
+        block.tail = "\n" + _CONTROLS.sub("", block.tail or "")
+        block.text = "\n" + _CONTROLS.sub("", block.text or "")
     lines = [" ".join(line.split()) for line in page.text_content().split("\n")]
     return title, re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
