@@ -210,7 +210,8 @@ def test_an_unknown_price_is_unknown_and_free_is_free() -> None:
 
 def test_an_answer_of_two_calls_is_charged_for_both() -> None:
     both = (*used(input_tokens=3, seconds=1.0), *used(input_tokens=4, seconds=0.5))
-    evaluation, _ = run(Says(lambda index: replace(right(index), usage=both)))
+    evaluation, records = run(Says(lambda index: replace(right(index), usage=both)))
+    assert (evaluation.model_calls, records[0]["model_calls"]) == (2, 2)
     assert evaluation.input_tokens == 7
     assert evaluation.p50_seconds == 1.5
 

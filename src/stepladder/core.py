@@ -270,6 +270,7 @@ class Row:
     kept_tokens: int | None = None  # read from a prefix kept for a price; None: none was kept
     tier: Tier = "standard"
     also: Mapping[str, Counts] = field(default_factory=dict)  # by metric, of `also_measured`
+    model_calls: int = 0  # that the answer took
 
 
 @dataclass(frozen=True)
@@ -303,6 +304,7 @@ class Evaluation:
     # "language=ilocano" -> (score, low, high, n)
     also: Mapping[str, tuple[float, float, float, int]] = field(default_factory=dict)
     # "groundedness" -> the same, of each of `Task.also_measured`
+    model_calls: float | None = None  # per request, mean; more than one where functions are called
 
     @property
     def n(self) -> int:

@@ -128,6 +128,7 @@ def summarise(
         batch_share=sum(row.tier == "batch" for row in ordered) / max(1, len(ordered)),
         slices=_slices(ordered, examples, bench),
         also=_also(ordered, bench),
+        model_calls=_mean([float(row.model_calls) for row in ordered]),
     )
 
 
@@ -172,6 +173,7 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         kept_tokens=_kept(usage),
         tier="batch" if usage and all(one.tier == "batch" for one in usage) else "standard",
         also={metric.name: metric.score(example, output) for metric in bench.also},
+        model_calls=len(usage),
     )
     record = {
         "id": example.id,
@@ -195,6 +197,7 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         "cache_saved_dollars": row.cache_saved_dollars,
         "kept_tokens": row.kept_tokens,
         "tier": row.tier,
+        "model_calls": row.model_calls,
     }
     if example.metadata:  # a metric may score by it, and what is served is scored again
         record["metadata"] = dict(example.metadata)

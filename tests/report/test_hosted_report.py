@@ -90,6 +90,13 @@ def test_an_unknown_saving_is_unknown_and_local_caches_save_no_dollars() -> None
     ]
 
 
+def test_how_often_a_model_is_asked_for_one_answer_is_said_where_it_is_more_than_once() -> None:
+    often = hosted_trial("functions", "plain", "local:small", 0.8, 0.1, model_calls=2.25)
+    once = hosted_trial("prompt", "plain", "local:small", 0.8, 0.1, model_calls=1.0)
+    record = decision_record(fake_decision(trials=(often, once)), fake_task(), {})
+    assert call_sentences(record) == ["functions / plain: 2.2 calls of the model per request"]
+
+
 @pytest.mark.parametrize(
     ("read", "said"), [(2_394.0, "99.8%"), (2_399.9, "99.9%"), (2_400.0, "100.0%")]
 )

@@ -21,11 +21,13 @@ def upgrade_sentences(record: Record) -> list[str]:
 
 
 def call_sentences(record: Record) -> list[str]:
-    """Per solver that asks a hosted model: cached input, thinking, and batch jobs, where any."""
+    """Per solver: how often it asks for one answer, and what a hosted model's calls were."""
     said = []
     for trial in record["trials"]:
         model = trial.get("model") or "local:"
         parts = [] if model.startswith("local:") else list(_calls(trial))
+        if (often := finite(trial.get("model_calls"))) is not None and often > 1:
+            parts.insert(0, f"{often:.2g} calls of the model per request")
         if parts:
             said.append(f"{who_of(trial['step'], trial['solver'])}: {'; '.join(parts)}")
     return said

@@ -197,6 +197,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "dollars_per_1000": measured.dollars_per_1000,
         "cache_saved_dollars_per_1000": measured.cache_saved_dollars_per_1000,
         "batch_share": measured.batch_share,
+        "model_calls": measured.model_calls,
         "also": {
             name: dict(zip(("score", "low", "high", "n"), found, strict=True))
             for name, found in measured.also.items()

@@ -66,7 +66,7 @@ def record_text(record: Record, *, width: int | None = None) -> str:
     parts += _openings(record)
     parts += _bullets("Also measured", _also(record))
     parts += _bullets("Dearer against cheaper models", upgrade_sentences(record))
-    parts += _bullets("Calls to hosted models", call_sentences(record))
+    parts += _bullets("Calls to models", call_sentences(record))
     parts += _bullets("Skipped", (f"{e['step']}: {e['reason']}" for e in record["skipped"]))
     parts += _bullets("Cautions", record["cautions"])
     return as_text(parts, width)
