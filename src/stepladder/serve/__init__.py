@@ -199,6 +199,7 @@ class ModelCard:
     context_tokens: int | None = None
     most_output_tokens: int | None = None
     dimensions: int | None = None
+    inputs: tuple[str, ...] = ("text",)  # or "image", "audio", "video", "document"
     owner: str | None = None  # the caller who tuned it; None: everybody's
     facts: Mapping[str, Json] = field(default_factory=dict)
 

@@ -30,7 +30,7 @@ ENCODERS = ("gemini-embedding-001", "gemini-embedding-2", "text-embedding-004")
 # what is refused, and why; everything else is answered with 200
 REFUSED: Mapping[str, tuple[int, str]] = {
     "google_search_code_exec_tools": (400, "tools[0].googleSearch"),
-    "multimodal_inline_and_uri": (400, "read text only"),
+    "multimodal_inline_and_uri": (400, "reads text only"),
     "cached_content": (404, "cached content"),
     "continuation-2": (400, "continuationToken"),
     "list_base_dev-2": (400, "pageToken"),

@@ -160,8 +160,14 @@ def test_a_hosted_model_is_asked_at_its_service(threads: ThreadPoolExecutor) -> 
     [
         (Ask("m", prompt="x"), "prompt"),
         (ask(top_logprobs=1), "top_logprobs"),
-        (ask(sampling=Sampling(1.0, top_p=0.5)), "top_p"),
-        (ask(sampling=Sampling(1.0, frequency_penalty=0.5)), "penalty"),
+        (ask(sampling=Sampling(1.0, top_p=0.5), given=frozenset({"topP"})), "top_p"),
+        (
+            ask(
+                sampling=Sampling(1.0, frequency_penalty=0.5),
+                given=frozenset({"frequency_penalty"}),
+            ),
+            "penalty",
+        ),
         (ask(functions=(Function("f"),), function_choice="required"), "required function"),
         (ask(functions=(Function("f"),), parallel_calls=False), "parallel_tool_calls"),
     ],
@@ -174,6 +180,12 @@ def test_what_cannot_be_passed_on_is_refused(
         events_of(hosted(fake, threads), asked)
     assert caught.value.status == 400
     assert not fake.seen
+
+
+def test_a_protocols_own_defaults_are_left_to_the_service(threads: ThreadPoolExecutor) -> None:
+    fake = FakeModel(lambda request: "yes", name="gemini:flash")
+    asked = ask(sampling=Sampling(1.0, top_p=0.95, top_k=64), given=frozenset({"temperature"}))
+    assert text_of(events_of(hosted(fake, threads), asked)) == "yes"
 
 
 def test_it_is_a_served_model(threads: ThreadPoolExecutor) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ...core import Function, Json, Message
 from ...models.live import Sampling
 from .. import Ask, Refusal
+from ..media import TEXT_ONLY
 from .contents import to_messages
 from .schema import checked_schema, to_json_schema
 from .tools import to_choice, to_functions
@@ -34,20 +35,24 @@ class Kept:
     tool_config: Mapping[str, Json] | None = None
 
 
-def to_kept(model: str, body: Mapping[str, Json]) -> Kept:
+def to_kept(model: str, body: Mapping[str, Json], inputs: frozenset[str] = TEXT_ONLY) -> Kept:
     """The turns and functions of a prefix, from the fields that it shares with a request."""
     return Kept(
         model,
-        to_messages(body.get("contents", ()), body.get("systemInstruction")),
+        to_messages(body.get("contents", ()), body.get("systemInstruction"), inputs=inputs),
         to_functions(body.get("tools", ())),
         body.get("toolConfig"),
     )
 
 
 def to_ask(
-    model: str, body: Mapping[str, Json], kept: Kept | None = None, given: Iterable[str] = ()
+    model: str,
+    body: Mapping[str, Json],
+    kept: Kept | None = None,
+    given: Iterable[str] = (),
+    inputs: frozenset[str] = TEXT_ONLY,
 ) -> Ask:
-    """What the body, as read by the form `GENERATE`, asks of `model`.
+    """What the body, as read by the form `GENERATE`, asks of `model`, which reads `inputs`.
 
     Raises:
         Refusal: Something is malformed, out of range, or contradicts itself or the prefix.
@@ -55,7 +60,7 @@ def to_ask(
     config = body.get("generationConfig", {})
     if not body.get("contents"):
         raise Refusal("invalid", "'contents' is missing or empty", param="contents")
-    own = to_kept(model, body)
+    own = to_kept(model, body, inputs)
     if kept is not None:
         _check_kept(kept, body)
     before = kept.messages if kept else ()

@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from ...core import Call, Json, Message
+from ...core import Call, Json, Message, Part
 from .. import Refusal
+from ..media import TEXT_ONLY, media_kind, media_part
 
 __all__ = ["is_textual", "text_of", "to_messages"]
 
@@ -26,8 +27,11 @@ def to_messages(
     contents: Sequence[Mapping[str, Json]],
     system: Mapping[str, Json] | None = None,
     place: str = "contents",
+    inputs: frozenset[str] = TEXT_ONLY,
 ) -> tuple[Message, ...]:
     """The conversation, as read by the form `CONTENT`, its system instruction first.
+
+    Of what is not text, what is among `inputs` stays what it is in the user's turns.
 
     A result belongs to the call with its id, else to the first call before it of its name that has
     no result yet: SDKs leave ids out. Raises Refusal for parts that have no place or meaning.
@@ -50,7 +54,7 @@ def to_messages(
             messages.append(_spoken(content, here))
             waiting += messages[-1].calls
         else:
-            messages += _heard(content, here, waiting)
+            messages += _heard(content, here, waiting, inputs)
     return tuple(messages)
 
 
@@ -65,8 +69,8 @@ def text_of(raw: bytes, media_type: str, place: str) -> str:
     if not is_textual(media_type):
         raise Refusal(
             "unsupported",
-            f"{place!r} is {media_type or 'of an unknown type'!r}; the models here read text only",
-            hint="send text, or a file of type text/*",
+            f"{place!r} is {media_type or 'of an unknown type'!r}; this model reads text only",
+            hint="send text, or a file of type text/*, or ask a hosted model that reads it",
             param=place,
         )
     try:
@@ -89,23 +93,39 @@ def _spoken(content: Mapping[str, Json], place: str) -> Message:
     return Message("assistant", "".join(texts), calls=tuple(calls))
 
 
-def _heard(content: Mapping[str, Json], place: str, waiting: list[Call]) -> list[Message]:
-    """A turn of the user: what was said, and results of functions, in their order."""
+def _heard(
+    content: Mapping[str, Json], place: str, waiting: list[Call], inputs: frozenset[str]
+) -> list[Message]:
+    """A turn of the user: what was said and shown, and results of functions, in their order."""
     messages: list[Message] = []
-    texts: list[str] = []
+    said: list[str | Part] = []
     for here, kind, part in _parts(content, place):
         if kind == "functionCall":
             raise _misplaced(here, kind, "model")
         if kind == "functionResponse":
-            if texts:
-                messages.append(Message("user", "".join(texts)))
-                texts = []
+            if said:
+                messages.append(Message("user", _together(said)))
+                said = []
             messages.append(_result(part["functionResponse"], waiting))
         else:
-            texts.append(_text(part, kind, here))
-    if texts:
-        messages.append(Message("user", "".join(texts)))
+            said.append(_shown(part, kind, inputs) or _text(part, kind, here))
+    if said:
+        messages.append(Message("user", _together(said)))
     return messages
+
+
+def _shown(part: Mapping[str, Json], kind: str, inputs: frozenset[str]) -> Part | None:
+    """What is no text and is read as it is; None for all else."""
+    blob = part.get("inlineData") if kind == "inlineData" else None
+    if blob is None or media_kind(blob["mimeType"]) not in inputs:
+        return None
+    return media_part(blob.get("data", b""), blob["mimeType"])
+
+
+def _together(said: Sequence[str | Part]) -> str | tuple[Part, ...]:
+    if all(isinstance(one, str) for one in said):
+        return "".join(map(str, said))
+    return tuple(Part("text", one) if isinstance(one, str) else one for one in said)
 
 
 def _only_text(content: Mapping[str, Json], place: str) -> str:

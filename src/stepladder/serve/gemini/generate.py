@@ -14,6 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 from ...core import Json
 from .. import Ask, Caller, Refusal
 from ..answering import Answer, answer, model_for, whole
+from ..media import inputs_of
 from .answers import Api, Chunks, Frame, as_json, to_response, version_of
 from .asking import Kept, to_ask
 from .bodies import read_raw
@@ -65,13 +66,14 @@ async def stream(request: Request, asked: Asked) -> Response:
 
 async def ask_of(asked: Asked, raw: Json) -> Ask:
     """What a body of the form `GenerateContentRequest` asks, its files and prefix read."""
-    body = await with_files(asked.server, asked.caller, GENERATE(raw, ""))
+    inputs = inputs_of(asked.server, asked.model)
+    body = await with_files(asked.server, asked.caller, GENERATE(raw, ""), inputs)
     check_model(body, asked.model)
     kept = None
     if name := body.get("cachedContent"):
         kept = await load(asked.server, asked.caller, name)
         _check_kept(asked, kept)
-    return to_ask(asked.model, body, kept, _given(raw))
+    return to_ask(asked.model, body, kept, _given(raw), inputs)
 
 
 def check_model(body: Mapping[str, Json], model: str) -> None:

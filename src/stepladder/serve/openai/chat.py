@@ -44,7 +44,7 @@ def add_routes(router: APIRouter) -> None:
 async def _chat(request: Request, caller: As) -> Response:
     server = server_of(request)
     body = await read_fields(request)
-    chat = await read_chat(body, media_of(server, caller))
+    chat = await read_chat(body, media_of(server, caller, body.given.get("model")))
     begun = await _begin(server, caller, chat, body)
     if chat.stream:
         return streamed(_chunks(begun, chat), begun.headers)
@@ -54,7 +54,7 @@ async def _chat(request: Request, caller: As) -> Response:
 
 async def chat_body(server: Server, caller: Caller, body: Fields) -> dict[str, Json]:
     """The whole answer to a body that asks for no stream."""
-    chat = await read_chat(body, media_of(server, caller))
+    chat = await read_chat(body, media_of(server, caller, body.given.get("model")))
     if chat.stream:
         raise body.fault("stream", "has to be false here")
     return await _told(await _begin(server, caller, chat, body), chat)

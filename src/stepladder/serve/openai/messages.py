@@ -32,10 +32,10 @@ OF_ASSISTANT = ("text", "refusal")
 
 
 class Media(Protocol):
-    """Where the text of what a turn only points at comes from."""
+    """Where what a turn only points at comes from."""
 
-    async def read(self, part: Fields) -> str:
-        """The text of an image_url, input_audio or file part; Refusal where it is none."""
+    async def read(self, part: Fields) -> str | Part:
+        """An image_url, input_audio or file part; Refusal where the model cannot read it."""
         ...
 
 
@@ -87,7 +87,7 @@ class _Turns:
 
     async def add_answer(self, turn: Fields, media: Media) -> None:
         if turn.has("audio"):
-            raise turn.fault("audio", "cannot be read: the models here read text")
+            raise turn.fault("audio", "cannot be read: give it as an input of the user")
         calls = _calls(turn)
         refused = turn.text("refusal")
         if not turn.has("content") and not calls and refused is None:
@@ -156,11 +156,13 @@ async def _content(turn: Fields, kinds: tuple[str, ...], media: Media) -> str | 
         raise turn.missing("content")
     if not isinstance(value, list):
         raise wrong(turn.at("content"), "a string or a list of parts", value)
-    texts = [await _part(part, kinds, media) for part in turn.objects("content", least=1)]
-    return texts[0] if len(texts) == 1 else tuple(Part("text", text) for text in texts)
+    parts = [await _part(part, kinds, media) for part in turn.objects("content", least=1)]
+    if len(parts) == 1 and isinstance(parts[0], str):
+        return parts[0]
+    return tuple(Part("text", one) if isinstance(one, str) else one for one in parts)
 
 
-async def _part(part: Fields, kinds: tuple[str, ...], media: Media) -> str:
+async def _part(part: Fields, kinds: tuple[str, ...], media: Media) -> str | Part:
     kind = part.one_of("type", kinds)
     if kind is None:
         raise part.missing("type")

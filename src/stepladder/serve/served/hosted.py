@@ -20,6 +20,7 @@ from .. import Ask, End, Event, ModelCard, Piece, Refusal, Totals
 
 __all__ = ["OUTPUT_TOKENS", "HostedServed"]
 
+DRAWN = frozenset({"topp", "topk", "presencepenalty", "frequencypenalty"})
 OUTPUT_TOKENS = 8192  # at most, where the caller does not say and the service takes so many
 
 
@@ -37,6 +38,7 @@ class HostedServed:
             description=f"asked at its service, {provider}",
             context_tokens=facts.context_tokens if facts else None,
             most_output_tokens=facts.output_tokens if facts else None,
+            inputs=facts.inputs if facts else ("text",),
         )
         self.full_name = model.name
         self._model = model
@@ -101,10 +103,12 @@ class HostedServed:
 def _check(name: str, ask: Ask) -> None:
     """Raise Refusal for what a provider's `Request` has no field for."""
     drawn = Sampling(ask.sampling.temperature, seed=ask.sampling.seed)
+    # what nobody asked for are the protocol's own defaults, and the service has its own
+    is_given = bool(DRAWN & {name.replace("_", "").lower() for name in ask.given})
     unspeakable = {
         "prompt": ask.prompt is not None,
         "top_logprobs": ask.top_logprobs is not None,
-        "top_p, top_k or a penalty": ask.sampling != drawn,
+        "top_p, top_k or a penalty": is_given and ask.sampling != drawn,
         "a required function": bool(ask.functions) and ask.function_choice == "required",
         "parallel_tool_calls": bool(ask.functions) and not ask.parallel_calls,
     }
