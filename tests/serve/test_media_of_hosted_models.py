@@ -5,14 +5,20 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
+from hosted_service import Service
 
 from stepladder.catalogue import load_catalogue
 from stepladder.core import Part
+from stepladder.cost import load_prices
+from stepladder.models import ProviderSettings
+from stepladder.models.gemini import open_gemini
 from stepladder.serve import Refusal
 from stepladder.serve.fetch import Fetcher
 from stepladder.serve.served.hosted import HostedServed
@@ -134,3 +140,38 @@ async def test_an_open_model_is_not_shown_what_it_does_not_read(
     answer = await app_client.post("/v1/chat/completions", json=body)
     assert answer.status_code == 400
     assert "does not read that" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("protocol", ["openai", "gemini"])
+async def test_the_services_own_sdk_sends_it_on(
+    protocol: str,
+    service: Service,
+    app_client: httpx.AsyncClient,
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From either protocol through Google's SDK to a service of another process."""
+    monkeypatch.setenv("GEMINI_API_KEY", "key-of-gemini-0123456789")
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", service.url)
+    today = date(2026, 11, 22)
+    catalogue, prices = load_catalogue(today=today), load_prices(None, today=today)
+    settings = ProviderSettings("gemini", jobs=tmp_path, catalogue=catalogue, prices=prices)
+    with closing(open_gemini(settings)) as provider, ThreadPoolExecutor(1) as threads:
+        model = provider.model("gemini:gemini-3.1-flash-lite")
+        models: Any = server.models
+        models.models["flash"] = HostedServed(model, catalogue, threads)
+        text = {"text": "What is it?"}
+        if protocol == "openai":
+            image: dict[str, Any] = {"type": "image_url", "image_url": {"url": SHOWN.uri}}
+            path, body = "/v1/chat/completions", chat("flash", {"type": "text", **text}, image)
+        else:
+            image = {"inlineData": {"mimeType": "image/png", "data": PNG}}
+            path = "/v1beta/models/flash:generateContent"
+            body = {"contents": [{"role": "user", "parts": [text, image]}]}
+        answer = await app_client.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+    (sent,) = service.requests(":generateContent")
+    parts = sent.body["contents"][-1]["parts"]
+    assert parts[0] == text
+    assert parts[1]["inlineData"]["data"].rstrip("=") == PNG.rstrip("=")
