@@ -32,6 +32,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "linear": "stepladder.solvers.linear:LinearSolver",
         "dictionary": "stepladder.solvers.dictionary:DictionarySolver",
         "calling": "stepladder.solvers.calling:CallingSolver",
+        "tagger": "stepladder.solvers.tagger:TaggerSolver",
         "embedding_linear": "stepladder.solvers.embedding_linear:EmbeddingLinearSolver",
         "embedding_nearest": "stepladder.solvers.embedding_nearest:EmbeddingNearestSolver",
     },
