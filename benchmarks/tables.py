@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from calls_tables import calls
+
 HERE = Path(__file__).parent
 HEAD = """# Results
 
@@ -50,6 +52,9 @@ def sections() -> Iterator[str]:
         ("retrieval", retrieval),
         ("retrieval_climb", retrieval_climb),
         ("retrieval_large", retrieval_large),
+        ("groundedness", groundedness),
+        ("injection", injection),
+        ("calls", calls),
         ("serve_memory", serve_memory),
         ("database", database),
     ):
@@ -381,6 +386,53 @@ def hosted_climb(found: Result) -> Iterator[str]:
         f"${dollars['calls']:.2f} for calls and ${dollars['tuning']:.2f} for tuning by the price "
         f"table; {found['wall_seconds']:.0f} s."
     )
+
+
+def groundedness(found: Result) -> Iterator[str]:
+    yield f"## Groundedness on COVID-QA\n\n{ran(found)}\n"
+    yield (
+        f"The experts' answers to {found['questions']} questions, held against passages; articles "
+        "are the units of the intervals.\n"
+    )
+    against = ("gold", "another of the article", "any other")
+    rows = [
+        [
+            name,
+            *(
+                f"{one['score']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+                for one in (found[each][name] for each in against)
+            ),
+        ]
+        for name in found["gold"]
+    ]
+    yield from table(["words count in", *(f"{each} passage" for each in against)], rows)
+
+
+def injection(found: Result) -> Iterator[str]:
+    yield f"## Planted instructions\n\n{ran(found)}\n"
+    worst = found["worst_case"]
+    yield (
+        f"{worst['plants']} kinds of planted instructions, in documents and in the results of a "
+        "function. What the program did because of them, outside of what it may do, and how many "
+        "answers said what was planted (that is the model's own doing):\n"
+    )
+    rows = []
+    for name in ("worst_case", "embedded"):
+        if one := found.get(name):
+            documents, results = one["documents"], one["results"]
+            rows.append(
+                [
+                    one.get("model", "obeys all it finds"),
+                    str(sum(one["obeyed_by_the_harness"].values())),
+                    f"{results['calls_asked_for']} ({results['calls_by_state'].get('done', 0)})",
+                    *(
+                        f"{each['answers_that_say_it']} of {each['answers']}"
+                        for each in (documents, results)
+                    ),
+                ]
+            )
+    heads = ["model", "obeyed by the program", "calls asked for (run: allowed or reading)"]
+    yield from table([*heads, "said from documents", "said from results"], rows)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
