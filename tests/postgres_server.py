@@ -16,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Missing", "PostgresServer"]
+__all__ = ["Missing", "PostgresServer", "running_postgres"]
 
 START_SECONDS = 60
 SETTINGS = {
@@ -31,6 +33,22 @@ SETTINGS = {
 
 class Missing(Exception):
     """PostgreSQL is not installed and cannot be."""
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """One that runs until the context is left; without PostgreSQL the test is skipped."""
+    import pytest
+
+    try:
+        server = PostgresServer()
+    except Missing as missing:
+        pytest.skip(str(missing))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 class PostgresServer:

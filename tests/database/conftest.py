@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from making import Clock
-from postgres_server import Missing, PostgresServer
+from postgres_server import PostgresServer, running_postgres
 
 from stepladder.database.database import Database, open_database
 from stepladder.database.tables import metadata
@@ -24,16 +24,9 @@ def clock() -> Clock:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL, one for all tests."""
-    try:
-        server = PostgresServer()
-    except Missing as missing:
-        pytest.skip(str(missing))
-    try:
-        server.start()
+    with running_postgres() as server:
         server.make("stepladder")
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

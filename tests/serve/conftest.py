@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from serving import RunningServer, fake_models
 from stepladder.database import open_database
 from stepladder.fake_live import FakeEngine
 from stepladder.serve.app import create_app
-from stepladder.serve.running import Running, listen
+from stepladder.serve.running import answering
 from stepladder.serve.server import Server, assemble, open_server
 from stepladder.serve.settings import ServeSettings
 
@@ -112,14 +111,5 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def running_server(server: Server, engine: FakeEngine) -> Iterator[RunningServer]:
     """The server on a free port, for SDKs. Tests that take it are marked `network`."""
-    listening = listen(server.settings)
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    ready = threading.Event()
-    running = Running(create_app(server), server, on_ready=ready.set)
-    thread = threading.Thread(target=running.answer_on, args=(listening,), name="server")
-    thread.start()
-    assert ready.wait(10), "the server starts"
-    yield RunningServer(url, server, engine)
-    running.stop()
-    thread.join(10)
-    assert not thread.is_alive(), "the server ends"
+    with answering(create_app(server), server) as url:
+        yield RunningServer(url, server, engine)

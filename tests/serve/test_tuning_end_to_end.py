@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from stepladder.serve.app import create_app
-from stepladder.serve.running import Running, listen
+from stepladder.serve.running import answering
 from stepladder.serve.server import open_server
 from stepladder.serve.settings import ServeSettings
 
@@ -60,16 +59,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
         database=f"sqlite:///{folder / 'serve.db'}",
         gs_folder=folder / "gs",
     )
-    with open_server(settings) as server:
-        listening = listen(settings)
-        ready = threading.Event()
-        running = Running(create_app(server), server, on_ready=ready.set)
-        thread = threading.Thread(target=running.answer_on, args=(listening,), name="server")
-        thread.start()
-        assert ready.wait(60)
-        yield Here(f"http://127.0.0.1:{listening.getsockname()[1]}", folder)
-        running.stop()
-        thread.join(60)
+    with open_server(settings) as server, answering(create_app(server), server) as url:
+        yield Here(url, folder)
 
 
 def wait_for(job: Callable[[], Any], over: Callable[[Any], bool]) -> Any:

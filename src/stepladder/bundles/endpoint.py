@@ -21,7 +21,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..core import Input, Json, Message
-from ..errors import StepladderError
 from ..registry import need
 from ..serve.citing import passage_at
 from .served import Reply
@@ -31,7 +30,6 @@ __all__ = ["ask_endpoint", "serving"]
 AT_ONCE = 8  # callers
 ATTEMPTS = 5  # at a server that is busy
 ANSWER_SECONDS = 600.0
-START_SECONDS = 120.0
 
 
 @contextmanager
@@ -45,7 +43,7 @@ def serving(folder: Path) -> Iterator[tuple[str, str]]:
     need("fastapi", extra="serve", what="checking the served endpoint")
     from ..serve import Caller
     from ..serve.app import create_app
-    from ..serve.running import Running, listen
+    from ..serve.running import answering
     from ..serve.server import open_server
     from ..serve.settings import ServeSettings
 
@@ -57,23 +55,10 @@ def serving(folder: Path) -> Iterator[tuple[str, str]]:
             keep_content=False,
             tuning=False,
         )
-        with open_server(settings) as server:
-            listening = listen(settings)
-            ready = threading.Event()
-            running = Running(create_app(server), server, on_ready=ready.set)
-            thread = threading.Thread(
-                target=running.answer_on, args=(listening,), name="served", daemon=True
-            )
-            thread.start()
-            try:
-                if not ready.wait(START_SECONDS):
-                    raise StepladderError("the server for the check did not start")
-                cards = server.models.list(Caller("check", "admin"))
-                (name,) = [card.name for card in cards if card.kind == "bundle"]
-                yield f"http://127.0.0.1:{listening.getsockname()[1]}", name
-            finally:
-                running.stop()
-                thread.join()
+        with open_server(settings) as server, answering(create_app(server), server) as url:
+            cards = server.models.list(Caller("check", "admin"))
+            (name,) = [card.name for card in cards if card.kind == "bundle"]
+            yield url, name
 
 
 def ask_endpoint(

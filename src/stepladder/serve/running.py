@@ -10,6 +10,7 @@ import asyncio
 import errno
 import resource
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -24,11 +25,12 @@ from .settings import ServeSettings
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["Running", "listen", "raise_open_files"]
+__all__ = ["Running", "answering", "listen", "raise_open_files"]
 
 BACKLOG = 2048
 HEAD_SECONDS = 30.0  # in which the head of a request has to come, after the one before it
 LOOK_EVERY = 5.0  # seconds
+START_SECONDS = 120.0
 
 
 def raise_open_files() -> None:
@@ -165,6 +167,29 @@ class Running(uvicorn.Server):
     def answer_on(self, listening: socket.socket) -> None:
         """Answer until stopped; blocks."""
         asyncio.run(self.serve(sockets=[listening]))
+
+
+@contextmanager
+def answering(app: Any, server: Server) -> Iterator[str]:
+    """The address of a server that answers in a thread of its own until the context is left.
+
+    Raises StepladderError where it does not start.
+    """
+    listening = listen(server.settings)
+    ready = threading.Event()
+    running = Running(app, server, on_ready=ready.set)
+    thread = threading.Thread(
+        target=running.answer_on, args=(listening,), name="server", daemon=True
+    )
+    thread.start()
+    try:
+        if not ready.wait(START_SECONDS):
+            raise StepladderError("the server did not start", hint="its log says why")
+        host, port = listening.getsockname()[:2]
+        yield f"http://{host}:{port}"
+    finally:
+        running.stop()
+        thread.join()
 
 
 def _complain(task: asyncio.Task[None]) -> None:

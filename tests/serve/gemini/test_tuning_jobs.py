@@ -450,7 +450,7 @@ async def test_a_job_is_cancelled_unless_it_is_over(
     assert job is not None
     assert job.state == after
     assert (job.finished_at is not None) == (after == "cancelled")
-    assert waking.times == (before in ("queued", "running"))
+    assert waking.times == (before in ("queued", "running", "cancelling"))
     body = await call(app_client, "GET", f"{JOBS}/77")
     assert body["state"] == f"JOB_STATE_{after.upper()}"
 

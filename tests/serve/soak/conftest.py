@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from postgres_server import Missing, PostgresServer
+from postgres_server import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL, one for all tests."""
-    try:
-        server = PostgresServer()
-    except Missing as missing:
-        pytest.skip(str(missing))
-    try:
-        server.start()
+    with running_postgres() as server:
         yield server
-    finally:
-        server.remove()

@@ -20,6 +20,7 @@ from ...database import new_id
 from ...database.records import OVER, Batch
 from .. import Caller, Refusal
 from ..answering import model_for
+from ..cancelling import cancelled
 from ..keys import caller_of, need_role
 from ..tuning.failing import JobFailed
 from ..tuning.sources import read_source
@@ -266,13 +267,6 @@ def _listed(
 async def _cancel(request: Request, caller: Caller, id: str, protocol: str) -> Mapping[str, Json]:
     server: Server = request.app.state.server
     await run_sync(_own, server, caller, id, protocol)
-    now, change = datetime.now(UTC), server.database.change_batch
-    ended = await run_sync(
-        lambda: (
-            change(id, only_in=("queued",), state="cancelled", finished_at=now)
-            or change(id, only_in=("running",), state="cancelling")
-        )
-    )
-    if ended is not None:
+    if await run_sync(cancelled, server.database.change_batch, id) is not None:
         server.batches.wake()
     return {}

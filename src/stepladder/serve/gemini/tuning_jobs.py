@@ -17,6 +17,7 @@ from ...core import Json
 from ...database import new_id
 from ...database.records import TunedModel, TuningJob
 from .. import Caller, Refusal
+from ..cancelling import cancelled
 from ..keys import caller_of, need_role
 from .bodies import read_body
 from .filters import read_filter
@@ -90,15 +91,7 @@ async def cancel(request: Request, job: str, caller: As) -> Mapping[str, Json]:
     need_role(caller, "tune")
     server: Server = request.app.state.server
     await run_sync(job_of, server, caller, job)
-    now = datetime.now(UTC)
-    change = server.database.change_job
-    ended = await run_sync(
-        lambda: (
-            change(job, only_in=("queued",), state="cancelled", finished_at=now, updated_at=now)
-            or change(job, only_in=("running",), state="cancelling", updated_at=now)
-        )
-    )
-    if ended is not None:
+    if await run_sync(cancelled, server.database.change_job, job) is not None:
         server.tuning.wake()
     return {}
 

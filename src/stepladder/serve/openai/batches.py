@@ -20,6 +20,7 @@ from ...database import new_id
 from ...database.records import Batch, JobState
 from ...database.rows import NotKept
 from .. import Caller, Refusal
+from ..cancelling import cancelled
 from .batch_items import ENDPOINTS
 from .batch_lines import Checked, check_lines, items_of, lines_of
 from .bodies import As, answered, read_fields, server_of
@@ -142,9 +143,7 @@ async def _cancel(batch_id: str, request: Request, caller: As) -> Response:
 
 
 def _cancelled(server: Server, batch: Batch) -> Batch:
-    now, change = datetime.now(UTC), server.database.change_batch
-    ended = change(batch.id, only_in=("queued",), state="cancelled", finished_at=now)
-    ended = ended or change(batch.id, only_in=("running", "cancelling"), state="cancelling")
+    ended = cancelled(server.database.change_batch, batch.id)
     if ended is None:
         raise Refusal(
             "conflict",

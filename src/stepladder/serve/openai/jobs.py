@@ -16,6 +16,7 @@ from fastapi.responses import Response
 from ...database import new_id
 from ...database.records import Checkpoint, TunedModel, TuningEvent, TuningJob
 from .. import Caller, Refusal
+from ..cancelling import cancelled
 from ..keys import need_role
 from .bodies import As, answered, read_fields, server_of
 from .fields import Fields, metadata
@@ -225,9 +226,7 @@ async def _cancel(job_id: str, request: Request, caller: As) -> Response:
 
 
 def _cancelled(server: Server, job: TuningJob) -> TuningJob:
-    now, change = datetime.now(UTC), server.database.change_job
-    ended = change(job.id, only_in=("queued",), state="cancelled", finished_at=now)
-    ended = ended or change(job.id, only_in=("running", "cancelling"), state="cancelling")
+    ended = cancelled(server.database.change_job, job.id)
     if ended is None:
         shown = shown_id("ftjob", job.id)
         raise Refusal(
