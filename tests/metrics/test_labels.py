@@ -1,5 +1,6 @@
 """Accuracy and macro-F1: labels, how they are compared, and answers outside the set."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from stepladder.core import Example, Output
 from stepladder.errors import StepladderError
 from stepladder.metrics.accuracy import Accuracy
 from stepladder.metrics.macro_f1 import MacroF1
+from stepladder.stats import aggregate
 
 LABELS = ("a", "b", "c")
 answers = st.sampled_from([*LABELS, "nonsense"])
@@ -92,3 +94,32 @@ def test_macro_f1_without_labels_says_what_to_do():
     with pytest.raises(StepladderError, match=r"labels") as raised:
         MacroF1()
     assert "task.toml" in raised.value.hint
+
+
+LISTS = st.lists(st.sampled_from("abc"), max_size=3, unique=True)
+
+
+@given(st.lists(st.tuples(LISTS, LISTS), min_size=1, max_size=12))
+def test_macro_f1_of_lists_of_labels_is_that_of_sklearn(pairs):
+    used = sorted({label for pair in pairs for one in pair for label in one})
+    counts = [
+        MacroF1(("a", "b", "c")).score(Example("", "", want), Output(said)) for want, said in pairs
+    ]
+    if not used:
+        assert aggregate(counts) == 0.0
+        return
+    told = [[[label in one for label in used] for one in side] for side in zip(*pairs, strict=True)]
+    expected = f1_score(*map(np.array, told), average="macro", zero_division=0.0)
+    assert aggregate(counts) == pytest.approx(expected)
+
+
+def test_macro_f1_of_lists_counts_what_is_outside_the_labels_and_what_failed():
+    metric = MacroF1(("a", "b"))
+    assert metric.score(Example("", "", ["a"]), Output(["a", "z"])) == (("a", 2.0, 2.0),)
+    assert metric.score(Example("", "", ["a"]), Output("a")) == (("a", 2.0, 2.0),)
+    assert metric.score(Example("", "", ["b", "a"]), Output(None)) == (
+        ("a", 0.0, 1.0),
+        ("b", 0.0, 1.0),
+    )
+    assert metric.score(Example("", "", []), Output(None)) == (("a", 0.0, 0.5), ("b", 0.0, 0.5))
+    assert metric.score(Example("", "", []), Output([])) == (("a", 0.0, 0.0),)
