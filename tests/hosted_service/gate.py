@@ -38,6 +38,8 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _all_of(receive)
+        if body is None:
+            return
         journal = self.journal
         entry = journal.open(scope, key_of(scope), body)
         try:
@@ -191,10 +193,13 @@ def _chunks(response: Response) -> list[bytes]:
     return [event + b"\n\n" for event in body.split(b"\n\n") if event]
 
 
-async def _all_of(receive: Receive) -> bytes:
+async def _all_of(receive: Receive) -> bytes | None:
+    """The body; None where the caller was gone before it had sent it whole."""
     parts = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)
