@@ -19,6 +19,7 @@ from stepladder.models.live import Made, Prompt, Sampling, Token
 from stepladder.models.local import built_folder, fingerprint
 from stepladder.models.local.live_loop import LiveLoop
 from stepladder.models.local.live_messages import Settings
+from stepladder.models.local.schemas import Unenforced, read_schema
 from stepladder.models.local.tokenizer import load_tokenizer
 
 pytest.importorskip("openvino_genai")
@@ -340,6 +341,34 @@ def test_answers_keep_to_their_form_beside_free_ones(loop: LiveLoop, llama: Path
     assert text[:1] == "<"
     assert set(text.strip("<>")) <= set("ab")
     assert ids(free) == greedy(llama, IDS, 12)
+
+
+@pytest.mark.slow
+def test_whole_numbers_keep_to_every_range_that_is_not_refused(loop: LiveLoop, llama: Path) -> None:
+    decode = load_tokenizer(llama).decode
+    chance = random.Random(3)
+    kept = 0
+    for _ in range(120):
+        low = chance.choice([-1, 1]) * chance.randrange(10 ** chance.randint(0, 12))
+        schema = {
+            "type": chance.choice(["integer", ["integer", "null"]]),
+            "minimum": low,
+            "maximum": low + chance.randrange(10 ** chance.randint(1, 13)),
+        }
+        for missing in chance.sample(("minimum", "maximum"), chance.choice((0, 0, 1))):
+            del schema[missing]
+        try:
+            checked = read_schema(schema)
+        except Unenforced:
+            continue
+        kept += 1
+        drawing = [Sampling(temperature=1.0, seed=seed) for seed in range(12)]
+        asked = [prompt(tokens=40, schema=checked.engine, sampling=one) for one in drawing]
+        for made in Run(loop).all(*asked):
+            assert made.error is None
+            if made.finish == "stop":
+                checked.check(json.loads(decode(ids(made))))
+    assert kept > 60
 
 
 @pytest.mark.parametrize("grammar", ['root ::= ""', 'root ::= root "a"', 'root ::= "a" b\nb ::= b'])

@@ -65,6 +65,45 @@ def test_bounds_of_fractions_are_left_to_the_check() -> None:
     assert read_schema(whole).engine == whole
 
 
+@pytest.mark.parametrize(
+    ("bounds", "given"),
+    [
+        ({"minimum": 0.5, "maximum": 7.5}, {"type": "integer", "minimum": 1, "maximum": 7}),
+        ({"minimum": 6}, {"type": "integer", "minimum": 6, "maximum": 10**18 - 1}),
+        ({"minimum": 18}, {"type": "integer", "minimum": 18}),
+        (
+            {"exclusiveMinimum": -(2**63), "maximum": 2**80},
+            {"type": "integer", "minimum": 1 - 10**18, "maximum": 10**18 - 1},
+        ),
+        ({"minimum": 2000, "maximum": 2003}, {"enum": [2000, 2001, 2002, 2003]}),
+        ({"exclusiveMinimum": -203, "exclusiveMaximum": -200}, {"enum": [-202, -201]}),
+        ({"minimum": 17, "maximum": 8000}, {"type": "integer", "minimum": 17, "maximum": 8000}),
+    ],
+)
+def test_bounds_of_whole_numbers_are_given_as_the_engine_keeps_to_them(
+    bounds: dict[str, Any], given: dict[str, Any]
+) -> None:
+    assert read_schema({"type": "integer", **bounds}).engine == given
+    either = read_schema({"type": ["integer", "null"], **bounds})
+    either.check(None)
+    either.check(given.get("minimum", given.get("enum", [0])[0]))
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"minimum": 34, "maximum": 71638},
+        {"minimum": 45000, "maximum": 49999},
+        {"maximum": -55},
+        {"minimum": 5, "maximum": 3},
+    ],
+)
+def test_a_range_that_the_engine_gets_wrong_is_refused_by_name(bounds: dict[str, Any]) -> None:
+    with pytest.raises(Unenforced, match=" and ".join(map(repr, bounds))):
+        read_schema({"type": "integer", **bounds})
+    assert read_schema({"type": "integer", **bounds}, strict=False).engine == {"type": "integer"}
+
+
 def test_only_one_of_is_left_to_the_check() -> None:
     checked = read_schema({"oneOf": [{"type": "integer"}, {"const": 3}]})
     assert checked.engine == {"anyOf": [{"type": "integer"}, {"enum": [3]}]}

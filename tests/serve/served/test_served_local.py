@@ -127,7 +127,7 @@ def test_an_answer_outside_of_its_schema_is_not_given() -> None:
     try:
         with pytest.raises(Refusal, match=r"maximum of 2.*|2.5 is greater") as caught:
             events_of(served(engine), ask(schema={"type": "number", "maximum": 2}))
-        assert caught.value.reason == "internal"
+        assert caught.value.reason == "invalid"
         cut = events_of(
             served(engine), ask(schema={"type": "number", "maximum": 2}, max_output_tokens=1)
         )

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...core import Json
+from .bounds import BOUNDS, with_whole_bounds
 
 __all__ = ["Checked", "Unenforced", "pattern_size", "read_schema"]
 
@@ -26,7 +27,6 @@ _NEVER = frozenset(
         "$recursiveRef", "$anchor",
     }
 )  # fmt: skip
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _LENGTHS = frozenset({"minLength", "maxLength"})
 _WITHIN = {  # keywords that hold schemas: one, several by place, or several by name
     "one": ("items", "additionalProperties"),
@@ -109,7 +109,7 @@ class _Rewriting:
             made = _values(made, self._validator)
             if not made["enum"]:
                 raise Unenforced(path, "no value that it names fits the rest of it")
-        made = _number(_one_of(made))
+        made = self._bound(_one_of(made), path)
         if made.get("type") == "object" or "properties" in made:
             made = _with_required(made)
         _refuse_large(made, path)
@@ -143,6 +143,20 @@ class _Rewriting:
         if "patternProperties" in told and {"properties", "required"} & told:
             self._refuse(path, "'patternProperties' beside 'properties' is not enforced")
         return schema
+
+    def _bound(self, schema: dict[str, Json], path: str) -> dict[str, Json]:
+        """With the bounds of numbers that the engine keeps to; the check sees to the others."""
+        kinds = schema.get("type", [])
+        kinds = [kinds] if isinstance(kinds, str) else kinds
+        bounds = [name for name in BOUNDS if name in schema]
+        if not bounds:
+            return schema
+        if "integer" in kinds and "number" not in kinds:
+            try:
+                return with_whole_bounds(schema)
+            except ValueError as error:
+                self._refuse(path, f"{' and '.join(map(repr, bounds))}: {error}")
+        return {name: value for name, value in schema.items() if name not in bounds}
 
     def _inside(self, schema: dict[str, Json], path: str, depth: int) -> dict[str, Json]:
         for name in _WITHIN["one"]:
@@ -193,13 +207,6 @@ def _one_of(schema: dict[str, Json]) -> dict[str, Json]:
     if "oneOf" not in schema:
         return schema
     return {("anyOf" if name == "oneOf" else name): one for name, one in schema.items()}
-
-
-def _number(schema: dict[str, Json]) -> dict[str, Json]:
-    kinds = schema.get("type")
-    if kinds != "number" and not (isinstance(kinds, list) and "number" in kinds):
-        return schema
-    return {name: value for name, value in schema.items() if name not in _BOUNDS}
 
 
 def _with_required(schema: dict[str, Json]) -> dict[str, Json]:

@@ -147,7 +147,14 @@ def _check(plan: Plan, text: str) -> None:
     try:
         plan.check(json.loads(text))
     except ValueError as error:
-        raise _does_not_fit(plan.name, "the schema", error) from error
+        # the form is what cannot be kept to: with another one the same model would have answered
+        raise Refusal(
+            "invalid",
+            f"what {plan.name!r} said does not fit the schema, of which the engine does not "
+            f"enforce all: {error}",
+            hint="ask again, or leave out what the answer went against, and check it yourself",
+            param="response_format",
+        ) from error
 
 
 def _does_not_fit(name: str, what: str, error: ValueError) -> Refusal:
