@@ -26,14 +26,21 @@ from ..solvers.prompt import PromptSolver
 from .measure import try_solver
 from .prompt_variants import plain_prompt
 from .retrieval_candidates import Proposing, kept_of
-from .retrieval_search import Found, Method, Plan, Ranking, find_ways, learn_ranker
+from .retrieval_search import (
+    ENCODED_PER_SECOND,
+    Found,
+    Method,
+    Plan,
+    Ranking,
+    find_ways,
+    learn_ranker,
+)
 from .retrieval_trying import Trying
 from .sampling import hold_out, spread_over_labels
 from .speed import TOKENS_PER_WORD, estimate_calls
 
 __all__ = ["Retrieval"]
 
-ENCODED_PER_SECOND = 14.0  # passages, for vectors and those of their words, on 2 cores
 WORDS_PER_SECOND = 600_000.0  # cut and counted for BM25
 BYTES_PER_WORD = 6.0
 _WIDER = 3
@@ -252,7 +259,8 @@ class Retrieval:
         cutting = len(self.sizes) * len(self.overlaps) * words / WORDS_PER_SECOND
         if self.retrievers == ("words",) and not self.rerank:
             return cutting
-        return cutting + self.deep * words / self._size() / ENCODED_PER_SECOND
+        encoded = 2 * self.deep * words / self._size()  # for vectors, and for those of words
+        return cutting + encoded / ENCODED_PER_SECOND
 
 
 def _in_turns(examples: Sequence[Example]) -> tuple[Example, ...]:
