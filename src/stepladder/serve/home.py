@@ -51,6 +51,7 @@ async def _home(request: Request) -> Response:
 
 
 async def _lost(request: Request) -> Response:
+    request.scope["stepladder.visit"].protocol = "vertex"  # whose clients lose their way so
     raise Refusal(
         "not_found",
         "POST '/' is no call: its path is missing",

@@ -36,7 +36,9 @@ def test_an_unknown_name_is_told_with_those_there_are(model: LocalServed) -> Non
     with pytest.raises(Refusal, match=r"no model is called 'fakir'") as caught:
         models.get("fakir")
     assert (caught.value.status, caught.value.param) == (404, "model")
-    assert caught.value.hint == "known: fake, flash, local:fake"
+    assert caught.value.hint == (
+        "known: fake, flash, local:fake; --alias of the server gives one of them another name"
+    )
     assert models.resolve("fakir") == "fakir"
 
 

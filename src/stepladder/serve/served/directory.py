@@ -74,7 +74,8 @@ class ServedModels:
             raise Refusal(
                 "not_found",
                 f"no model is called {name!r}",
-                hint=f"known: {', '.join(self._known()) or 'none'}",
+                hint=f"known: {', '.join(self._known()) or 'none'}; --alias of the server gives "
+                "one of them another name",
                 param="model",
             )
         return found
