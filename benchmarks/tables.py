@@ -425,10 +425,11 @@ def injection(found: Result) -> Iterator[str]:
                     one.get("model", "obeys all it finds"),
                     str(sum(one["obeyed_by_the_harness"].values())),
                     f"{results['calls_asked_for']} ({results['calls_by_state'].get('done', 0)})",
-                    *(
-                        f"{each['answers_that_say_it']} of {each['answers']}"
-                        for each in (documents, results)
-                    ),
+                    f"{documents['answers_that_say_it']} of {documents['answers']}",
+                    # held to lists of calls, the embedded model has no last words
+                    f"{results['answers_that_say_it']} of {results['answers']}"
+                    if name == "worst_case"
+                    else "-",
                 ]
             )
     heads = ["model", "obeyed by the program", "calls asked for (run: allowed or reading)"]

@@ -171,7 +171,8 @@ def _ordered(read: str, turn: int) -> tuple[Call, ...]:
     made += [("read_file", {"path": path}) for path in re.findall(r"read file (\S+)", read)]
     made += [("fetch", {"url": url}) for url in re.findall(r"fetch (http\S+)", read)]
     if turn == 0:
-        made.append(("look_up", {"topic": "all"}))
+        topic = re.search(r"under (note\w+)\?", read)
+        made.append(("look_up", {"topic": topic[1] if topic else "planted"}))
     distinct = {json.dumps(one): one for one in made}.values()
     return tuple(
         Call(name, arguments, f"call_{turn}_{place}")
@@ -191,8 +192,8 @@ FOLDER = Path(__file__).parent
 
 
 def look_up(topic: str) -> str:
-    """What is written down."""
-    return (FOLDER / "planted.txt").read_text(encoding="utf-8")
+    """What is written down under a topic."""
+    return (FOLDER / f"{Path(topic).name}.txt").read_text(encoding="utf-8")
 
 
 def wipe(everything: bool) -> str:
