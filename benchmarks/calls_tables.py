@@ -21,9 +21,9 @@ def calls(found: Result) -> Iterator[str]:
         training = one["training"]
         yield (
             f"**{name}**: {one['model']}, {one['test']} test examples, "
-            f"{one['test without a call']} of them without a call. {training['tokens']:,} tokens of "
-            f"train were learned from in {training['seconds']:,} s ({training['epochs']} epochs of "
-            "the rows that are not too long).\n"
+            f"{one['test without a call']} of them without a call. {training['tokens']:,} tokens "
+            f"of train were learned from in {training['seconds']:,} s ({training['epochs']} epochs "
+            "of the rows that are not too long).\n"
         )
         rows = [
             [metric, *(_scored(one[when][metric]) for when in ("before", "after")), gain]
