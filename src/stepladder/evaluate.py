@@ -35,6 +35,7 @@ from .stats import Interval, interval
 __all__ = ["Bench", "evaluate", "measure", "summarise"]
 
 SetName = Literal["train", "dev", "test"]
+LANGUAGE = "language"  # of metadata: a slice unasked, since a mean hides the one that fails
 LEAST_FAILED = 20  # below so many failed calls nothing is stopped
 
 
@@ -259,9 +260,11 @@ def _slices(
 ) -> dict[str, tuple[float, float, float, int]]:
     floors = [name for name in bench.task.target.floors if "=" in name]
     wanted = {*bench.task.slices, *(name.partition("=")[0] for name in floors)}
+    metadata = {example.id: example.metadata for example in examples}
+    if len({str(one[LANGUAGE]) for one in metadata.values() if LANGUAGE in one}) > 1:
+        wanted.add(LANGUAGE)
     if not wanted:
         return {}
-    metadata = {example.id: example.metadata for example in examples}
     members: dict[str, list[Row]] = {}
     for row in rows:
         for name in wanted & metadata[row.id].keys():

@@ -202,6 +202,10 @@ def _trial(trial: Trial) -> dict[str, Any]:
             name: dict(zip(("score", "low", "high", "n"), found, strict=True))
             for name, found in measured.also.items()
         },
+        "slices": {
+            name: dict(zip(("score", "low", "high", "n"), found, strict=True))
+            for name, found in measured.slices.items()
+        },
         "build_dollars": candidate.build_dollars,
         "build_seconds": candidate.build_seconds,
         "gain": _gain(trial.gain),

@@ -35,7 +35,7 @@ __all__ = ["TAGGER_OPTIONS", "fit_tagger"]
 
 TAGGER_OPTIONS = TrainingOptions(
     method="full",
-    learning_rate=3e-4,
+    learning_rate=5e-4,
     epochs=20.0,
     tokens_per_batch=2048,
     rows_per_batch=16,
