@@ -2,8 +2,9 @@
 
 Both answer the same prompts greedily with the same number of tokens, in turns, in the same run; the
 prompts are new in every round, so that neither finds anything in its cache. Then the same through
-LoRA adapters of rank 16 with random weights: one adapter, eight that wait for each other, and what
-each of them takes in memory.
+LoRA adapters of rank 16 with random weights: one, four and eight that wait for each other, and what
+each of them takes in memory. Last, how long others hear nothing while a prompt of 8,100 tokens is
+computed, in pieces and whole.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,15 @@ from environment import finish, parser, where
 from stepladder.models.live import Made, Prompt
 from stepladder.models.local import LocalModel, LocalProvider, built_folder
 from stepladder.models.local.adapters import linear_sizes
+from stepladder.models.local.live_messages import Settings
 from stepladder.models.local.live_openvino import OpenVINOLive, open_live
 from stepladder.models.local.pipeline import open_pipeline
 
 MODEL = "local:smollm2-135m-instruct"
 PROMPT_TOKENS, TOKENS, MOST_RUNNING = 64, 64, 32
 RANK, ADAPTERS, SETTLED = 16, 8, 3
+LONG_TOKENS, NEWCOMER_SECONDS = 8_100, 0.5
+WHOLE = 1 << 20  # tokens of a piece: no prompt is as long
 
 Ids = tuple[int, ...]
 
@@ -50,6 +55,10 @@ def main() -> None:
         del pipeline
         adapters = _with_adapters(live, model, Path(folder))
         live.close()
+        fairness = {
+            "in pieces": _beside_a_long_prompt(live.settings),
+            "whole": _beside_a_long_prompt(replace(live.settings, piece_tokens=WHOLE)),
+        }
     result = {
         **place,
         "model": MODEL,
@@ -58,6 +67,7 @@ def main() -> None:
         "rounds": chosen.rounds,
         "tokens_per_second": rows,
         "adapters": adapters,
+        "beside_a_long_prompt": {"tokens": LONG_TOKENS, **fairness},
     }
     finish("live_engine", result, write=chosen.write)
 
@@ -142,18 +152,53 @@ def _with_adapters(live: OpenVINOLive, model: LocalModel, folder: Path) -> dict[
     for adapter in made[SETTLED:]:
         _by_live(live, _prompts(chance, 1), [adapter])
     after = _resident_bytes(live)
-    one, _ = _by_live(live, _prompts(chance, 16), made[:1])
-    many, _ = _by_live(live, _prompts(chance, 16), made)
+    rates = {}
+    for count in (0, 1, 4, ADAPTERS):  # without: weights with an adapter merged in have this size
+        seconds, _ = _by_live(live, _prompts(chance, 16), made[:count])
+        rates[f"{count} adapters"] = 16 * TOKENS / seconds
     return {
         "adapter_bytes": size,
-        "tokens_per_second_of_16_sequences": {
-            "one adapter": 16 * TOKENS / one,
-            f"{ADAPTERS} adapters, two sequences each": 16 * TOKENS / many,
-        },
+        "tokens_per_second_of_16_sequences": rates,
         "resident_bytes_of_base_alone": base_alone,
         f"resident_bytes_with_{SETTLED}_adapters": before,
         "resident_bytes_per_further_adapter": (after - before) / (ADAPTERS - SETTLED),
     }
+
+
+def _beside_a_long_prompt(settings: Settings) -> dict[str, float]:
+    """Seconds until the long prompt's first token, and the longest that others heard nothing.
+
+    One answer is under way before the prompt comes; every half second another one is asked for.
+    """
+    chance = np.random.default_rng(3)
+    live = OpenVINOLive(settings)
+    heard: queue.SimpleQueue[tuple[int, float, bool]] = queue.SimpleQueue()
+    latest: dict[int, float] = {}  # when those who are not over heard something, or asked
+    gaps: list[float] = []
+
+    def ask(name: int, ids: Ids, tokens: int) -> None:
+        latest[name] = time.perf_counter()
+        prompt = Prompt(ids, tokens, grammar=_ENDLESS)
+        live.start(prompt, lambda made: heard.put((name, time.perf_counter(), bool(made.finish))))
+
+    speaker, long = 0, 1
+    ask(speaker, _prompts(chance, 1)[0], 4_000)
+    latest[speaker] = heard.get()[1]
+    ask(long, tuple(map(int, chance.integers(100, 40_000, LONG_TOKENS))), 1)
+    began = asked = latest.pop(long)
+    while True:
+        name, when, over = heard.get()  # the speaker is heard after every step
+        if name == long:
+            break
+        gaps.append(when - latest.pop(name))
+        if not over:
+            latest[name] = when
+        if when - asked > NEWCOMER_SECONDS:
+            asked = when
+            ask(len(gaps) + long, _prompts(chance, 1)[0], TOKENS)
+    gaps += [when - told for told in latest.values()]
+    live.close()
+    return {"first_token_seconds": when - began, "longest_gap_of_others": max(gaps)}
 
 
 def _random_adapter(folder: Path, model: LocalModel, seed: int) -> Path:

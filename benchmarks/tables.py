@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calls_tables import calls
+from engine_tables import live_engine
 
 HERE = Path(__file__).parent
 HEAD = """# Results
@@ -48,6 +49,7 @@ def sections() -> Iterator[str]:
         ("check_100k", check_100k),
         ("hosted", hosted),
         ("hosted_climb", hosted_climb),
+        ("live_engine", live),
         ("serve_latency", serve_latency),
         ("retrieval", retrieval),
         ("retrieval_climb", retrieval_climb),
@@ -61,6 +63,11 @@ def sections() -> Iterator[str]:
         path = HERE / "results" / f"{name}.json"
         if path.is_file():
             yield "\n".join([*write(json.loads(path.read_text(encoding="utf-8"))), ""])
+
+
+def live(found: Result) -> Iterator[str]:
+    yield f"## The live engine\n\n{ran(found)}\n"
+    yield from live_engine(found)
 
 
 def ladder(found: Result) -> Iterator[str]:

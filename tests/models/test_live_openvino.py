@@ -178,7 +178,7 @@ def test_a_model_that_cannot_be_loaded_is_told(
     from dataclasses import replace
 
     with pytest.raises(ModelError, match="cannot load"):
-        OpenVINOLive(replace(engine._settings, engine=tmp_path))
+        OpenVINOLive(replace(engine.settings, engine=tmp_path))
 
 
 def test_ctrl_c_is_not_for_the_engines_process(engine: OpenVINOLive, llama: Path) -> None:

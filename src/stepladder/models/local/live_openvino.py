@@ -132,7 +132,7 @@ class OpenVINOLive:
     """A `LiveEngine`. Every sink is called from one thread of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._lock = threading.Condition()
         self._tickets = itertools.count(1)
         self._open: dict[Ticket, _Open] = {}
@@ -175,7 +175,7 @@ class OpenVINOLive:
         """How busy it is now."""
         with self._lock:
             running = min(self._running, len(self._open))
-            return Load(running, len(self._open) - running, self._settings.most_running)
+            return Load(running, len(self._open) - running, self.settings.most_running)
 
     def close(self) -> None:
         """End what runs (finish "cancelled"), end the process, free the memory."""
@@ -247,7 +247,7 @@ class OpenVINOLive:
                     self._lock.wait()  # it is tried again when somebody asks
                 if self._closed:
                     return None
-            worker = _Worker(self._settings)
+            worker = _Worker(self.settings)
             try:
                 worker.await_ready()
             except ModelError as error:
