@@ -18,6 +18,7 @@ import typer
 
 from .cli_bundles import deploy, rollback
 from .cli_labels import labels
+from .cli_methods import tune_methods
 from .cli_parts import AsJson, checked, interruptible, latest_run, load, print_result, say
 from .cli_serve import keys_app, serve
 from .errors import StepladderError, TaskError
@@ -180,6 +181,9 @@ def compare(
 
 
 app.command(epilog="Example: stepladder labels tickets --more 200 --unlabelled new.jsonl")(labels)
+app.command("tune-methods", epilog="Example: stepladder tune-methods tickets --methods full,lora")(
+    tune_methods
+)
 app.command(epilog="Example: stepladder deploy examples/customer-intents")(deploy)
 app.command(epilog="Example: stepladder rollback examples/customer-intents")(rollback)
 app.command(epilog="Example: stepladder serve tickets --alias gemini-3.5-flash=tickets")(serve)

@@ -11,16 +11,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from step_tasks import EXTRACT, SORT, messages, reports
 
 from stepladder import registry
 from stepladder.core import Candidate, Hardware, LearningPoint, Task, Tell, Workshop
-from stepladder.errors import MissingExtra, ModelError, NotApplicable, StepladderError
+from stepladder.errors import (
+    MissingExtra,
+    ModelError,
+    NotApplicable,
+    StepladderError,
+    TaskError,
+)
 from stepladder.solvers.prompt import PromptSolver, render, render_target
 from stepladder.steps.fine_tune import FineTune
 from stepladder.testing import FakeModel, check_step
-from stepladder.trainers import TrainedModel, TrainingJob
+from stepladder.trainers import Pair, TrainedModel, TrainingJob
 
 
 @dataclass
@@ -55,7 +63,7 @@ def base(tmp_path: Path) -> str:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(bytes(1000))
+    save_file({"some.weight": np.zeros((10, 20), np.float16)}, folder / "model.safetensors")
     return f"local:{folder}"
 
 
@@ -153,6 +161,84 @@ def test_what_was_chosen_for_the_user_is_said(
     assert "learning rate" not in given
     options = trainer.jobs[-1].options
     assert (options.learning_rate, options.epochs) == (2e-4, 1.5)
+    assert "method" not in propose(FineTune(method="dora"), task, tmp_path).changed
+
+
+def test_memory_decides_what_is_held_and_how(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less of it: activations twice, then smaller batches, then four bits, then a reason."""
+    folder = Path(base.removeprefix("local:"))
+    shape = {"hidden_size": 512, "num_hidden_layers": 20, "intermediate_size": 2048}
+    (folder / "config.json").write_text(json.dumps(shape))
+    sizes = {f"layers.{n}.weight": np.zeros((1024, 1024), np.float16) for n in range(20)}
+    save_file(sizes, folder / "model.safetensors")
+    task = replace(SORT, models=(base,))
+
+    def chosen(gigabytes: float) -> tuple[str, bool, int]:
+        where = "stepladder.steps.fine_tune_choices.machine_bytes"
+        monkeypatch.setattr(where, lambda device: gigabytes * 1e9)
+        propose(FineTune(), task, tmp_path)
+        options = trainer.jobs[-1].options
+        return options.method, options.checkpointing, options.tokens_per_batch
+
+    found = [chosen(gigabytes) for gigabytes in (24, 1.1, 0.89)]
+    assert [one[:2] for one in found] == [("lora", False), ("lora", True), ("lora", True)]
+    assert found[1][2] == found[0][2] > found[2][2]
+    assert "computed twice" in propose(FineTune(), task, tmp_path).changed
+    pytest.importorskip("bitsandbytes")
+    assert chosen(0.85)[0] == "qlora"
+    with pytest.raises(NotApplicable, match="GB of memory can be used here"):
+        chosen(0.3)
+
+
+def test_pairs_of_answers_are_learned_after_the_examples(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    lines = [{"input": f"message {n}", "chosen": "card", "rejected": "balance"} for n in range(40)]
+    text = "\n".join(map(json.dumps, lines))
+    (tmp_path / "preferences.jsonl").write_text(text)
+    task = replace(SORT, models=(base,), folder=tmp_path)
+    step = FineTune(method="preference", beta=0.3)
+    step.check(task)
+    candidate = propose(step, task, tmp_path)
+    answers, pairs = trainer.jobs
+    assert [one.options.objective for one in (answers, pairs)] == ["answers", "preference"]
+    assert pairs.base == "local:tuned/abc"
+    assert pairs.folder == tmp_path / "artifacts" / "abc" / "model"
+    assert isinstance(pairs.train[0], Pair)
+    assert (len(pairs.train), len(pairs.held_out)) == (32, 8)
+    assert pairs.options.beta == 0.3
+    assert (candidate.build_seconds, candidate.build_tokens) == (14.0, 2468)
+    assert "32 pairs of answers" in candidate.changed
+    (tmp_path / "preferences.jsonl").write_text(json.dumps(lines[0]))
+    with pytest.raises(NotApplicable, match="1 pairs of answers are too few"):
+        propose(step, task, tmp_path)
+
+
+def test_raw_text_of_the_domain_is_read_first(
+    trainer: ScriptedTrainer, base: str, tmp_path: Path
+) -> None:
+    (tmp_path / "domain").mkdir()
+    (tmp_path / "domain" / "a.md").write_text("One.\n\nTwo.\n\nThree.")
+    (tmp_path / "domain" / "b.jsonl").write_text('{"text": "Four."}\n"Five."\n')
+    (tmp_path / "domain" / "c.pdf").write_text("not read")
+    task = replace(SORT, models=(base,), folder=tmp_path)
+    candidate = propose(FineTune(domain="domain"), task, tmp_path)
+    text, answers = trainer.jobs
+    assert (text.options.objective, text.options.method) == ("text", "full")
+    assert {*text.train, *text.held_out} == {"One.", "Two.", "Three.", "Four.", "Five."}
+    assert len(text.held_out) == 1
+    assert answers.folder.parts[-2:] == ("abc", "model")
+    assert "perplexity of held-out text 20.1 to 1.8" in candidate.changed
+    assert candidate.name == "domain+lora-16"
+    estimate = FineTune(domain="domain").estimate(task, messages(100), workshop(tmp_path))
+    assert "in stages: domain, answers" in estimate.note
+    (tmp_path / "domain" / "b.jsonl").write_text('{"txt": 1}')
+    with pytest.raises(TaskError, match="b.jsonl:1: no text"):
+        FineTune(domain="domain").check(task)
+    with pytest.raises(TaskError, match="there is no text"):
+        FineTune(domain="nowhere").check(task)
 
 
 def test_fewer_examples_are_seen_more_often(
@@ -239,7 +325,6 @@ def test_the_estimate_uses_the_speed_of_earlier_trainings(base: str, tmp_path: P
         (("gemini:flash",), FineTune(), 100, "'gemini:flash' cannot be tuned.*name .*'vertex:"),
         (("local:x",), FineTune(model="openai:gpt"), 100, "'openai:gpt' cannot be tuned"),
         (("vertex:a@b",), FineTune(), 100, "'vertex:a@b' is tuned already"),
-        (("local:x",), FineTune(method="preference"), 100, "only be tuned on by a service"),
         (("local:x",), FineTune(), 3, "too few"),
         ((), FineTune(), 100, "names no model that can be tuned"),
     ],

@@ -135,6 +135,7 @@ LocalTrainer().train(job(Path(sys.argv[1]), checkpoint_seconds=0.0), Path(sys.ar
 """
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_from_its_checkpoint(tiny: Path, tmp_path: Path) -> None:
     asked = job(tiny, checkpoint_seconds=0.0)
     whole = LocalTrainer().train(asked, tmp_path / "whole", quiet)

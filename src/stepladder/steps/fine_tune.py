@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from ..candidate_costs import or_nan
 from ..core import Candidate, Estimate, Example, Task, Trial, Workshop
@@ -19,7 +19,9 @@ from ..dated import is_tuned
 from ..errors import MissingExtra, ModelError, NotApplicable, StepladderError
 from ..registry import known
 from ..solvers.prompt import PromptSolver
+from ..trainers import Method
 from ..trainers.tuning_data import PREFERENCES, read_preferences
+from .fine_tune_domain import read_domain
 from .fine_tune_local import LocalRoute
 from .fine_tune_managed import ManagedRoute
 from .fine_tune_plan import Bounds, check_enough, short_prompt
@@ -28,6 +30,7 @@ from .speed import yet_to_be_tuned
 
 __all__ = ["FineTune"]
 
+METHODS = (*get_args(Method), "preference")
 Route = LocalRoute | ManagedRoute
 Left = list[tuple[str, StepladderError]]  # models that are not tuned, and why
 
@@ -36,18 +39,22 @@ Left = list[tuple[str, StepladderError]]  # models that are not tuned, and why
 class FineTune:
     """Trains `model` on train; unnamed, the task's first local model and each that can be tuned.
 
-    What is None is chosen, for local weights: `epochs` so that a small set is seen more often,
-    `tokens_per_batch` so that a batch holds about eight examples, `learning_rate` by method; for a
-    hosted model the service chooses. `held_out` is the share of train that decides when to stop,
+    What is None is chosen, for local weights, and told: the `method` so that it fits into memory,
+    `rank` and `epochs` from how many examples there are, `tokens_per_batch` so that a batch holds
+    about eight of them, `learning_rate` by method, `layers` ("freeze") and `virtual_tokens`
+    ("prompt", "prefix"), `checkpointing` where memory is short; for a hosted model the service
+    chooses. `domain` is a file or folder of raw text that a local model reads first,
+    `domain_epochs` times. Method "preference" learns from pairs of answers, a local model after
+    the examples and with DPO's `beta`. `held_out` is the share of train that decides when to stop,
     and is not trained on. `minutes` bounds a local training and `examples` how many are trained on.
     `instructions` is the prompt at serving time (the first sentence of the task's if None). A task
     with fewer than `least` examples is not tuned. `cancel_on_interrupt` ends a job at a service on
     Ctrl-C, `retry_failed` pays for another one where it failed.
     """
 
-    method: Literal["lora", "full", "preference"] = "lora"
+    method: Method | Literal["preference"] | None = None
     model: str | None = None
-    rank: int = 16
+    rank: int | None = None
     alpha: int | None = None  # twice the rank if None
     dropout: float = 0.0
     target_modules: tuple[str, ...] = ()
@@ -69,14 +76,20 @@ class FineTune:
     batch_size: int | None = None
     cancel_on_interrupt: bool = False
     retry_failed: bool = False
+    layers: int | None = None
+    virtual_tokens: int | None = None
+    checkpointing: bool | None = None
+    beta: float = 0.1
+    domain: str | None = None
+    domain_epochs: float = 1.0
     name: str = field(default="fine_tune", init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_modules", tuple(self.target_modules))
-        if self.method not in ("lora", "full", "preference"):
+        if self.method is not None and self.method not in METHODS:
             raise StepladderError(
                 f"step 'fine_tune' has no method {self.method!r}",
-                hint="lora or full, or for a hosted model preference",
+                hint=f"one of {', '.join(METHODS)}; for a hosted model only the last",
             )
         for option in _POSITIVE:
             value = getattr(self, option)
@@ -90,6 +103,11 @@ class FineTune:
                 f"step 'fine_tune': held_out = {self.held_out} is not a share below a half",
                 hint="0.1 holds out a tenth of train",
             )
+
+    @property
+    def local_method(self) -> Method | None:
+        """How a local model learns, where it was said; preferences are learned by LoRA."""
+        return "lora" if self.method == "preference" else self.method
 
     @property
     def bounds(self) -> Bounds:
@@ -107,9 +125,10 @@ class FineTune:
 
     def check(self, task: Task) -> None:
         """Raise TaskError before any step begins, not when this one's turn comes."""
-        models = task.models if self.model is None else (self.model,)
-        if self.method == "preference" and not all(map(_is_local, models)):
+        if self.method == "preference":
             read_preferences(task.folder / PREFERENCES)
+        if self.domain is not None:
+            read_domain(task.folder / self.domain, task.seed)
 
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """What tuning all the models will take; unknown where it is of one of them."""
@@ -213,7 +232,8 @@ class FineTune:
 
 _POSITIVE = (
     "rank", "alpha", "learning_rate", "epochs", "tokens_per_batch", "patience", "minutes",
-    "examples", "max_length", "learning_rate_multiplier", "adapter_size", "batch_size",
+    "examples", "max_length", "learning_rate_multiplier", "adapter_size", "batch_size", "layers",
+    "virtual_tokens", "beta", "domain_epochs",
 )  # fmt: skip
 
 

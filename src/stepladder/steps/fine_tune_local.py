@@ -6,20 +6,21 @@ How training is done is for `trainers/`.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..core import Candidate, Estimate, Example, Json, Message, Task, Workshop
 from ..errors import MissingExtra, ModelError, NotApplicable
 from ..registry import look_up
 from ..solvers.calling import CallingSolver
 from ..solvers.prompt import PromptSolver
-from ..trainers import TrainedModel, Trainer, TrainingJob, TrainingOptions, epochs_for
+from ..trainers import Method, TrainedModel, Trainer, TrainingJob, TrainingOptions
+from .fine_tune_choices import Chosen, Lengths, choose
 from .fine_tune_plan import Lesson, conversation, make_lesson, short_prompt
+from .fine_tune_stages import Stage, domain_stage, preference_stage, stage_words
 from .functions import calling_solver
 
 if TYPE_CHECKING:
@@ -29,9 +30,16 @@ __all__ = ["LocalRoute"]
 
 TOKENS_PER_SECOND = 250.0  # LoRA or full, a 135M-parameter model, bfloat16 products, two CPU cores
 PARAMETERS_THEN = 135e6
-LEARNING_RATE = {"lora": 2e-3, "full": 1e-4}  # measured on SmolLM2-135M, see docs/log.md
-ROWS_PER_BATCH = 8  # on average: more rows are hardly faster per token, and mean fewer updates
 _COUNTED = 32  # examples whose tokens are counted; enough for a mean
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one local model goes through, and what it will be asked with."""
+
+    lesson: Lesson
+    chosen: Chosen
+    stages: tuple[Stage, ...]
 
 
 @dataclass(frozen=True)
@@ -46,39 +54,53 @@ class LocalRoute:
 
         Dollars are known only where the task prices an hour of its hardware.
         """
-        lesson, job = self._job(task, train, workshop)
-        tokens = _mean_tokens(lesson.solver, train, workshop) * len(job.train) * job.options.epochs
-        speed, whence = _speed(job, workshop.artifacts)
+        plan = self._plan(task, train, workshop)
+        tokens = sum(stage.tokens for stage in plan.stages)
+        options = plan.chosen.options
+        folder = _folder(self.base)
+        speed, whence = _speed(self.base, options.method, folder, workshop.artifacts)
         seconds = tokens / speed
         if self.step.minutes is not None:
-            seconds = min(seconds, 60 * self.step.minutes)
+            seconds = min(seconds, 60 * self.step.minutes * len(plan.stages))
         per_hour = task.hardware.dollars_per_hour
         note = (
-            f"{len(job.train)} examples, {job.options.epochs:g} epochs, about {tokens:,.0f} tokens "
-            f"at {speed:.0f} a second ({whence})"
+            f"{len(plan.lesson.train)} examples, {options.epochs:g} epochs, about {tokens:,.0f} "
+            f"tokens at {speed:.0f} a second ({whence})"
         )
+        if len(plan.stages) > 1:
+            note += f", in stages: {', '.join(stage.name for stage in plan.stages)}"
         return Estimate(seconds, None if per_hour is None else seconds * per_hour / 3600, 0, note)
 
     def propose(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Candidate:
         """The tuned model behind a short prompt."""
-        lesson, job = self._job(task, train, workshop)
+        plan = self._plan(task, train, workshop)
         trainer: Trainer = look_up("trainer", self.step.trainer)()
-        try:
-            job, trained, retried = self._train(trainer, job, workshop)
-        except MissingExtra as error:
-            raise NotApplicable(error.message, hint=error.hint) from error
+        base, folder = self.base, _folder(self.base)
+        done: list[tuple[Stage, TrainingJob, TrainedModel]] = []
+        cautions: list[str] = []
+        for stage in plan.stages:
+            several = workshop if len(plan.stages) == 1 else _telling(workshop, stage.name)
+            try:
+                job, trained, retried = self._train(trainer, stage.job(base, folder), several)
+            except MissingExtra as error:
+                raise NotApplicable(error.message, hint=error.hint) from error
+            done.append((stage, job, trained))
+            cautions += [*retried, *trained.cautions]
+            base, folder = trained.name, trained.folder / "model"
+        seconds = sum(trained.seconds for _, _, trained in done)
         per_hour = task.hardware.dollars_per_hour
+        answers = next(job for stage, job, _ in done if stage.name == "answers")
         return Candidate(
             step=self.step.name,
-            name=_candidate_name(job.options),
-            solver=replace(lesson.solver, model=trained.name),
-            changed=self._words(job, trained),
-            build_seconds=trained.seconds,
-            build_dollars=None if per_hour is None else trained.seconds * per_hour / 3600,
+            name=self._name(answers.options),
+            solver=replace(plan.lesson.solver, model=base),
+            changed=self._words(plan.chosen, done),
+            build_seconds=seconds,
+            build_dollars=None if per_hour is None else seconds * per_hour / 3600,
             build_calls=0,
-            build_tokens=trained.tokens,
-            learning=trained.learning,
-            cautions=(*retried, *trained.cautions),
+            build_tokens=sum(trained.tokens for _, _, trained in done),
+            learning=done[-1][2].learning,
+            cautions=tuple(dict.fromkeys(cautions)),
         )
 
     def _train(
@@ -96,30 +118,35 @@ class LocalRoute:
             said = f"{error.message}; trained anew with learning rate {slower.learning_rate:g}"
             return job, trainer.train(job, workshop.artifacts, workshop.tell), (said,)
 
-    def _job(
-        self, task: Task, train: Sequence[Example], workshop: Workshop
-    ) -> tuple[Lesson, TrainingJob]:
+    def _plan(self, task: Task, train: Sequence[Example], workshop: Workshop) -> _Plan:
         """What will be trained, from train alone; NotApplicable when it cannot be."""
-        if self.step.method == "preference":
-            raise NotApplicable(
-                f"{self.base!r} is local, and preferences can only be tuned on by a service",
-                hint="leave method out, or name a hosted model",
-            )
         _need_packages()
-        lesson = make_lesson(self.base, self._solver(task, workshop), train, task, self.step.bounds)
-        mean = _mean_tokens(lesson.solver, train, workshop)
-        job = TrainingJob(
-            base=self.base,
-            folder=_folder(self.base),
-            train=tuple(conversation(lesson.solver, example, workshop) for example in lesson.train),
-            held_out=tuple(
-                conversation(lesson.solver, example, workshop) for example in lesson.held_out
-            ),
-            options=self._options(len(lesson.train), mean, task.seed),
-            threads=self.step.threads,
-            device=self.step.device,
-        )
-        return lesson, job
+        solver = self._solver(task, workshop)
+        lesson = make_lesson(self.base, solver, train, task, self.step.bounds)
+        mean, longest = _tokens(lesson.solver, train, workshop)
+        lengths = Lengths(len(lesson.train), mean, min(longest, self.step.max_length))
+        chosen = choose(self.step, _folder(self.base), lengths, task.seed)
+        stages = [self._answers(lesson, chosen.options, mean, workshop)]
+        if self.step.domain is not None:
+            stages.insert(0, domain_stage(self.step, task, chosen.options))
+        if self.step.method == "preference":
+            stages.append(preference_stage(self.step, task, solver, chosen.options, mean))
+        return _Plan(lesson, chosen, tuple(stages))
+
+    def _answers(
+        self, lesson: Lesson, options: TrainingOptions, mean: float, workshop: Workshop
+    ) -> Stage:
+        def job(base: str, folder: Path) -> TrainingJob:
+            sides = [
+                tuple(conversation(lesson.solver, example, workshop) for example in side)
+                for side in (lesson.train, lesson.held_out)
+            ]
+            return TrainingJob(
+                base, folder, sides[0], sides[1], options, self.step.threads, self.step.device
+            )
+
+        tokens = mean * len(lesson.train) * options.epochs
+        return Stage("answers", job, tokens, "answer token")
 
     def _solver(self, task: Task, workshop: Workshop) -> PromptSolver | CallingSolver:
         """The short prompt; where the engine can, it is held to the labels.
@@ -134,59 +161,46 @@ class LocalRoute:
         can = short.output_format == "label" and _can_constrain(_folder(self.base))
         return replace(short, constrained=can)
 
-    def _options(self, n: int, mean_tokens: float, seed: int) -> TrainingOptions:
-        step = self.step
-        method: Literal["lora", "full"] = "full" if step.method == "full" else "lora"
-        return TrainingOptions(
-            method=method,
-            rank=step.rank,
-            alpha=step.alpha or 2 * step.rank,
-            dropout=step.dropout,
-            target_modules=step.target_modules,
-            learning_rate=step.learning_rate or LEARNING_RATE[method],
-            epochs=step.epochs or epochs_for(n),
-            tokens_per_batch=step.tokens_per_batch or _batch_for(mean_tokens),
-            patience=step.patience,
-            max_seconds=None if step.minutes is None else 60 * step.minutes,
-            max_length=step.max_length,
-            seed=seed,
-        )
-
-    def _words(self, job: TrainingJob, trained: TrainedModel) -> str:
+    def _words(
+        self, chosen: Chosen, done: Sequence[tuple[Stage, TrainingJob, TrainedModel]]
+    ) -> str:
         """What was done, with every choice that was made for the user."""
-        options, step = job.options, self.step
-        how = f"LoRA of rank {options.rank}" if options.method == "lora" else "all weights"
-        chosen = [
-            f"{option} {value:g}"
-            for option, value, given in (
-                ("learning rate", options.learning_rate, step.learning_rate),
-                ("epochs", options.epochs, step.epochs),
-                ("tokens per batch", options.tokens_per_batch, step.tokens_per_batch),
-            )
-            if given is None
-        ]
+        job = next(job for stage, job, _ in done if stage.name == "answers")
         words = (
-            f"{job.base} tuned on {len(job.train)} train examples ({how}), asked with a short "
-            "prompt and no demonstrations"
+            f"{self.base} tuned on {len(job.train)} train examples ({_how(job.options)}), asked "
+            "with a short prompt and no demonstrations"
         )
-        if chosen:
-            words += f"; chosen from the data: {', '.join(chosen)}"
-        losses = [p.held_out_loss for p in trained.learning if p.held_out_loss is not None]
-        if len(losses) > 1:
-            words += (
-                f"; loss per answer token on {len(job.held_out)} held-out train examples "
-                f"{losses[0]:.2f} to {min(losses):.2f}"
-            )
-        return words
+        if chosen.words:
+            words += f"; chosen from the data: {', '.join(chosen.words)}"
+        return words + stage_words(done)
+
+    def _name(self, options: TrainingOptions) -> str:
+        name: str = options.method
+        if name in _RANKED:
+            name = f"{name}-{options.rank}"
+        if self.step.domain is not None:
+            name = f"domain+{name}"
+        return f"{name}+preferences" if self.step.method == "preference" else name
 
 
-def _batch_for(mean_tokens: float) -> int:
-    """Tokens of a batch, padding included, that hold about eight rows."""
-    return int(min(2048, max(256, 64 * math.ceil(ROWS_PER_BATCH * mean_tokens / 64))))
+_RANKED = ("lora", "dora", "rslora", "qlora")
 
 
-def _candidate_name(options: TrainingOptions) -> str:
-    return f"lora-{options.rank}" if options.method == "lora" else "full"
+def _how(options: TrainingOptions) -> str:
+    if options.method in _RANKED:
+        names = {"lora": "LoRA", "dora": "DoRA", "rslora": "rsLoRA", "qlora": "QLoRA"}
+        return f"{names[options.method]} of rank {options.rank}"
+    if options.method == "freeze":
+        return f"its last {options.layers} layers"
+    if options.method in ("prompt", "prefix"):
+        return f"{options.method} tuning of {options.virtual_tokens} virtual tokens"
+    return "all weights"
+
+
+def _telling(workshop: Workshop, stage: str) -> Workshop:
+    """The workshop that tells of a training by its stage."""
+    tell = workshop.tell
+    return replace(workshop, tell=lambda event, told: tell(event, {**told, "stage": stage}))
 
 
 def _need_packages() -> None:
@@ -211,29 +225,29 @@ def _can_constrain(folder: Path) -> bool:
     return find_spec("openvino_genai") is not None and supports(folder)
 
 
-def _mean_tokens(
+def _tokens(
     solver: PromptSolver | CallingSolver, train: Sequence[Example], workshop: Workshop
-) -> float:
-    """Tokens of an example with its answer, on average."""
+) -> tuple[float, int]:
+    """Tokens of an example with its answer: the mean, and the most of those counted."""
     model = workshop.model(solver.model)
     counted = [conversation(solver, example, workshop) for example in train[:_COUNTED]]
-    total = sum(
+    tokens = [
         model.count_tokens((*messages, Message("assistant", answer)))
         for messages, answer in counted
-    )
-    return total / len(counted)
+    ]
+    return sum(tokens) / len(tokens), max(tokens)
 
 
-def _speed(job: TrainingJob, artifacts: Path) -> tuple[float, str]:
+def _speed(base: str, method: Method, folder: Path, artifacts: Path) -> tuple[float, str]:
     """Tokens per second, and where the figure is from."""
     speeds = [
         facts["tokens"] / facts["seconds"]
         for facts in _earlier(artifacts)
-        if facts["base"] == job.base and facts["options"]["method"] == job.options.method
+        if facts["base"] == base and facts["options"]["method"] == method
     ]
     if speeds:
         return sorted(speeds)[len(speeds) // 2], "measured in earlier trainings of this run folder"
-    bytes_of_weights = sum(path.stat().st_size for path in job.folder.glob("*.safetensors"))
+    bytes_of_weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     larger = max(0.1, bytes_of_weights / 2 / PARAMETERS_THEN)
     return TOKENS_PER_SECOND / larger, "assumed: two CPU cores, scaled by the model's size"
 

@@ -23,7 +23,7 @@ from ..encoders.running import (
 )
 from ..encoders.windows import cut_windows
 from ..registry import need
-from .learner import Learner, Scores, has_bfloat16
+from .learner import Learner, Reader, Scores, has_bfloat16
 
 __all__ = [
     "EncodedText", "encode_texts", "encoder_artifact", "hidden", "make_encoder_learner",
@@ -134,7 +134,7 @@ def make_encoder_learner(model: Any, scores: Scores, weight_decay: float = 0.01)
     def autocast() -> Any:
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16)
 
-    return Learner(model, optimizer, parameters, _no_logits, autocast, device, 0, scores)
+    return Learner(model, optimizer, parameters, Reader(_no_logits), autocast, device, 0, scores)
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:

@@ -32,8 +32,9 @@ from . import TrainedModel, TrainingJob, TrainingOptions, job_hash
 from .checkpoint import Progress, load_weights, saving, write_json
 from .export import bytes_in, save_adapter
 from .jobs import alone
-from .learner import Learner, logits_function, make_learner
+from .learner import Learner, make_learner, reader_of
 from .loop import Keeping, fit, held_out_loss
+from .memory import forget_peak, peak_bytes
 from .methods import METHODS
 from .objectives import encode_rows, scores_of
 from .opening import chosen_device, cores, open_model
@@ -88,6 +89,7 @@ def _train(job: TrainingJob, folder: Path, tell: Tell) -> TrainedModel:
 
     from ..models.local.tokenizer import load_tokenizer
 
+    forget_peak()
     torch.set_num_threads(job.threads or cores())
     torch.manual_seed(job.options.seed)
     device = chosen_device(job.device)
@@ -131,7 +133,10 @@ def _save(
 ) -> dict[str, Json]:
     """Write the adapter and the served model; what was measured of them, and their bytes."""
     way, model = METHODS[job.options.method], learner.model
-    found: dict[str, Json] = {"held_out_loss_merged": None}
+    found: dict[str, Json] = {
+        "held_out_loss_merged": None,
+        "peak_bytes": peak_bytes(learner.device),
+    }
     if way.adapter:
         save_adapter(model, job.base, folder / "adapter")
         found["adapter_bytes"] = bytes_in(folder / "adapter")
@@ -176,7 +181,8 @@ def _saved_loss(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half())
-    served = replace(learner, model=model, logits=logits_function(model))
+    with learner.autocast():
+        served = replace(learner, model=model, reader=reader_of(model))
     return held_out_loss(served, held_out, options.tokens_per_batch)
 
 

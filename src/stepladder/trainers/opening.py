@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import ModelError
 from . import TrainingJob
 from .batches import Learnable
+from .learner import has_bfloat16
 from .methods import METHODS
 from .quiet import quiet
 
@@ -54,7 +55,12 @@ def open_model(job: TrainingJob, device: Any, rows: Sequence[Learnable]) -> Any:
     model.config.use_cache = False
     if job.options.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return way.grow(model, job, rows).to(device)
+    grown = way.grow(model, job, rows).to(device)
+    if has_bfloat16(device):
+        from .fast import hasten
+
+        hasten(grown, job.options)
+    return grown
 
 
 def chosen_device(wanted: str) -> Any:

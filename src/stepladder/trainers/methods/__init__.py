@@ -51,7 +51,7 @@ METHODS: Mapping[Method, Way] = {
     "lora": _LORA,
     "dora": _LORA,
     "rslora": _LORA,
-    "qlora": Way(quantised.grow, weights.save, served=quantised.merged, load=quantised.four_bits),
+    "qlora": Way(quantised.grow, weights.save, served=adapters.merged, load=quantised.four_bits),
     "prompt": Way(virtual.grow_prompt, virtual.save_prompt),
     "prefix": Way(virtual.grow_prefix, virtual.save_prefix),
     "freeze": Way(weights.last_layers, weights.save, adapter=False),

@@ -8,6 +8,7 @@ weight's rows apart from their direction, at the price of more work in every ste
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,38 @@ from .. import TrainingJob
 from ..batches import Learnable
 from ..quiet import quiet
 
-__all__ = ["grow", "grown", "merged"]
+__all__ = ["grow", "merged"]
 
 
 def grow(model: Any, job: TrainingJob, rows: Sequence[Learnable]) -> Any:
     """The model with an adapter that learns: a new one, or the job's `start`."""
-    return grown(model, job) if job.start is None else _going_on(model, job.start, job)
+    return _grown(model, job) if job.start is None else _going_on(model, job.start, job)
 
 
 def merged(model: Any, job: TrainingJob) -> Any:
-    """The plain model with its adapter added to its weights."""
-    return model.merge_and_unload()
+    """The base as it lies on disk, in float32, with the adapter added to its weights.
+
+    The model that learned is not it: its weights may be rounded, or held in four bits.
+    """
+    import peft
+    import torch
+    import transformers
+
+    with quiet():
+        base = transformers.AutoModelForCausalLM.from_pretrained(
+            job.folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True
+        )
+        config = replace(model.peft_config["default"], base_model_name_or_path=None)
+        whole: Any = peft.get_peft_model(base, config)
+    learned = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
+    with torch.no_grad():
+        for name, weight in whole.named_parameters():
+            if name in learned:
+                weight.copy_(learned[name].to(weight.device))
+    return whole.merge_and_unload()
 
 
-def grown(model: Any, job: TrainingJob) -> Any:
+def _grown(model: Any, job: TrainingJob) -> Any:
     """The model with a new adapter on its linear layers."""
     import peft
 

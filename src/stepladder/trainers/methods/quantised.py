@@ -14,11 +14,9 @@ from ...errors import ModelError
 from ...registry import need
 from .. import TrainingJob
 from ..batches import Learnable
-from ..quiet import quiet
 from .adapters import grow as grow_adapter
-from .adapters import merged as merged_adapter
 
-__all__ = ["four_bits", "grow", "merged"]
+__all__ = ["four_bits", "grow"]
 
 
 def four_bits(job: TrainingJob, device: Any) -> dict[str, Any]:
@@ -57,23 +55,3 @@ def grow(model: Any, job: TrainingJob, rows: Sequence[Learnable]) -> Any:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return grow_adapter(model, job, rows)
-
-
-def merged(model: Any, job: TrainingJob) -> Any:
-    """The base in float32 with the adapter added: nothing of the four bits is left in it."""
-    import torch
-    import transformers
-
-    from .adapters import grown
-
-    with quiet():
-        base = transformers.AutoModelForCausalLM.from_pretrained(
-            job.folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True
-        )
-    whole = grown(base, job)
-    learned = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
-    with torch.no_grad():
-        for name, weight in whole.named_parameters():
-            if name in learned:
-                weight.copy_(learned[name].to(weight.device))
-    return merged_adapter(whole, job)

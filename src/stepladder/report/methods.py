@@ -1,0 +1,91 @@
+"""Methods of fine-tuning side by side, in words and as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core import Json, Task
+from ..tuning_methods import SERVING, Compared
+from .words import UNKNOWN, duration, interval, latency, percent, points_interval
+
+__all__ = ["methods_record", "methods_text"]
+
+
+def methods_text(found: Sequence[Compared], task: Task) -> str:
+    """A line for each method, then what serving it means, then what could not be had."""
+    tried = [one for one in found if one.evaluation is not None]
+    lines = [
+        f"{task.metric.name} on dev after tuning on the same train",
+        "",
+        f"{'method':<8}  {'score':<22}  {'against ' + tried[0].method:<22}  {'trained':>9}  "
+        f"{'memory':>8}  {'adapter':>8}  {'model':>8}  {'p50 / p95':>13}",
+    ]
+    for one in tried:
+        scored = one.evaluation
+        assert scored is not None
+        assert one.candidate is not None
+        score = f"{percent(scored.score)} {interval(scored.low, scored.high)}"
+        gain = UNKNOWN if one.gain is None else points_interval(one.gain)
+        lines.append(
+            f"{one.method:<8}  {score:<22}  {gain if one.gain else '-':<22}  "
+            f"{duration(one.candidate.build_seconds):>9}  "
+            f"{_size(one.facts.get('peak_bytes')):>8}  "
+            f"{_size(one.facts.get('adapter_bytes')):>8}  "
+            f"{_size(one.facts.get('model_bytes')):>8}  "
+            f"{latency(scored.p50_seconds, scored.p95_seconds):>13}"
+        )
+    lines += ["", "served as"]
+    lines += [f"{one.method:<8}  {SERVING.get(one.method, UNKNOWN)}" for one in tried]
+    left = [one for one in found if one.evaluation is None]
+    lines += ["", *(f"not tried: {one.method}, since {one.why}" for one in left)]
+    return "\n".join(lines).rstrip()
+
+
+def methods_record(found: Sequence[Compared], task: Task) -> dict[str, Json]:
+    """The same for machines; unknown is null."""
+    return {
+        "schema": "stepladder.tuning-methods/1",
+        "task": task.name,
+        "metric": task.metric.name,
+        "methods": [_record(one) for one in found],
+    }
+
+
+def _record(one: Compared) -> dict[str, Json]:
+    if one.evaluation is None or one.candidate is None:
+        return {"method": one.method, "why": one.why}
+    scored, gain = one.evaluation, one.gain
+    return {
+        "method": one.method,
+        "solver": one.candidate.name,
+        "changed": one.candidate.changed,
+        "score": scored.score,
+        "low": scored.low,
+        "high": scored.high,
+        "n": scored.n,
+        "gain": None
+        if gain is None
+        else {
+            "against": gain.against,
+            "difference": gain.difference,
+            "low": gain.low,
+            "high": gain.high,
+            "p_value": gain.p_value,
+        },
+        "train_seconds": one.candidate.build_seconds,
+        "train_tokens": one.candidate.build_tokens,
+        "peak_bytes": one.facts.get("peak_bytes"),
+        "adapter_bytes": one.facts.get("adapter_bytes"),
+        "model_bytes": one.facts.get("model_bytes"),
+        "p50_seconds": scored.p50_seconds,
+        "p95_seconds": scored.p95_seconds,
+        "input_tokens": scored.input_tokens,
+        "serving": SERVING.get(one.method),
+        "cautions": list(one.candidate.cautions),
+    }
+
+
+def _size(count: Json) -> str:
+    if count is None:
+        return "-"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
