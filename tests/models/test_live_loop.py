@@ -243,6 +243,24 @@ def test_pieces_that_are_dropped_from_the_cache_do_not_go_on_for_ever(
     assert ids(run.whole(ticket)) == greedy(llama, dropped, 12)
 
 
+def test_neither_base_nor_adapter_keeps_the_other_from_a_place(
+    loop: LiveLoop, tuned: tuple[Tuned, Tuned]
+) -> None:
+    """All places are taken, and more wait behind an adapter's sequence than there are places."""
+    run = Run(loop)
+    run.start(*[prompt(IDS[:n], 4) for n in range(9, 17)])
+    (between,) = run.start(prompt(adapter=tuned[0].adapter))
+    after = run.start(*[prompt(IDS[:n], 4) for n in range(17, 33)])
+    begun: list[int] = []
+    while not loop.idle:
+        started, failed = loop.admit()
+        begun += started
+        run.hear(failed)
+        run.hear(loop.step())
+    assert begun.index(between) < min(begun.index(one) for one in after)
+    assert len(begun) == 25
+
+
 # --- drawing -------------------------------------------------------------------------------------
 
 
