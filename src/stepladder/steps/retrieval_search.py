@@ -111,7 +111,7 @@ def find_ways(plan: Plan, workshop: Workshop) -> Ranking:
     """
     began = plan.clock()
     made = _Search(plan, workshop)
-    by_words = [made.measured(Way(shape)) for shape in plan.shapes]
+    by_words = _unlike([made.measured(Way(shape)) for shape in plan.shapes])
     best = max(by_words, key=lambda one: one.score)
     tuned = [
         made.measured(Way(replace(best.way.shape, k1=k1, b=b))) for k1, b in made.in_time(BM25)
@@ -337,6 +337,11 @@ def _folds(questions: Sequence[Example], seed: int) -> list[list[int]]:
     for group in groups:
         min(folds, key=len).extend(members[group])
     return [sorted(fold) for fold in folds]
+
+
+def _unlike(found: Sequence[Found]) -> list[Found]:
+    """One per size and number of passages: in documents that are one passage nothing overlaps."""
+    return list({(one.way.shape.size, one.passages): one for one in reversed(found)}.values())[::-1]
 
 
 def _clearly_best(best: Found, others: Sequence[Found]) -> Found:
