@@ -32,7 +32,7 @@ class Labels:
     """What is known of more labels for one step's best solver.
 
     `tested` is what the curve said of all of train from the smaller subsets alone, and what was
-    measured there. `to_target` is how many more labels the middle and the low end of the curve need.
+    measured there. `to_target` is how many more labels its middle and its low end need.
     """
 
     step: str
