@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.trainers.tiny import COLOURS, NAMES, make_model
 
 from stepladder.cli import main
-from tests.trainers.tiny import COLOURS, NAMES, make_model
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")

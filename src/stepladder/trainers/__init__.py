@@ -60,7 +60,7 @@ class TrainingOptions:
     prefer the better of two answers ("preference", by DPO with `beta`), or every token of raw
     "text". `layers` is how many of the last layers learn by method "freeze", `virtual_tokens` how
     many "prompt" and "prefix" put before the input. `checkpointing` computes activations twice to
-    hold fewer of them; `packed` puts the rows of a batch behind one another, without padding.
+    hold fewer of them.
 
     With `max_seconds` the learning rate falls with whichever runs out first, steps or time, so
     that a run cut short still ends on a settled model. With `rows_per_batch` a step learns from
@@ -95,7 +95,6 @@ class TrainingOptions:
     virtual_tokens: int = 0
     layers: int = 0
     checkpointing: bool = False
-    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def base_fingerprint(folder: Path) -> str:
 
 _LATER = (  # options that jobs made earlier did not have
     "rows_per_batch", "to_the_end", "cut_long", "objective", "beta", "virtual_tokens", "layers",
-    "checkpointing", "packed",
+    "checkpointing",
 )  # fmt: skip
 
 

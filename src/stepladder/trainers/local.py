@@ -39,6 +39,7 @@ from .methods import METHODS
 from .objectives import encode_rows, scores_of
 from .opening import chosen_device, cores, open_model
 from .preferences import margins, with_reference
+from .quiet import quiet
 from .telling import cautions, facts
 
 __all__ = ["LocalTrainer", "finished_model"]
@@ -57,7 +58,9 @@ class LocalTrainer:
         diverged training, StoreError when the folder cannot be written.
         """
         need("torch", extra="train", what="fine-tuning")
-        need("peft", extra="train", what="fine-tuning")
+        need("transformers", extra="train", what="fine-tuning")
+        with quiet():
+            need("peft", extra="train", what="fine-tuning")
         name = job_hash(job)
         done = finished_model(artifacts, name)
         if done is not None:

@@ -65,7 +65,7 @@ def shape_of(folder: Path) -> Shape:
 def training_bytes(shape: Shape, options: TrainingOptions, longest: int) -> float:
     """Bytes at the peak of a step on batches of `tokens_per_batch`, the longest row `longest`."""
     learn = _learning(shape, options)
-    weights = {"qlora": 0.7, "full": 4.0}.get(options.method, 4.0) * shape.parameters
+    weights = (0.7 if options.method == "qlora" else 4.0) * shape.parameters
     optimizer = 12.0 * learn + 4.0 * (learn if options.method not in ("full", "freeze") else 0)
     copies = 2.0 * sum(rows * columns for rows, columns in shape.linear)  # in bfloat16
     tokens = max(options.tokens_per_batch, longest)

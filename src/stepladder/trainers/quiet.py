@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from typing import Any
 
 __all__ = ["quiet"]
@@ -19,10 +20,15 @@ def quiet() -> Iterator[None]:
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
+    # which kernels it could not load is nothing that a user of LoRA has to know
+    four_bits = getLogger("bitsandbytes")
+    level = four_bits.level
+    four_bits.setLevel(ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
             yield
     finally:
+        four_bits.setLevel(level)
         if shown:
             logging.enable_progress_bar()
