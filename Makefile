@@ -38,6 +38,7 @@ bench: $(SETUP)
 	$(BIN)/python benchmarks/ladder.py customer-intents --write
 	$(BIN)/python benchmarks/serve_latency.py --write
 	$(BIN)/python benchmarks/serve_memory.py --write
+	$(BIN)/python benchmarks/train_speed.py --write
 	$(BIN)/python benchmarks/check_100k.py --write benchmarks/results/check_100k.json
 	$(BIN)/python benchmarks/bound_coverage.py --write benchmarks/results/bound_coverage.json
 	$(BIN)/python benchmarks/decision_guarantee.py --workers 2 \

@@ -16,6 +16,7 @@ from typing import Any
 
 from calls_tables import calls
 from engine_tables import live_engine
+from train_tables import train_speed
 
 HERE = Path(__file__).parent
 HEAD = """# Results
@@ -58,6 +59,7 @@ def sections() -> Iterator[str]:
         ("injection", injection),
         ("calls", calls),
         ("serve_memory", serve_memory),
+        ("train_speed", train_speed),
         ("database", database),
     ):
         path = HERE / "results" / f"{name}.json"

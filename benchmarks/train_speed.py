@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import tempfile
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,23 @@ SHOWN = 8  # of a failing run's last lines
 Row = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Sides:
+    """Where both sides of a method run: a folder, TRL's python, and threads."""
+
+    method: str
+    folder: Path
+    python: Path
+    threads: int
+
+
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--data", type=Path, default=EXAMPLE, help="lines of input and output")
     options.add_argument("--rows", type=int, default=160)
     options.add_argument("--held-out", type=int, default=48)
     options.add_argument("--methods", default="lora,full")
+    options.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options.add_argument("--quick", action="store_true", help="leave out TRL as it comes")
     chosen = options.parse_args()
     place = where()
@@ -54,8 +66,16 @@ def main() -> None:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for method in chosen.methods.split(","):
-            found[method] = compared(method, train, held_out, (Path(folder), python), chosen.quick)
-    result = {**place, "model": MODEL, "rows": len(train), "held_out": len(held_out), **found}
+            sides = Sides(method, Path(folder), python, chosen.threads)
+            found[method] = compared(sides, train, held_out, chosen.quick)
+    result = {
+        **place,
+        "model": MODEL,
+        "threads": chosen.threads,
+        "rows": len(train),
+        "held_out": len(held_out),
+        **found,
+    }
     finish("train_speed", result, write=chosen.write)
 
 
@@ -70,28 +90,13 @@ def read(path: Path, count: int) -> list[Row]:
     ]
 
 
-def compared(
-    method: str,
-    train: list[Row],
-    held_out: list[Row],
-    at: tuple[Path, Path],
-    quick: bool,
-) -> dict[str, Any]:
+def compared(at: Sides, train: list[Row], held_out: list[Row], quick: bool) -> dict[str, Any]:
     """Both sides by one method: seconds, tokens a second, held-out loss, and how many times."""
-    folder, python = at
-    sides = {"stepladder": ours(method, train, folder / f"ours-{method}")}
+    sides = {"stepladder": ours(at, train)}
     tokens = sides["stepladder"].pop("tokens")
     names = {"trl": False} if quick else {"trl": False, "trl_as_it_comes": True}
     for name, checkpointing in names.items():
-        sides[name] = theirs(
-            {
-                "method": method,
-                "rows": train,
-                "folder": str(folder / f"{name}-{method}"),
-                "checkpointing": checkpointing,
-            },
-            python,
-        )
+        sides[name] = theirs(at, name, {"rows": train, "checkpointing": checkpointing})
     for side in sides.values():
         side["tokens_per_second"] = round(tokens / side["seconds"], 1)
         side["held_out_loss"] = round(loss_of(Path(side.pop("model")), held_out), 4)
@@ -102,15 +107,16 @@ def compared(
     return {"tokens": tokens, "held_out_loss_before": before, **ratios, **sides}
 
 
-def ours(method: str, rows: list[Row], folder: Path) -> dict[str, Any]:
+def ours(at: Sides, rows: list[Row]) -> dict[str, Any]:
     """One epoch by the product's own trainer, in a process of its own."""
+    folder = at.folder / f"ours-{at.method}"
     code = "import sys, train_speed; train_speed.train_ours(*sys.argv[1:])"
     run = folder.with_suffix(".json")
     run.write_text(json.dumps(rows), encoding="utf-8")
-    return said_by([sys.executable, "-c", code, method, str(run), str(folder)])
+    return said_by([sys.executable, "-c", code, at.method, str(run), str(folder), str(at.threads)])
 
 
-def train_ours(method: str, run: str, folder: str) -> None:
+def train_ours(method: str, run: str, folder: str, threads: str) -> None:
     rows = json.loads(Path(run).read_text(encoding="utf-8"))
     conversations = tuple(((Message("user", asked),), answer) for asked, answer in rows)
     base = base_folder(MODEL)
@@ -128,31 +134,34 @@ def train_ours(method: str, run: str, folder: str) -> None:
         tokens_per_batch=batch_for(sum(lengths) / len(lengths)),
         to_the_end=True,
     )
-    job = TrainingJob(f"local:{MODEL}", base, conversations, (), options)
+    job = TrainingJob(
+        f"local:{MODEL}", base, conversations, (), options, threads=int(threads), device="cpu"
+    )
     trained = LocalTrainer().train(job, Path(folder), lambda event, fields: None)
     facts = {"seconds": trained.seconds, "steps": trained.facts["steps"]}
     print(json.dumps({**facts, "tokens": trained.tokens, "model": str(trained.folder / "model")}))
 
 
-def theirs(run: dict[str, Any], python: Path) -> dict[str, Any]:
+def theirs(at: Sides, name: str, run: dict[str, Any]) -> dict[str, Any]:
     """One epoch by TRL."""
     steps = math.ceil(len(run["rows"]) / ROWS_PER_BATCH)
-    base = base_folder(MODEL)
+    folder = at.folder / f"{name}-{at.method}"
     whole = {
         **run,
-        "base": str(base),
+        "method": at.method,
+        "folder": str(folder),
+        "base": str(base_folder(MODEL)),
         "rank": RANK,
         "epochs": 1,
         "rows_per_batch": ROWS_PER_BATCH,
-        "learning_rate": RATES[run["method"]],
+        "learning_rate": RATES[at.method],
         "warm_up_steps": max(1, round(0.05 * steps)),
-        "threads": len(os.sched_getaffinity(0)),
+        "threads": at.threads,
     }
-    folder = Path(run["folder"])
     file = folder.with_suffix(".json")
     file.write_text(json.dumps(whole), encoding="utf-8")
-    found = said_by([str(python), str(Path(__file__).with_name("train_speed_trl.py")), str(file)])
-    return {**found, "model": str(folder)}
+    script = Path(__file__).with_name("train_speed_trl.py")
+    return {**said_by([str(at.python), str(script), str(file)]), "model": str(folder)}
 
 
 def said_by(command: list[str]) -> dict[str, Any]:
