@@ -92,6 +92,7 @@ def test_a_training_that_was_killed_goes_on_where_it_was(tmp_path: Path, monkeyp
     assert len(saved) == again, "what is finished is not trained again"
 
 
+@pytest.mark.slow
 def test_long_texts_are_learnt_and_read_in_windows(tmp_path: Path) -> None:
     workshop = fake_workshop(FakeModel(), tmp_path)
     long = [

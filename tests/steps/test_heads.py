@@ -55,10 +55,14 @@ def test_four_classifiers_are_proposed_and_learn_the_task(tmp_path: Path) -> Non
         assert "calibration error" in candidate.changed
 
 
-def test_a_list_of_labels_is_learnt_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "solvers",
+    [("nearest", "linear", "joined"), pytest.param(("contrastive",), marks=pytest.mark.slow)],
+)
+def test_a_list_of_labels_is_learnt_as_one(solvers, tmp_path: Path) -> None:
     workshop = fake_workshop(FakeModel(), tmp_path)
     train, new = several(48), several(64)[48:]
-    for candidate in Heads().propose(SEVERAL, train, None, workshop):
+    for candidate in Heads(solvers).propose(SEVERAL, train, None, workshop):
         check_solver(candidate.solver, [one.input for one in new], workshop)
         answers = dict(candidate.solver.answer([one.input for one in new], workshop))
         right = [answers[i].value == sorted(one.expected) for i, one in enumerate(new)]

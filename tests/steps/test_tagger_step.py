@@ -20,7 +20,7 @@ DRUGS = ("aspirin", "codeine", "heparin")
 HARMS = ("rash", "severe rash", "fever")
 PARTS = ("pump", "valve", "seal")
 WORDS = ["case", "after", "of", "the", "no", "broken", "has", "severe", *DRUGS, "rash", "fever"]
-QUICK = Encoder(epochs=40, learning_rate=3e-3)
+QUICK = Encoder(epochs=25, learning_rate=3e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def same(answer: Json) -> object:
     return answer
 
 
-@pytest.mark.parametrize("make", [events, orders])
+@pytest.mark.parametrize("make", [pytest.param(events, marks=pytest.mark.slow), orders])
 def test_answers_come_in_the_shape_of_train(make, tmp_path: Path) -> None:
     workshop = fake_workshop(FakeModel(), tmp_path)
     train, new = make(80), make(100)[80:]
@@ -82,6 +82,7 @@ def test_answers_come_in_the_shape_of_train(make, tmp_path: Path) -> None:
     assert sum(right) >= 0.8 * len(right), candidate.changed
 
 
+@pytest.mark.slow
 def test_values_far_down_a_long_text_are_found(tmp_path: Path) -> None:
     workshop = fake_workshop(FakeModel(), tmp_path)
     (candidate,) = QUICK.propose(EXTRACT, events(80), None, workshop)

@@ -86,7 +86,7 @@ def span_row_scores(
         total = total + _ranked(found, wanted)
         right += int(((found > 0) == wanted).all())
         if row.pairs:
-            total = total + _link_loss(head, shape, states[at], row)
+            total = total + _link_loss(head, states[at], row)
         if row.frames:
             total = total + _choice_loss(head, shape, states[at, :n], row)
     return total, len(rows), right
@@ -118,23 +118,30 @@ def _ranked(scores: Any, gold: Any) -> Any:
     return (wrong + right).sum()
 
 
-def _link_loss(head: Any, shape: Shape, states: Any, row: SpanRow) -> Any:
+def _link_loss(head: Any, states: Any, row: SpanRow) -> Any:
     import torch
 
     tags = torch.tensor([tag for tag, _, _ in row.spans])
     firsts = torch.tensor([first for _, first, _ in row.spans])
     lasts = torch.tensor([last for _, _, last in row.spans])
     ends = torch.cat([states[firsts], states[lasts]], dim=1)
-    one = head["head"](ends) + head["head_tag"](tags)
-    other = head["tail"](ends) + head["tail_tag"](tags)
-    left, right = (torch.tensor(side) for side in zip(*row.pairs, strict=True))
-    scores = head["link"](torch.tanh(one[left] + other[right]))
+    scores = _link_values(head, ends, tags, row.pairs)
     place = {pair: n for n, pair in enumerate(row.pairs)}
     gold = torch.zeros(scores.shape, dtype=torch.bool)
     for a, b, link in row.links:
         if (a, b) in place:
             gold[place[a, b], link] = True
     return _ranked(scores, gold)
+
+
+def _link_values(head: Any, ends: Any, tags: Any, pairs: Sequence[tuple[int, int]]) -> Any:
+    """Of each pair of spans the logit of each link: (pairs, links)."""
+    import torch
+
+    one = head["head"](ends) + head["head_tag"](tags)
+    other = head["tail"](ends) + head["tail_tag"](tags)
+    left, right = (torch.tensor(side) for side in zip(*pairs, strict=True))
+    return head["link"](torch.tanh(one[left] + other[right]))
 
 
 def _choice_loss(head: Any, shape: Shape, states: Any, row: SpanRow) -> Any:
