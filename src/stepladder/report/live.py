@@ -328,9 +328,10 @@ def _training(fields: Fields) -> str:
     for key, said in _TRAINING.items():
         if fields.get(key):
             return said.format(one_line(str(fields[key])))
-    parts = ["training"]
+    what = f"{fields['stage']}: training" if fields.get("stage") else "training"
+    parts = [what]
     if fields.get("at") is not None:
-        parts = [f"training step {count(fields['at'])} of {count(fields.get('steps'))}"]
+        parts = [f"{what} step {count(fields['at'])} of {count(fields.get('steps'))}"]
     if fields.get("epoch") is not None:
         parts.append(f"epoch {fields['epoch']:.1f}")
     for key, name in (("train_loss", "loss"), ("held_out_loss", "held-out")):
@@ -344,6 +345,7 @@ def _training(fields: Fields) -> str:
 _TRAINING = {  # what a trainer says besides its progress
     "waiting": "waiting: {}",
     "diverged": "diverged: {}",
+    "reference": "asking the untuned model about {} pairs",
     "saving": "saving the weights",
     "resumed": "going on from a checkpoint",
 }
