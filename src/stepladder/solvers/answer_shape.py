@@ -15,7 +15,7 @@ from typing import Any, Literal
 from ..core import Json
 
 __all__ = [
-    "ClassField", "Found", "Node", "Records", "Shape", "SpanField", "Tag", "put_together",
+    "ClassField", "Found", "Node", "Records", "Shape", "SpanField", "Style", "Tag", "put_together",
     "shape_from_record",
 ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from ..core import Example, Json
 from ..errors import NotApplicable
-from ..solvers.answer_shape import ClassField, Records, Shape, SpanField, Tag
+from ..solvers.answer_shape import ClassField, Records, Shape, SpanField, Style, Tag
 from ..solvers.prompt import render_input
 
 __all__ = ["Aligned", "Alignment", "align", "places_of"]
@@ -157,7 +157,7 @@ def _read_records(
     per_answer = [len(one.get(key, ())) for one in answers]
     several = sum(number > 1 for number in per_answer) / len(per_answer)
     listed = not all(number == 1 for number in per_answer) or key is not None
-    style = _style(spans, rows) if listed else "frame"
+    style: Style = _style(spans) if listed else "frame"
     grouped = style == "frame" and several >= GROUPED
     if style == "frame" and not grouped:
         counts.merged += sum(number > 1 for number in per_answer)
@@ -183,9 +183,11 @@ def _class_values(values: Sequence[Json]) -> tuple[Json, ...] | None:
     )
 
 
-def _style(spans: Sequence[SpanField], rows: Sequence[tuple[str, Row]]) -> str:
-    plain = all(not span.many and span.always for span in spans)
-    return {1: "single", 2: "pair"}.get(len(spans), "frame") if plain else "frame"
+def _style(spans: Sequence[SpanField]) -> Style:
+    if any(span.many or not span.always for span in spans):
+        return "frame"
+    by_number: dict[int, Style] = {1: "single", 2: "pair"}
+    return by_number.get(len(spans), "frame")
 
 
 def _combination(records: Records, row: Row) -> tuple[Json, ...]:
