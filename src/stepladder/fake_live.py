@@ -124,8 +124,10 @@ class FakeEngine:
         tokens_per_second: float = 0.0,
         most_running: int = 32,
         keep_seen: int = 1000,
+        enforces: bool = True,
     ) -> None:
         self.reply = reply
+        self.enforces = enforces
         self.tokens_per_second = tokens_per_second
         self.seen: deque[Prompt] = deque(maxlen=keep_seen)
         self._most_running = most_running
@@ -247,7 +249,8 @@ class FakeEngine:
         try:
             if not prompt.ids:
                 raise ValueError("the prompt has no tokens")
-            ids = _within(prompt, self.reply(prompt))
+            said = self.reply(prompt)
+            ids = _within(prompt, said) if self.enforces else said
         except Exception as error:  # a fake of a failing engine: whatever it raises is its failure
             sequence.error = repr(error)
         else:

@@ -22,7 +22,6 @@ from stepladder.models.local.schemas import Unenforced, pattern_size, read_schem
         ({"allOf": [{"type": "integer"}, {"maximum": 3}]}, "allOf"),
         ({"type": "object", "anyOf": [{"required": ["b"]}]}, "anyOf"),
         ({"type": "string", "pattern": "^a+$", "maxLength": 3}, "a length beside"),
-        ({"patternProperties": {"^a": {}}, "properties": {"b": {}}}, "patternProperties"),
     ],
 )
 def test_what_the_engine_would_leave_out_is_refused_by_name(
@@ -130,6 +129,26 @@ def test_what_is_no_schema_is_told_with_its_place() -> None:
 def test_a_pattern_cannot_hold_up_the_check() -> None:
     checked = read_schema({"type": "string", "pattern": "^(a+)+$"})
     checked.check("a" * 40 + "!")  # with Python's own matching, this would take years
+
+
+def test_names_by_pattern_are_the_engines_affair() -> None:
+    for strict in (True, False):
+        checked = read_schema(
+            {"patternProperties": {"^(a+)+$": {"type": "null"}}, "additionalProperties": False},
+            strict=strict,
+        )
+        checked.check({"a" * 40 + "!": 1})
+        for more in ({"properties": {"b": {}}}, {"unevaluatedProperties": False}):
+            with pytest.raises(Unenforced, match="patternProperties"):
+                read_schema({"patternProperties": {"^a": {}}, **more}, strict=strict)
+
+
+def test_multiples_are_those_of_decimals_however_large() -> None:
+    checked = read_schema({"type": "number", "multipleOf": 0.1}, strict=False)
+    for value in (0.7, -1.1, 10**400):
+        checked.check(value)
+    with pytest.raises(ValueError, match="multiple"):
+        checked.check(0.75)
 
 
 def test_a_schema_of_itself_is_no_endless_check() -> None:

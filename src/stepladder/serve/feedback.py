@@ -6,7 +6,6 @@ before the answer goes out.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from ..core import Json
 from ..database import new_id
 from ..database.records import Feedback
 from . import Caller, Refusal
+from .bodies import read_json
 from .keys import caller_of
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ def make_feedback_router() -> APIRouter:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.body())
-    except ValueError as error:  # UnicodeDecodeError is one too
-        raise Refusal("invalid", f"the body is not JSON: {error}") from error
+    body = read_json(await request.body())
     if not isinstance(body, dict):
         raise Refusal("invalid", "the body has to be a JSON object")
     if unknown := sorted(body.keys() - FIELDS):

@@ -193,7 +193,14 @@ def test_named_fields_come_as_an_object(
     served = opened(PLAIN, tmp_path, engine, threads, inputs=shape)
     events_of(served, ask(json.dumps({"text": "b", "title": "a"})))
     assert FakeTokenizer().last_text(engine.seen[-1].ids) == "title: a\ntext: b"
-    for wrong in ("plain", "[]", '{"title": "a"}', '{"title": "a", "text": "b", "more": 1}'):
+    half = '{"title": "a", "text": "\\ud800"}'
+    for wrong in (
+        "plain",
+        "[" * 5000,
+        half,
+        '{"title": "a"}',
+        '{"title": "a", "text": "b", "more": 1}',
+    ):
         with pytest.raises(Refusal, match="fields 'title', 'text'"):
             events_of(served, ask(wrong))
     served.retire()

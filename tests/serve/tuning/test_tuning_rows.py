@@ -130,6 +130,8 @@ BAD_OPENAI = [
     (b"[1]\n", "is a list, not a JSON object"),
     (b"null\n", "is null"),
     (b'{"messages": \n', "is not JSON"),
+    (b"[" * 50_000 + b"\n", "nested deeper"),
+    (b'{"messages": "\\ud800"}\n', "half a character"),
     (b"\xff\xfe\n", "is not UTF-8"),
     ({"prompt": "a", "completion": "b"}, "'messages' is missing"),
     ({"messages": []}, "list of turns"),

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...core import Call, Function, Json, Message, Part
+from ...strict_json import read_strictly
 from .schemas import Checked, read_schema
 
 __all__ = ["OPENING", "calls_schema", "parse_calls", "plain_messages"]
@@ -93,14 +94,25 @@ def parse_calls(
     """
     known = {function.name: function for function in functions}
     calls: list[Call] = []
-    for place, call in enumerate(json.loads(text)):
-        name, arguments = call["name"], call["arguments"]
+    for place, (name, arguments) in enumerate(_said_calls(text)):
+        if name not in known:
+            raise ValueError(f"there is no function {name!r}")
         try:
             _arguments(known[name]).check(arguments)
         except ValueError as error:
             raise ValueError(f"the arguments of {name!r}: {error}") from error
         calls.append(Call(name, arguments, new_id(place)))
     return tuple(calls)
+
+
+def _said_calls(text: str) -> list[tuple[str, Json]]:
+    """Names and arguments; an engine that enforces less than `calls_schema` may say anything."""
+    said = read_strictly(text)
+    if not isinstance(said, list) or not said:
+        raise ValueError("there is no list of calls")
+    if any(not isinstance(one, dict) or {"name", "arguments"} - one.keys() for one in said):
+        raise ValueError("a call has a name and arguments")
+    return [(str(one["name"]), one["arguments"]) for one in said]
 
 
 def _arguments(function: Function) -> Checked:
@@ -147,7 +159,7 @@ def _result(message: Message) -> str:
     said = message.content
     text = said if isinstance(said, str) else "".join(part.text for part in said)
     try:
-        result = json.loads(text)
+        result = read_strictly(text)
     except ValueError:
         result = text
     told = _as_data({"name": name, "result": result})

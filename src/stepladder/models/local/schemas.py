@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -78,7 +79,7 @@ def read_schema(schema: Mapping[str, Json], *, strict: bool = True) -> Checked:
         Unenforced: with `strict`, something that the engine does not enforce.
         ValueError: it is no JSON schema, or refers to what is not in it.
     """
-    text = json.dumps(schema)
+    text = json.dumps(schema, allow_nan=False)
     if len(text) > _LONGEST:
         raise ValueError(f"it has {len(text)} characters, more than {_LONGEST}")
     return _read(text, strict)
@@ -88,6 +89,8 @@ def read_schema(schema: Mapping[str, Json], *, strict: bool = True) -> Checked:
 def _read(text: str, strict: bool) -> Checked:
     schema = json.loads(text)
     _check_schema(schema)
+    if '"patternProperties"' in text and '"unevaluatedProperties"' in text:
+        raise Unenforced("", "'unevaluatedProperties' with 'patternProperties' is not enforced")
     return Checked(schema, _Rewriting(schema, strict).any(schema, "", 0))
 
 
@@ -141,7 +144,8 @@ class _Rewriting:
         if {"pattern", "format"} & told and _LENGTHS & told:
             self._refuse(path, "a length beside 'pattern' or 'format' is not enforced")
         if "patternProperties" in told and {"properties", "required"} & told:
-            self._refuse(path, "'patternProperties' beside 'properties' is not enforced")
+            # the check does not see to it either, see `_kind`
+            raise Unenforced(path, "'patternProperties' beside 'properties' is not enforced")
         return schema
 
     def _bound(self, schema: dict[str, Json], path: str) -> dict[str, Json]:
@@ -292,14 +296,28 @@ def _telling() -> frozenset[str]:
 @lru_cache(maxsize=1)
 def _kind() -> Any:
     """Patterns are the engine's affair: Python's could be made to take for ever on one."""
-    from jsonschema import Draft202012Validator, validators
+    from jsonschema import Draft202012Validator, ValidationError, validators
 
-    follow = Draft202012Validator.VALIDATORS["$ref"]
+    known = Draft202012Validator.VALIDATORS
 
     def counted(*arguments: Any) -> Iterator[Any]:
         if next(_FOLLOWED.get()) >= _MOST_FOLLOWED:
             raise ValueError("its references branch too often to be checked")
-        yield from follow(*arguments) or ()
+        yield from known["$ref"](*arguments) or ()
 
-    changed = {"pattern": lambda *arguments: None, "$ref": counted}
+    def others(validator: Any, rest: Json, value: Json, schema: Mapping[str, Json]) -> Any:
+        if "patternProperties" not in schema:
+            yield from known["additionalProperties"](validator, rest, value, schema)
+
+    def multiple(validator: Any, unit: Any, value: Any, _: Json) -> Any:
+        if validator.is_type(value, "number") and _exact(value) % _exact(unit):
+            yield ValidationError(f"{value!r} is not a multiple of {unit}")
+
+    changed = dict.fromkeys(("pattern", "patternProperties"), lambda *arguments: None)
+    changed |= {"$ref": counted, "additionalProperties": others, "multipleOf": multiple}
     return validators.extend(Draft202012Validator, changed)
+
+
+def _exact(number: float) -> Fraction:
+    """As it is written: what is a multiple of 0.1 in decimals is none in binary fractions."""
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))

@@ -5,10 +5,10 @@ What is not text in a turn is had through `media.py`. Which model reads it is no
 
 from __future__ import annotations
 
-import json
 from typing import Protocol
 
 from ...core import Call, Json, Message, Part
+from ...strict_json import read_strictly
 from .. import Refusal
 from .fields import Fields, wrong
 
@@ -140,8 +140,8 @@ def _arguments(function: Fields) -> dict[str, Json]:
     if not written:
         return {}
     try:
-        value = json.loads(written)
-    except (ValueError, RecursionError):
+        value = read_strictly(written)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise wrong(function.at("arguments"), "a JSON object as text", written)

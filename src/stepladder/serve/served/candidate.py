@@ -6,7 +6,6 @@ threads and loops are in `local.py`.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Literal
 from ...core import Usage
 from ...models.live import Made
 from ...models.local.functions import OPENING, calls_schema, parse_calls
+from ...strict_json import read_strictly
 from .. import End, Event, Piece, Refusal
 from .planning import Plan
 from .text import Said, Speech
@@ -135,7 +135,9 @@ class Candidate:
                 text, self._plan.functions, lambda place: f"call_{secrets.token_hex(12)}"
             )
         except ValueError as error:
-            raise _does_not_fit(self._plan.name, "the functions' parameters", error) from error
+            raise _does_not_fit(self._plan.name, "the functions' parameters", "tools", error) from (
+                error
+            )
         yield Piece(self.index, calls=calls)
         yield End(self.index, "calls")
 
@@ -145,23 +147,19 @@ def _check(plan: Plan, text: str) -> None:
     if plan.check is None:
         return
     try:
-        plan.check(json.loads(text))
+        plan.check(read_strictly(text))
     except ValueError as error:
-        # the form is what cannot be kept to: with another one the same model would have answered
-        raise Refusal(
-            "invalid",
-            f"what {plan.name!r} said does not fit the schema, of which the engine does not "
-            f"enforce all: {error}",
-            hint="ask again, or leave out what the answer went against, and check it yourself",
-            param="response_format",
-        ) from error
+        raise _does_not_fit(plan.name, "the schema", "response_format", error) from error
 
 
-def _does_not_fit(name: str, what: str, error: ValueError) -> Refusal:
+def _does_not_fit(name: str, what: str, param: str, error: ValueError) -> Refusal:
+    """The caller's to mend: asked in another form, the same model would have answered."""
     return Refusal(
-        "internal",
-        f"what {name!r} said does not fit {what}: {error}",
-        hint="ask again, or with a simpler schema",
+        "invalid",
+        f"what {name!r} said does not fit {what}, of which the engine does not enforce all: "
+        f"{error}",
+        hint="ask again, or leave out what the answer went against, and check it yourself",
+        param=param,
     )
 
 

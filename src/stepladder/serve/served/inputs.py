@@ -5,12 +5,12 @@ A bundle has its own instructions, demonstrations, functions and schema; a calle
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from ...bundles.bundle import Bundle
 from ...core import Input, Json, Message
 from ...data.chat import simplify
+from ...strict_json import read_strictly
 from .. import Ask, Refusal
 
 __all__ = ["input_of"]
@@ -88,7 +88,7 @@ def _fields(
 ) -> Mapping[str, Json]:
     """The named fields of an input; raises Refusal where they are not those of the task."""
     try:
-        found = json.loads(text)
+        found = read_strictly(text)
     except ValueError:
         found = None
     if not isinstance(found, dict) or not set(required) <= found.keys() <= set(fields):

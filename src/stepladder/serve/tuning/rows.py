@@ -10,13 +10,13 @@ hides the next row. Nothing here counts tokens or trains.
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from ...core import Function, Json, Message
 from ...models.local.functions import plain_messages
+from ...strict_json import read_strictly
 from ...trainers import Conversation, Pair
 from .. import Refusal
 from ..gemini.contents import to_messages
@@ -109,7 +109,7 @@ def _object(line: bytes) -> dict[str, Json]:
     if len(line) > LONGEST_LINE:
         raise Unusable(f"the line is longer than {LONGEST_LINE:,} bytes")
     try:
-        row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode())
+        row = read_strictly(line.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         raise Unusable(f"the line is not UTF-8 text: {error.reason}") from error
     except ValueError as error:
