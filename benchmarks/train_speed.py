@@ -1,11 +1,11 @@
 """Tokens a second of fine-tuning on this CPU against TRL's SFTTrainer: same model, rows and loss.
 
 SmolLM2-135M on rows of the pharmacovigilance example, whose lengths differ as real ones do; LoRA of
-rank 16 and all weights; eight rows an update and the loss on the answer alone in both. TRL is measured as it comes, which
-computes activations twice, and with that turned off. Tokens are counted once, without padding. Each
-tuned model's loss on the same held-out rows is taken by one function, in float32: the speeds only
-count if those agree. TRL is installed into an environment beside the cache, which sees this one's
-packages.
+rank 16 and all weights; eight rows an update and the loss on the answer alone in both. TRL is
+measured as it comes, which computes activations twice, and with that turned off. Tokens are counted
+once, without padding. Each tuned model's loss on the same held-out rows is taken by one function,
+in float32: the speeds only count if those agree. TRL is installed into an environment beside the
+cache, which sees this one's packages.
 """
 
 from __future__ import annotations
