@@ -194,12 +194,12 @@ def retrieval_climb(found: Result) -> Iterator[str]:
         f"{found['minutes']:.0f} minutes.\n"
     )
     rows = [
-        [f"{one['step']} / {one['solver']}", "dev", _scored(one), one["n"],
+        [f"{one['step']} / {one['solver']}", "dev", _scored(one), str(one["n"]),
          _plain(one["input_tokens"]), _plain(one["p50_seconds"], 2)]
         for one in found["dev"]
     ]  # fmt: skip
     rows += [
-        [f"best of {step}", "test", _scored(one), one["n"], _plain(one["input_tokens"]),
+        [f"best of {step}", "test", _scored(one), str(one["n"]), _plain(one["input_tokens"]),
          _plain(one["p50_seconds"], 2)]
         for step, one in found["test"].items()
     ]  # fmt: skip

@@ -199,6 +199,28 @@ def test_a_reranker_is_judged_on_groups_that_it_did_not_learn_from(
     assert all(groups < everything for groups in taught)
 
 
+def test_a_reranker_is_learned_once(
+    tmp_path: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that differ in a last digit would be another solver, which looks at the test anew."""
+    from stepladder.knowledge import rerank
+
+    task = make_task(tmp_path)
+    workshop = fake_workshop(FakeModel(reads), tmp_path / "artifacts")
+    step = replace(WORDS, retrievers=("hybrid",), rerank=True, sizes=(80,), keep=9)
+    first = [one.solver for one in step.propose(task, questions(), None, workshop)]
+    learn = rerank.fit_ranker
+
+    def otherwise(*given: Any) -> Any:
+        found = learn(*given)
+        return replace(found, weights=tuple(one + 1e-6 for one in found.weights))
+
+    monkeypatch.setattr(rerank, "fit_ranker", otherwise)
+    assert [one.solver for one in step.propose(task, questions(), None, workshop)] == first
+    fewer = [one.solver for one in step.propose(task, questions(n=20), None, workshop)]
+    assert fewer != first
+
+
 def test_the_final_reranker_learns_from_all_of_train(tmp_path: Path, encoder: Any) -> None:
     task = make_task(tmp_path)
     workshop = fake_workshop(FakeModel(reads), tmp_path / "artifacts")

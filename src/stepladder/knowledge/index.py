@@ -40,7 +40,7 @@ from .late import TOKENS_UP_TO, TokenVectors, write_tokens
 from .lexical import load_words, rank_by_words, write_words
 from .passages import Passage, check_sizes, cut
 
-__all__ = ["Index", "IndexShape", "build_index", "open_index"]
+__all__ = ["Index", "IndexShape", "build_index", "open_index", "write_whole"]
 
 FORMAT = 1
 _MOST_KNOWN = 100_000  # documents whose names stay in memory
@@ -89,7 +89,7 @@ def build_index(
             return before.name
         _write_searches(shape, folder, artifacts, before, tell)
         name = keep_folder(artifacts, folder)
-        _write_whole(latest, json.dumps({"corpus": corpus, "artifact": name}))
+        write_whole(latest, json.dumps({"corpus": corpus, "artifact": name}))
         return name
 
 
@@ -226,7 +226,7 @@ def _write_passages(documents: Iterable[Document], shape: IndexShape, folder: Pa
     np.save(folder / "documents-at.npy", np.array(at, dtype=np.int64))
     facts = {"format": FORMAT, "shape": asdict(shape), "encoder": None, "passages": len(rows)}
     facts |= {"documents": len(at) - 1, "corpus": corpus.hexdigest()}
-    _write_whole(folder / "index.json", json.dumps(facts, indent=1))
+    write_whole(folder / "index.json", json.dumps(facts, indent=1))
     return corpus.hexdigest()
 
 
@@ -242,7 +242,7 @@ def _write_searches(
     tell("indexing", {"passages": count, "part": "vectors"})
     write_vectors(index.texts(range(count)), count, folder, artifacts)
     facts = index.facts | {"encoder": encoder_name()}
-    _write_whole(folder / "index.json", json.dumps(facts, indent=1))
+    write_whole(folder / "index.json", json.dumps(facts, indent=1))
     keys = np.load(folder / "passage-keys.npy")
     if count > shape.graph_from:
         tell("indexing", {"passages": count, "part": "graph"})
@@ -283,7 +283,8 @@ def _shape_key(shape: IndexShape) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-def _write_whole(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
+    """Write the file whole, or not at all."""
     beside = file.with_name(f".{file.name}-{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
     beside.replace(file)

@@ -123,18 +123,17 @@ def shown(passages: Sequence[Citation], order: str = "best_first") -> str:
 
 
 def citations_in(
-    knowledge: Knowledge, text: str, passages: Sequence[Citation], question: str = ""
+    knowledge: Knowledge, text: str, passages: Sequence[Citation]
 ) -> tuple[str, tuple[Citation, ...]]:
     """The answer without its references, and the passages that it cites, in its order.
 
-    A number that no passage has is no reference and stays in the text. Where passages are found by
-    words, those that the question has already are no evidence.
+    A number that no passage has is no reference and stays in the text.
     """
     if knowledge.cite == "asked":
         answer, cited = _referred(text, passages)
     else:
         answer = text.strip()
-        cited = _found(answer, passages, question) if knowledge.cite == "found" else ()
+        cited = _found(answer, passages) if knowledge.cite == "found" else ()
     if is_absent(knowledge, answer):
         return knowledge.absent, ()
     return answer, cited
@@ -161,25 +160,24 @@ def _referred(text: str, passages: Sequence[Citation]) -> tuple[str, tuple[Citat
     return answer, tuple(cited.values())
 
 
-def _found(answer: str, passages: Sequence[Citation], question: str) -> tuple[Citation, ...]:
+def _found(answer: str, passages: Sequence[Citation]) -> tuple[Citation, ...]:
     """Per sentence, the best passage that has it word for word; else the one with most of it."""
     texts = [f" {_folded(one.text)} " for one in passages]
-    known = set(_folded(question).split())
     cited: dict[str, Citation] = {}
     for sentence in _SENTENCE.split(answer):
         wanted = _folded(sentence)
         if not wanted:
             continue
-        new = [word for word in wanted.split() if word not in known] or wanted.split()
-        shares = [1.0 if f" {wanted} " in text else _share(new, text) for text in texts]
+        shares = [1.0 if f" {wanted} " in text else _share(wanted, text) for text in texts]
         best = max(range(len(shares)), key=lambda at: (shares[at], -at), default=None)
         if best is not None and shares[best] >= _ENOUGH:
             cited.setdefault(passages[best].passage, passages[best])
     return tuple(cited.values())
 
 
-def _share(words: Sequence[str], text: str) -> float:
-    """Of the words, just below all of them at most: in any order is not verbatim."""
+def _share(wanted: str, text: str) -> float:
+    """Of the words in `wanted`, just below all of them at most: in any order is not verbatim."""
+    words = wanted.split()
     there = set(text.split())
     return 0.99 * sum(word in there for word in words) / len(words)
 

@@ -42,7 +42,6 @@ class Asked:
     usage: tuple[Usage, ...] = ()
     seconds: float = 0.0
     error: str | None = None
-    query: str = ""  # the input's own words, before any rewriting
 
 
 def answer_from(
@@ -92,8 +91,7 @@ def asked(solver: PromptSolver, inputs: Sequence[Input], workshop: Workshop) -> 
         context = tuple(cited(hit) for hit in hits[at])
         request, fitting = _fitting(solver, inputs[at], picked[at], context, workshop)
         cut += len(fitting) < len(context)
-        own = query_of(knowledge, inputs[at])
-        made.append(Asked(request, fitting, usage, seconds, query=own))
+        made.append(Asked(request, fitting, usage, seconds))
     if cut:
         workshop.tell(
             "note",
@@ -227,17 +225,19 @@ def _output(solver: PromptSolver, response: Response, ask: Asked) -> Output:
     if output.error is not None or output.value is None:
         return output
     if not isinstance(output.value, str):
-        return replace(output, citations=citations_of(solver.knowledge, output.value, ask))
-    value, citations = citations_in(solver.knowledge, output.value, ask.context, ask.query)
+        return replace(output, citations=citations_of(solver.knowledge, output.value, ask.context))
+    value, citations = citations_in(solver.knowledge, output.value, ask.context)
     return replace(output, value=value or None, citations=citations)
 
 
-def citations_of(knowledge: Knowledge, value: Json, ask: Asked) -> tuple[Citation, ...]:
+def citations_of(
+    knowledge: Knowledge, value: Json, context: Sequence[Citation]
+) -> tuple[Citation, ...]:
     """For an answer that is no text: the passages that the texts in it stand in."""
     if knowledge.cite == "no":
         return ()
     found = replace(knowledge, cite="found")
-    each = [citations_in(found, text, ask.context, ask.query)[1] for text in _leaves(value)]
+    each = [citations_in(found, text, context)[1] for text in _leaves(value)]
     return tuple({one.passage: one for citations in each for one in citations}.values())
 
 

@@ -26,15 +26,8 @@ from ..solvers.prompt import PromptSolver
 from .measure import try_solver
 from .prompt_variants import plain_prompt
 from .retrieval_candidates import Proposing, kept_of
-from .retrieval_search import (
-    ENCODED_PER_SECOND,
-    Found,
-    Method,
-    Plan,
-    Ranking,
-    find_ways,
-    learn_ranker,
-)
+from .retrieval_right import learn_ranker
+from .retrieval_search import ENCODED_PER_SECOND, Found, Method, Plan, Ranking, find_ways
 from .retrieval_trying import Trying
 from .sampling import hold_out, spread_over_labels
 from .speed import TOKENS_PER_WORD, estimate_calls
@@ -229,7 +222,9 @@ class Retrieval:
                            size=found.way.shape.size)  # fmt: skip
         rerank = None
         if found.way.reranked:
-            rerank = learn_ranker(open_index(workshop.artifacts, found.index), questions, plan)
+            rerank = learn_ranker(
+                open_index(workshop.artifacts, found.index), questions, plan.gold, blank
+            )
         room = self._middle() * self._size()
         size = found.way.shape.size
         return replace(

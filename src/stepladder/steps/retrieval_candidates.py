@@ -15,7 +15,8 @@ from ..solvers.citing import Knowledge
 from ..solvers.prompt import PromptSolver
 from ..stats import interval
 from .measure import Attempt, paired_gain
-from .retrieval_search import Found, Plan, Ranking, learn_ranker
+from .retrieval_right import learn_ranker
+from .retrieval_search import Found, Plan, Ranking
 from .retrieval_trying import Tries, Trying
 
 __all__ = ["Proposing", "kept_of"]
@@ -44,7 +45,7 @@ class Proposing:
         found = self._found(knowledge)
         if knowledge.rerank is not None:
             index = open_index(self.workshop.artifacts, knowledge.index)
-            learned = learn_ranker(index, train, self.plan)
+            learned = learn_ranker(index, train, self.plan.gold, self.plan.knowledge)
             knowledge = replace(knowledge, rerank=learned)
         effort = self.trying.effort
         return Candidate(

@@ -16,17 +16,8 @@ from ..knowledge.remote import Remote, fill
 from ..knowledge.retriever import Hit
 from ..knowledge.scoring import gold_of
 from ..solvers.grounding import open_collection, query_of
-from .retrieval_search import (
-    DEEP,
-    Found,
-    Plan,
-    Ranking,
-    Rights,
-    Way,
-    answer_of,
-    folded,
-    measures,
-)  # fmt: skip
+from .retrieval_right import DEEP, Rights, answer_of, folded
+from .retrieval_search import Found, Plan, Ranking, Way, measures
 
 __all__ = ["remote_ways"]
 

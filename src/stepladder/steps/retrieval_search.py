@@ -25,19 +25,17 @@ from ..solvers.citing import Knowledge, is_absent
 from ..solvers.grounding import query_of
 from ..stats import aggregate
 from .measure import paired_gain
+from .retrieval_right import DEEP, Rights, answer_of, learn_ranker, right_passages
 
 __all__ = [
-    "DEEP", "ENCODED_PER_SECOND", "Found", "Method", "Plan", "Ranking", "Rights", "Way",
-    "answer_of", "find_ways", "folded", "learn_ranker", "measures", "right_passages",
+    "ENCODED_PER_SECOND", "Found", "Method", "Plan", "Ranking", "Way", "find_ways", "measures",
 ]  # fmt: skip
 
 Method = Literal["words", "meaning", "hybrid"]
-Rights = Mapping[str, Mapping[str, int]]  # by example: rows of right passages by their ids
 
 BM25 = ((0.9, 0.4), (1.6, 0.9))  # tried beside the usual 1.2 and 0.75, on the best size
 FOLDS = 3
 ENCODED_PER_SECOND = 28.0  # passages of 160 words, by the small encoder on 2 cores
-DEEP = 50  # candidates that a reranker orders
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -127,44 +125,6 @@ def find_ways(plan: Plan, workshop: Workshop) -> Ranking:
     ranking.cautions += made.cautions
     ranking.seconds = plan.clock() - began
     return ranking
-
-
-def learn_ranker(
-    index: Index, questions: Sequence[Example], plan: Plan, right: Rights | None = None
-) -> Mapping[str, Any]:
-    """The record of a reranker learned on these questions.
-
-    Raises:
-        NotApplicable: no question has a right passage among others that were found.
-    """
-    from ..knowledge.rerank import fit_ranker
-    from ..knowledge.searching import candidates
-
-    right = right_passages(index, questions, plan.gold) if right is None else right
-    asked = [query_of(plan.knowledge, one.input) for one in questions]
-    rows = [list(right.get(one.id, {}).values()) for one in questions]
-    return fit_ranker(index, asked, candidates(index, "hybrid", asked, DEEP), rows, DEEP).record()
-
-
-def right_passages(index: Index, questions: Sequence[Example], field: str) -> Rights:
-    """Per question with gold documents, their passages with the answer, word for word; or else all.
-
-    By the question's id, the row of each passage by the passage's id.
-    """
-    golds = {one.id: gold_of(one, field) for one in questions}
-    wanted = frozenset().union(*golds.values())
-    of_document: dict[str, dict[str, tuple[int, str]]] = {id: {} for id in wanted}
-    for row, passage in enumerate(index.passages(range(len(index))) if wanted else ()):
-        if passage.document in wanted:
-            of_document[passage.document][passage.id] = (row, folded(passage.text))
-    made = {}
-    for example in questions:
-        answer = folded(answer_of(example))
-        every = {id: one for gold in golds[example.id] for id, one in of_document[gold].items()}
-        exact = {id: row for id, (row, text) in every.items() if answer and answer in text}
-        if golds[example.id]:
-            made[example.id] = exact or {id: row for id, (row, _) in every.items()}
-    return made
 
 
 @dataclass
@@ -257,7 +217,11 @@ class _Search:
             rest = [one for at, one in enumerate(questions) if at not in inside]
             ranker: Ranker | None = None
             try:
-                ranker = Ranker.load(learn_ranker(index, rest, self.plan, self._right(index)))
+                ranker = Ranker.load(
+                    learn_ranker(
+                        index, rest, self.plan.gold, self.plan.knowledge, self._right(index)
+                    )
+                )
             except NotApplicable:
                 self.cautions.append(f"{way.name}: too few gold documents to learn an order")
             retriever = IndexRetriever(index, way.retriever, ranker)
@@ -365,17 +329,3 @@ def _best_shapes(best: Found, found: Sequence[Found], count: int) -> list[IndexS
 def _cost(way: Way) -> tuple[bool, bool, int, int]:
     """Cheaper ones first: without vectors, without a reranker, with less to store."""
     return way.reranked, way.retriever != "words", way.shape.overlap, -way.shape.size
-
-
-def answer_of(example: Example) -> str:
-    """The expected text, of several the first; "" where something else is expected."""
-    value = example.expected
-    if isinstance(value, list | tuple) and value:
-        value = value[0]
-    return value if isinstance(value, str) else ""
-
-
-def folded(text: str) -> str:
-    """Words with a space on both sides, so that no word is found in another; "" without words."""
-    words = re.findall(r"\w+", text.casefold())
-    return f" {' '.join(words)} " if words else ""

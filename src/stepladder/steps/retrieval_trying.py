@@ -17,7 +17,7 @@ from ..solvers.grounding import cited, query_of, retriever_of
 from ..solvers.prompt import PromptSolver, ask_ahead
 from .demos import not_too_long
 from .measure import Attempt, Effort, paired_gain, try_solver
-from .retrieval_search import answer_of, folded
+from .retrieval_right import answer_of, folded
 from .sampling import spread_over_labels
 from .worth import Measured, choose_k
 
