@@ -130,6 +130,9 @@ def climb(  # noqa: PLR0913 (a command line's options)
     runs: Annotated[Path | None, typer.Option(help="where runs are kept [TASK/runs]")] = None,
     prices: Annotated[Path | None, typer.Option(help="your prices, over those shipped")] = None,
     models: ModelFacts = None,
+    on: Annotated[
+        str, typer.Option(help="who answers: here, ray, ray:auto or ray:HOST:PORT (a cluster)")
+    ] = "here",
     as_json: AsJson = False,
 ) -> None:
     """Climb until a step provably meets the target. Run it again to resume."""
@@ -145,7 +148,8 @@ def climb(  # noqa: PLR0913 (a command line's options)
         say(check_text(report))
         raise typer.Exit(2)
     chosen = tuple(filter(None, map(str.strip, (steps or "").split(",")))) or LADDER
-    options = Options(chosen, whole_ladder, budget_dollars, budget_minutes, runs, prices, models)
+    budget = budget_dollars, budget_minutes
+    options = Options(chosen, whole_ladder, *budget, runs, prices, models, on)
     split = load_split(loaded)
     if dry_run:
         _print_plan(loaded, run_plan(loaded, split, options, _quiet), as_json)

@@ -30,6 +30,7 @@ from .core import (
 )
 from .diagnose import kind_of_failure
 from .errors import ModelError, StepladderError
+from .executors import HERE, Executor
 from .stats import Interval, interval
 
 __all__ = ["Bench", "evaluate", "measure", "summarise"]
@@ -49,6 +50,7 @@ class Bench:
     price: Callable[[Iterable[Usage]], float | None]
     alpha: float = 0.05  # of the two-sided interval that is shown
     also: tuple[Metric, ...] = ()  # those of `Task.also_measured`
+    executor: Executor = HERE
 
 
 Sink = Callable[[Mapping[str, Json]], None]
@@ -75,7 +77,7 @@ def measure(solver: Solver, examples: Sequence[Example], bench: Bench, sink: Sin
         ModelError: more than half of the calls fail; what would be measured is the outage.
     """
     failed: list[str] = []
-    for index, output in _answers(solver, examples, bench.workshop):
+    for index, output in _answers(solver, examples, bench):
         example = examples[index]
         row, record = _row(example, output, bench)
         sink(record)
@@ -134,13 +136,14 @@ def summarise(
 
 
 def _answers(
-    solver: Solver, examples: Sequence[Example], workshop: Workshop
+    solver: Solver, examples: Sequence[Example], bench: Bench
 ) -> Iterator[tuple[int, Output]]:
     """Every example exactly once, whatever the solver does."""
     missing = set(range(len(examples)))
     problem = "the solver gave no answer"
     try:
-        for index, output in solver.answer([example.input for example in examples], workshop):
+        inputs = [example.input for example in examples]
+        for index, output in bench.executor.answer(solver, inputs, bench.workshop):
             if index in missing:
                 missing.discard(index)
                 yield index, output

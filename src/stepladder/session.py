@@ -12,7 +12,7 @@ import platform
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from .cost import Prices, load_prices, price_all, stale
 from .data.findings import Finding
 from .errors import TaskError
 from .evaluate import Bench
+from .executors import open_executor
 from .models.metered import Metered
 from .models.opening import Models, open_model
 from .registry import look_up
@@ -82,6 +83,7 @@ class Options:
     runs: Path | None = None  # None: `runs` in the task folder
     prices: Path | None = None
     models: Path | None = None  # the user's facts on models, over those shipped
+    on: str = "here"  # who answers, see `executors`: it changes no answer and makes no other run
 
 
 def run_climb(
@@ -191,14 +193,17 @@ def open_climb(
 
     root = options.runs or task.folder / "runs"
     ledger = task.folder / "openings.jsonl"  # with the task, wherever its runs are kept
-    with open_run(root, _run_name(task, split, options), ledger) as run:
+    with (
+        open_run(root, _run_name(task, split, options), ledger) as run,
+        closing(open_executor(options.on, task, run)) as executor,
+    ):
         catalogue = load_catalogue(options.models, today=date.today())
         models = Models(run, task, catalogue, prices, watched, asking=asking)
 
         price = _Pricing(task, prices, watched)
         models.meter = lambda model: Metered(model, price, budget.pay)
         workshop = Workshop(models.model, run.artifacts, watched, price, models.settings)
-        bench = Bench(task, metric, workshop, price, task.target.alpha, also)
+        bench = Bench(task, metric, workshop, price, task.target.alpha, also, executor)
         try:
             yield Climb(bench, split, run, prices, budget, options.whole_ladder, catalogue)
         finally:
