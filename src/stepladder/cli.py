@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .cli_bundles import deploy, rollback
+from .cli_distill import distill
 from .cli_labels import labels
 from .cli_methods import tune_methods
 from .cli_parts import AsJson, checked, interruptible, latest_run, load, print_result, say
@@ -188,6 +189,7 @@ app.command(epilog="Example: stepladder labels tickets --more 200 --unlabelled n
 app.command("tune-methods", epilog="Example: stepladder tune-methods tickets --methods full,lora")(
     tune_methods
 )
+app.command(epilog="Example: stepladder distill tickets --unlabelled inbox.jsonl")(distill)
 app.command(epilog="Example: stepladder deploy examples/customer-intents")(deploy)
 app.command(epilog="Example: stepladder rollback examples/customer-intents")(rollback)
 app.command(epilog="Example: stepladder serve tickets --alias gemini-3.5-flash=tickets")(serve)

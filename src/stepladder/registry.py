@@ -24,6 +24,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "dearer_model": "stepladder.steps.dearer_model:DearerModel",
         "encoder": "stepladder.steps.encoder:Encoder",
         "fine_tune": "stepladder.steps.fine_tune:FineTune",
+        "scratch": "stepladder.steps.scratch:Scratch",
+        "distill": "stepladder.steps.distill:Distill",
     },
     "solver": {
         "prompt": "stepladder.solvers.prompt:PromptSolver",

@@ -53,7 +53,7 @@ __all__ = [
 # in the order of what they cost to build
 LADDER = (
     "baseline", "heads", "prompt", "few_shot", "retrieval", "functions", "dearer_model",
-    "encoder", "fine_tune",
+    "encoder", "fine_tune", "scratch", "distill",
 )  # fmt: skip
 ASKING_NO_MODEL = ("baseline", "heads", "encoder")
 
@@ -92,17 +92,20 @@ def run_climb(
     options: Options,
     tell: Tell,
     warnings: Sequence[Finding] = (),
+    steps: Sequence[Step] | None = None,
 ) -> tuple[Decision, Path]:
     """Climb, write decision.json and report.html, and give the decision and the run's folder.
 
-    `warnings` are what `check` said of the data; the report shows them.
+    `warnings` are what `check` said of the data; the report shows them. `steps` are those made by
+    `make_steps` unless they are given.
     """
     from .bundles.chosen import SOLVERS, measured_solvers
     from .report.html import write_report
     from .report.record import decision_record
 
     started = datetime.now(UTC)
-    steps = make_steps(task, options.steps)  # a misspelt option leaves no folder behind
+    if steps is None:
+        steps = make_steps(task, options.steps)  # a misspelt option leaves no folder behind
     with open_climb(task, split, options, tell) as on:
         on.run.write_json("run.json", _run_record(task, split, options))
         _open_hosted(task, steps, on.bench.workshop)
@@ -199,7 +202,6 @@ def open_climb(
     ):
         catalogue = load_catalogue(options.models, today=date.today())
         models = Models(run, task, catalogue, prices, watched, asking=asking)
-
         price = _Pricing(task, prices, watched)
         models.meter = lambda model: Metered(model, price, budget.pay)
         workshop = Workshop(models.model, run.artifacts, watched, price, models.settings)
