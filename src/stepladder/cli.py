@@ -18,6 +18,7 @@ import typer
 
 from .cli_bundles import deploy, rollback
 from .cli_distill import distill
+from .cli_export import export
 from .cli_labels import labels
 from .cli_methods import tune_methods
 from .cli_parts import AsJson, checked, interruptible, latest_run, load, print_result, say
@@ -191,6 +192,7 @@ app.command("tune-methods", epilog="Example: stepladder tune-methods tickets --m
 )
 app.command(epilog="Example: stepladder distill tickets --unlabelled inbox.jsonl")(distill)
 app.command(epilog="Example: stepladder deploy examples/customer-intents")(deploy)
+app.command(epilog="Example: stepladder export tickets out/ --to gguf --quantise q8_0")(export)
 app.command(epilog="Example: stepladder rollback examples/customer-intents")(rollback)
 app.command(epilog="Example: stepladder serve tickets --alias gemini-3.5-flash=tickets")(serve)
 

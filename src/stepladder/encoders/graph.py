@@ -38,8 +38,13 @@ class Graph:
         """Inputs: ids (batch, tokens) int64, mask (batch, tokens) float32."""
         import openvino
 
-        ov = self.ov
         ids, mask = self.parameter("ids", openvino.Type.i64), self.parameter("mask", np.float32)
+        made = self.ov.result(self.compute(ids, mask, output))
+        return openvino.Model([made], [ids, mask], "encoder")
+
+    def compute(self, ids: Any, mask: Any, output: Given) -> Any:
+        """The output as a node, from those of ids and mask."""
+        ov = self.ov
         bias = ov.multiply(ov.subtract(mask, self.number(1.0)), self.number(1e9))
         bias = ov.unsqueeze(bias, self.numbers([1, 2]))
         hidden = self.embedded(ids)
@@ -49,7 +54,7 @@ class Graph:
         if output in ("tokens", "vectors"):
             axis = self.numbers([2 if output == "tokens" else 1])
             made = ov.normalize_l2(made, axis, EPSILON, "max")
-        return openvino.Model([ov.result(made)], [ids, mask], "encoder")
+        return made
 
     def means(self, hidden: Any, mask: Any) -> Any:
         ov = self.ov

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from ...errors import ModelError
 
-__all__ = ["unpack_gguf"]
+__all__ = ["LAYER_NAMES", "TOP_NAMES", "unpack_gguf", "unpack_weights"]
 
-_LAYER_NAMES = {
+LAYER_NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -29,7 +29,7 @@ _LAYER_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_TOP_NAMES = {
+TOP_NAMES = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
     "output.weight": "lm_head.weight",
@@ -39,14 +39,9 @@ _CONTROL_TOKEN = 3  # token_type of GGUF for tokens that text never produces
 
 def unpack_gguf(path: Path, folder: Path) -> None:
     """Write config.json, model.safetensors and the tokenizer of the GGUF file into `folder`."""
-    import gguf
     from safetensors.numpy import save_file
 
-    try:
-        reader = gguf.GGUFReader(path)
-    except ValueError as error:
-        raise ModelError(f"{path.name} is no GGUF file: {error}", hint="fetch it again") from error
-    fields = {name: field.contents() for name, field in reader.fields.items()}
+    reader, fields = _read(path)
     if fields["general.architecture"] != "llama":
         raise ModelError(
             f"{path.name}: architecture {fields['general.architecture']!r} is not supported",
@@ -59,31 +54,51 @@ def unpack_gguf(path: Path, folder: Path) -> None:
     _write_tokenizer(fields, folder)
 
 
+def unpack_weights(path: Path, folder: Path) -> None:
+    """Write model.safetensors alone, for a folder that has the rest of the same model."""
+    from safetensors.numpy import save_file
+
+    weights = dict(_weights(*_read(path)))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _read(path: Path) -> tuple[Any, dict[str, Any]]:
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(path)
+    except ValueError as error:
+        raise ModelError(f"{path.name} is no GGUF file: {error}", hint="fetch it again") from error
+    return reader, {name: field.contents() for name, field in reader.fields.items()}
+
+
 def _weights(reader: Any, fields: dict[str, Any]) -> Iterator[tuple[str, npt.NDArray[np.float16]]]:
     from gguf.quants import dequantize
 
-    heads = {
-        "attn_q": fields["llama.attention.head_count"],
-        "attn_k": fields["llama.attention.head_count_kv"],
+    family = fields["general.architecture"]
+    interleaved = {
+        "attn_q": fields[f"{family}.attention.head_count"],
+        "attn_k": fields[f"{family}.attention.head_count_kv"],
     }
+    if family != "llama":
+        interleaved = {}
     for tensor in reader.tensors:
         values = dequantize(tensor.data, tensor.tensor_type)
         block, _, rest = tensor.name.partition(".")
         if block != "blk":
-            yield _TOP_NAMES[tensor.name], values.astype(np.float16)
+            yield TOP_NAMES[tensor.name], values.astype(np.float16)
             continue
         layer, kind, suffix = rest.split(".")
-        if kind in heads:
-            values = _halves_from_pairs(values, heads[kind])
-        yield f"model.layers.{layer}.{_LAYER_NAMES[kind]}.{suffix}", values.astype(np.float16)
+        if kind in interleaved:
+            values = _halves_from_pairs(values, interleaved[kind])
+        yield f"model.layers.{layer}.{LAYER_NAMES[kind]}.{suffix}", values.astype(np.float16)
 
 
 def _halves_from_pairs(weight: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
     # GGUF interleaves the rows that rotary embedding turns together; Hugging Face keeps them half
     # a head apart
-    rows, columns = weight.shape
-    pairs = weight.reshape(heads, rows // heads // 2, 2, columns)
-    return pairs.swapaxes(1, 2).reshape(rows, columns)
+    pairs = weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(weight.shape)
 
 
 def _config(fields: dict[str, Any], *, tied: bool) -> dict[str, Any]:
