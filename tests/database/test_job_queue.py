@@ -23,9 +23,9 @@ from stepladder.database.records import OVER, JobState
 from stepladder.database.tables import batches, tuning_jobs
 
 STATES: tuple[JobState, ...] = (
-    "queued", "running", "succeeded", "failed", "cancelling", "cancelled",
+    "queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused",
 )  # fmt: skip
-GOING = ("running", "cancelling")
+GOING = ("running", "cancelling", "pausing")
 WORKERS = st.sampled_from(["w1", "w2"])
 LEASES = st.sampled_from([1, 60])
 
@@ -99,7 +99,7 @@ class Queue(RuleBasedStateMachine):
         assert (got is not None) is allowed
         if allowed:
             one.state = state
-            if state in (*OVER, "queued"):
+            if state in (*OVER, "queued", "paused"):
                 one.worker = one.until = None
 
     @rule(seconds=st.sampled_from([0.5, 1, 59, 61]))

@@ -70,8 +70,8 @@ class Jobs(Leased):
     def claim_job(self, worker: str, lease_seconds: float) -> TuningJob | None:
         """The oldest job that waits, or whose worker has been silent for longer than its lease.
 
-        It is `running` then, or still `cancelling`: its worker died before it could stop, and the
-        new one has to finish that.
+        It is `running` then, or still `cancelling` or `pausing`: its worker died before it could
+        stop, and the new one has to finish that.
         """
         return _whole(self._claim(tuning_jobs, TuningJob, worker, lease_seconds))
 

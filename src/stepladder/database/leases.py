@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Table, case, func, literal, or_, select, update
 
 from ..errors import StoreError
-from .records import OVER, JobState
+from .records import HELD, OVER, JobState
 from .rows import Kept, change, same
 from .tables import Moment
 from .values import record_of
@@ -35,9 +35,9 @@ class Leased(Kept):
         allowed: Sequence[ColumnElement[bool]],
         changes: Mapping[str, Any],
     ) -> Kind | None:
-        """Where it ends or goes back into the queue, nobody holds it any longer."""
+        """Where it ends, is paused or goes back into the queue, nobody holds it any longer."""
         checked_changes(kind, changes)
-        if changes.get("state") in (*OVER, "queued"):
+        if changes.get("state") in (*OVER, "queued", "paused"):
             changes = {**changes, "worker": None, "lease_until": None}
         where = [*same(table, id=id), *allowed]
         changes = {"updated_at": self._clock(), **changes}
@@ -48,7 +48,7 @@ class Leased(Kept):
         self, table: Table, kind: type[Kind], worker: str, lease_seconds: float
     ) -> Kind | None:
         now = self._clock()
-        lapsed = table.c.state.in_(("running", "cancelling")) & (
+        lapsed = table.c.state.in_(HELD) & (
             table.c.lease_until.is_(None) | (table.c.lease_until <= now)
         )
         oldest = (
@@ -75,7 +75,7 @@ class Leased(Kept):
         return None if found is None else record_of(kind, table, dict(found))
 
     def _keep(self, table: Table, id: str, worker: str, lease_seconds: float) -> bool:
-        going = table.c.state.in_(("running", "cancelling"))
+        going = table.c.state.in_(HELD)
         longer = update(table).where(*same(table, id=id, worker=worker), going)
         until = _until(self._clock(), lease_seconds)
         with self._connections.write() as connection:

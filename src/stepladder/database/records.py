@@ -19,7 +19,10 @@ __all__ = [
     "StoredFile", "TunedModel", "TuningEvent", "TuningJob",
 ]  # fmt: skip
 
-JobState = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
+JobState = Literal[
+    "queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused",
+]  # fmt: skip
+HELD: tuple[JobState, ...] = ("running", "cancelling", "pausing")  # by a worker
 OVER: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
 
 

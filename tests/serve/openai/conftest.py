@@ -28,6 +28,7 @@ BEYOND = (
     r"\('first_id', 'last_id' were unexpected\)",
     r"^\S+ /v1/\S+: \$\.(first|last)_id: None is not of type",
     r"^\S+ /v1/batches\S*: \$\S*: None is not of type",
+    r"^\S+ /v1/fine_tuning/jobs\S*: \$\S*\.status: 'paused' is not one of",
     r"^POST /v1/embeddings: \$\.data\[\d+\]\.embedding: '[\w+/=]*' is not of type 'array'",
 )
 STREAMED = {

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from tuning_jobs import (
+    at_step,
     gemini_pair_row,
     gemini_row,
     lines,
@@ -314,18 +315,6 @@ def test_a_validation_file_is_named_where_it_is_at_fault(
 
 def worker_name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Any) -> None:
-    """Call `act` when the trainer has made so many steps, before that is told."""
-    tell = telling.Teller.__call__
-
-    def told(self: telling.Teller, event: str, fields: dict[str, Any]) -> None:
-        if fields.get("step") == step and "train_loss" in fields:
-            act()
-        tell(self, event, fields)
-
-    monkeypatch.setattr(telling.Teller, "__call__", told)
 
 
 def test_a_job_is_cancelled_within_a_step(

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stepladder.core import Json
 from stepladder.database import new_id
 from stepladder.database.database import Database
 from stepladder.database.records import TuningJob
+from stepladder.serve.tuning import telling
 
 COLOURS = ("red", "green", "blue", "grey")
 
@@ -92,6 +95,18 @@ def post(database: Database, base: Path, content: bytes, **more: Any) -> TuningJ
     job = replace(job, **more)
     database.add_job(job)
     return job
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Any) -> None:
+    """Call `act` when the trainer has made so many steps, before that is told."""
+    tell = telling.Teller.__call__
+
+    def told(self: telling.Teller, event: str, fields: dict[str, Any]) -> None:
+        if fields.get("step") == step and "train_loss" in fields:
+            act()
+        tell(self, event, fields)
+
+    monkeypatch.setattr(telling.Teller, "__call__", told)
 
 
 def now_of(database: Database, job: TuningJob) -> TuningJob:

@@ -20,6 +20,7 @@ JOB_STATES: Mapping[JobState, str] = {
     "queued": "JOB_STATE_PENDING", "running": "JOB_STATE_RUNNING",
     "succeeded": "JOB_STATE_SUCCEEDED", "failed": "JOB_STATE_FAILED",
     "cancelling": "JOB_STATE_CANCELLING", "cancelled": "JOB_STATE_CANCELLED",
+    "pausing": "JOB_STATE_RUNNING", "paused": "JOB_STATE_PAUSED",
 }  # fmt: skip
 SPEC_NAMES = {method: name for name, method in SPECS.items()}
 STATISTICS = {

@@ -12,10 +12,11 @@ from .names import checkpoint_name, job_model_name, shown_id
 
 __all__ = ["checkpoint_body", "event_body", "job_body"]
 
-# OpenAI has no word for a job that is being cancelled: it still runs, until it does not
+# OpenAI has no word for a job that is being cancelled: it still runs, until it does not. The word
+# "paused" its service says, though it is not in the document's list of states
 STATUS: Mapping[JobState, str] = {
     "queued": "queued", "running": "running", "succeeded": "succeeded", "failed": "failed",
-    "cancelling": "running", "cancelled": "cancelled",
+    "cancelling": "running", "cancelled": "cancelled", "pausing": "paused", "paused": "paused",
 }  # fmt: skip
 ORGANISATION = "org-stepladder"
 METRICS = frozenset({

@@ -6,6 +6,7 @@ Rows are not looked at here: a bad file fails the job, as it does at OpenAI.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ...database.records import Checkpoint, TunedModel, TuningEvent, TuningJob
 from .. import Caller, Refusal
 from ..cancelling import cancelled
 from ..keys import need_role
+from ..tuning.pausing import paused, resumed
 from .bodies import As, answered, read_fields, server_of
 from .fields import Fields, metadata
 from .files import own_file
@@ -27,6 +29,7 @@ from .names import bare_id, shown_id, tuned_id_of
 from .paging import Query, collect, listed, owner_of, read_query
 
 if TYPE_CHECKING:
+    from ...database.database import Database
     from ..server import Server
 
 __all__ = ["add_routes"]
@@ -38,6 +41,7 @@ KNOWN = {
 MOST_SEED = 2**31 - 1
 MOST_PER_PAGE = 1000
 AT = "/fine_tuning/jobs"
+Change = Callable[["Database", str], TuningJob | None]
 
 
 def add_routes(router: APIRouter) -> None:
@@ -50,7 +54,7 @@ def add_routes(router: APIRouter) -> None:
         ("/{job_id}/checkpoints", "GET", _checkpoints),
         ("/{job_id}/cancel", "POST", _cancel),
         ("/{job_id}/pause", "POST", _pause),
-        ("/{job_id}/resume", "POST", _pause),
+        ("/{job_id}/resume", "POST", _resume),
     ):
         router.add_api_route(AT + path, call, methods=[method], response_model=None)
 
@@ -219,30 +223,30 @@ def _number_within(query: Query, job: TuningJob) -> int:
 
 
 async def _cancel(job_id: str, request: Request, caller: As) -> Response:
-    need_role(caller, "tune")
-    server = server_of(request)
-    job = await run_sync(_own, server, caller, job_id)
-    return answered(job_body(await run_sync(_cancelled, server, job)))
+    return await _changed(job_id, request, caller, _cancelled, "is over and cannot be cancelled")
 
 
-def _cancelled(server: Server, job: TuningJob) -> TuningJob:
-    ended = cancelled(server.database.change_job, job.id)
-    if ended is None:
-        shown = shown_id("ftjob", job.id)
-        raise Refusal(
-            "invalid",
-            f"the job {shown!r} is over and cannot be cancelled",
-            hint="its status says how it ended",
-        )
-    server.tuning.wake()
-    return ended
+def _cancelled(database: Database, id: str) -> TuningJob | None:
+    return cancelled(database.change_job, id)
 
 
 async def _pause(job_id: str, request: Request, caller: As) -> Response:
+    return await _changed(job_id, request, caller, paused, "is over and cannot be paused")
+
+
+async def _resume(job_id: str, request: Request, caller: As) -> Response:
+    return await _changed(job_id, request, caller, resumed, "is not paused")
+
+
+async def _changed(
+    job_id: str, request: Request, caller: Caller, change: Change, otherwise: str
+) -> Response:
     need_role(caller, "tune")
-    await run_sync(_own, server_of(request), caller, job_id)
-    raise Refusal(
-        "unsupported",
-        "jobs of this server cannot be paused or resumed",
-        hint="cancel it, and go on from one of its checkpoints with a new job",
-    )
+    server = server_of(request)
+    job = await run_sync(_own, server, caller, job_id)
+    changed = await run_sync(change, server.database, job.id)
+    if changed is None:
+        shown = shown_id("ftjob", job.id)
+        raise Refusal("invalid", f"the job {shown!r} {otherwise}", hint="its status says how it is")
+    server.tuning.wake()
+    return answered(job_body(changed))

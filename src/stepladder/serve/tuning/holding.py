@@ -16,7 +16,7 @@ from ...errors import StoreError
 if TYPE_CHECKING:
     from ...database.database import Database
 
-__all__ = ["Cancelled", "Hold", "LetGo", "Lost"]
+__all__ = ["Cancelled", "Hold", "LetGo", "Lost", "Paused"]
 
 
 class LetGo(Exception):
@@ -29,6 +29,10 @@ class Lost(LetGo):
 
 class Cancelled(Exception):
     """Whoever asked for the job does not want it any more."""
+
+
+class Paused(Exception):
+    """Whoever asked for the job wants it to wait, until told otherwise."""
 
 
 class Hold:
@@ -68,7 +72,7 @@ class Hold:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise Lost, Cancelled or LetGo where there is a reason not to go on."""
+        """Raise Lost, Cancelled, Paused or LetGo where there is a reason not to go on."""
         if self._lost.is_set() or self._clock() >= self._until:
             raise Lost
         if self._stop.is_set():
@@ -76,6 +80,8 @@ class Hold:
         job = self._database.job(self._job)
         if job is not None and job.state == "cancelling":
             raise Cancelled
+        if job is not None and job.state == "pausing":
+            raise Paused
         if job is None or job.state != "running":
             raise Lost
 

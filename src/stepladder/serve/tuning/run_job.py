@@ -1,8 +1,8 @@
 """One claimed tuning job from its files to its end: read, counted, trained, finished.
 
-A job ends once: succeeded, failed with the reason, or cancelled. Where the worker is to stop, or
-has lost the job, nothing more is written, and whoever claims it next goes on from the last
-checkpoint in the same work folder, or begins anew elsewhere.
+A job ends once: succeeded, failed with the reason, or cancelled. Where it is paused, or the worker
+is to stop or has lost the job, nothing more is written, and whoever claims it next goes on from the
+last checkpoint in the same work folder, or begins anew elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...trainers import Conversation, Pair, TrainedModel, TrainingJob
 from .counting import Counted, count_rows
 from .failing import JobFailed, Problem, bad_file
 from .finishing import ADAPTER_FILES, finish, withdraw
-from .holding import Cancelled, Hold, LetGo, Lost
+from .holding import Cancelled, Hold, LetGo, Lost, Paused
 from .options import MOST_CHECKPOINTS, Choices, choose, steps_of, training_options
 from .rows import LEAST_ROWS, Rows, read_rows
 from .sources import read_source
@@ -73,6 +73,9 @@ def run_job(database: Database, job: TuningJob, hold: Hold, place: Workplace) ->
             finished_at=datetime.now(UTC),
         )
         teller.say("The job was cancelled")
+    except Paused:
+        _pause(database, job, hold, teller)
+        return
     except Lost:
         return
     except LetGo:
@@ -117,7 +120,7 @@ def _count_starts(database: Database, job: TuningJob, teller: Teller) -> None:
     """Tell of this start; a job that was started too often in vain is given up."""
     starts = 1
     for event in database.events(job.id, limit=100, newest_first=True):
-        if "train_loss" in event.data:
+        if "train_loss" in event.data or "paused" in event.data:
             break
         starts += "start" in event.data
     if starts > MOST_STARTS:
@@ -270,6 +273,16 @@ def _failed(error: StepladderError, reason: str) -> JobFailed:
     if reason == "unavailable":
         return JobFailed(error.message, hint=error.hint, reason="unavailable", code="server_error")
     return JobFailed(error.message, hint=error.hint, code="training_failed")
+
+
+def _pause(database: Database, job: TuningJob, hold: Hold, teller: Teller) -> None:
+    """Leave a job as it is; what it had announced already it will announce again."""
+    withdraw(database, job)
+    left = database.change_job(job.id, only_in=("pausing",), held_by=hold.worker, state="paused")
+    if left is None:  # it is to go on, or to end: whoever claims it next sees to that
+        hold.release()
+        return
+    teller.say("The job was paused", paused=True)
 
 
 def _fail(database: Database, job: TuningJob, failed: JobFailed, hold: Hold) -> None:
