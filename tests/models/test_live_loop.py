@@ -7,16 +7,22 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from odd_schemas import schemas
 from tiny_adapters import Tuned, make_adapter
 from tiny_families import greedy, reference
 
+from stepladder.core import Function
 from stepladder.models.live import Made, Prompt, Sampling, Token
 from stepladder.models.local import built_folder, fingerprint
+from stepladder.models.local.functions import calls_schema, parse_calls
 from stepladder.models.local.live_loop import LiveLoop
 from stepladder.models.local.live_messages import Settings
 from stepladder.models.local.schemas import Unenforced, read_schema
@@ -387,6 +393,53 @@ def test_whole_numbers_keep_to_every_range_that_is_not_refused(loop: LiveLoop, l
             if made.finish == "stop":
                 checked.check(json.loads(decode(ids(made))))
     assert kept > 60
+
+
+BOUNDS_AND_ONE_OF = ("imum", "Minimum", "Maximum", "oneOf")  # the finished answer's to be checked
+
+
+@pytest.mark.slow
+@settings_of_hypothesis(max_examples=100, suppress_health_check=list(HealthCheck))
+@given(schema=schemas())
+def test_any_schema_is_kept_to_or_refused(loop: LiveLoop, llama: Path, schema: Any) -> None:
+    try:
+        checked = read_schema(schema)
+    except ValueError:
+        return
+    for value in said_in(loop, llama, checked.engine):
+        if any(name in json.dumps(schema) for name in BOUNDS_AND_ONE_OF):
+            with suppress(ValueError):
+                checked.check(value)
+        else:
+            jsonschema.Draft202012Validator(schema).validate(value)
+
+
+@pytest.mark.slow
+@settings_of_hypothesis(max_examples=50, suppress_health_check=list(HealthCheck))
+@given(schema=schemas(kinds=("object",)))
+def test_calls_of_any_function_can_be_judged(loop: LiveLoop, llama: Path, schema: Any) -> None:
+    functions = [Function("f", parameters={**schema, "type": "object"})]
+    try:
+        form = calls_schema(functions)
+    except ValueError:
+        return
+    for value in said_in(loop, llama, form):
+        with suppress(ValueError):
+            parse_calls(json.dumps(value), functions, str)
+
+
+def said_in(loop: LiveLoop, llama: Path, schema: Any) -> list[Any]:
+    """What a model says in a form, as far as it comes to an end.
+
+    Strings of a bound length may have raw tabs and the like in them, which are no JSON: the server
+    refuses such an answer.
+    """
+    decode = load_tokenizer(llama).decode
+    drawing = [Sampling(temperature=1.0, seed=seed) for seed in range(6)]
+    made = Run(loop).all(*(prompt(tokens=60, schema=schema, sampling=one) for one in drawing))
+    assert all(one.error is None or one.refused for one in made), made[0].error
+    said = [decode(ids(one)) for one in made if one.finish == "stop"]
+    return [json.loads(one, strict=False) for one in said]
 
 
 @pytest.mark.parametrize("grammar", ['root ::= ""', 'root ::= root "a"', 'root ::= "a" b\nb ::= b'])

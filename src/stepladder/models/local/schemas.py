@@ -313,7 +313,7 @@ def _kind() -> Any:
         if validator.is_type(value, "number") and _exact(value) % _exact(unit):
             yield ValidationError(f"{value!r} is not a multiple of {unit}")
 
-    changed = dict.fromkeys(("pattern", "patternProperties"), lambda *arguments: None)
+    changed: dict[str, Any] = dict.fromkeys(("pattern", "patternProperties"), lambda *_: None)
     changed |= {"$ref": counted, "additionalProperties": others, "multipleOf": multiple}
     return validators.extend(Draft202012Validator, changed)
 
