@@ -49,7 +49,9 @@ class FineTune:
     and is not trained on. `minutes` bounds a local training and `examples` how many are trained on.
     `instructions` is the prompt at serving time (the first sentence of the task's if None). A task
     with fewer than `least` examples is not tuned. `cancel_on_interrupt` ends a job at a service on
-    Ctrl-C, `retry_failed` pays for another one where it failed.
+    Ctrl-C, `retry_failed` pays for another one where it failed. With `trainer` "ray" a local model
+    is trained by so many `workers` of a cluster. `search` trainings, or as many as begin within
+    `search_minutes`, look for a better rate, rank and epochs where these are left open.
     """
 
     method: Method | Literal["preference"] | None = None
@@ -71,6 +73,7 @@ class FineTune:
     threads: int | None = None
     device: str = "auto"
     trainer: str = "local"
+    workers: int | None = None
     learning_rate_multiplier: float | None = None
     adapter_size: int | None = None
     batch_size: int | None = None
@@ -82,6 +85,8 @@ class FineTune:
     beta: float = 0.1
     domain: str | None = None
     domain_epochs: float = 1.0
+    search: int | None = None
+    search_minutes: float | None = None
     name: str = field(default="fine_tune", init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +95,12 @@ class FineTune:
             raise StepladderError(
                 f"step 'fine_tune' has no method {self.method!r}",
                 hint=f"one of {', '.join(METHODS)}; for a hosted model only the last",
+            )
+        if self.workers is not None and self.trainer != "ray":
+            raise StepladderError(
+                f"step 'fine_tune': workers = {self.workers} is for a cluster, and trainer is "
+                f"{self.trainer!r}",
+                hint='set trainer = "ray", or leave workers out',
             )
         for option in _POSITIVE:
             value = getattr(self, option)
@@ -103,6 +114,17 @@ class FineTune:
                 f"step 'fine_tune': held_out = {self.held_out} is not a share below a half",
                 hint="0.1 holds out a tenth of train",
             )
+        if self.searches and not self.held_out:
+            raise StepladderError(
+                "step 'fine_tune': a search is judged on a held-out slice of train, and "
+                "held_out = 0",
+                hint="leave held_out at 0.1, or the search out",
+            )
+
+    @property
+    def searches(self) -> bool:
+        """Whether options are searched and not chosen by rule."""
+        return self.search is not None or self.search_minutes is not None
 
     @property
     def local_method(self) -> Method | None:
@@ -233,7 +255,8 @@ class FineTune:
 _POSITIVE = (
     "rank", "alpha", "learning_rate", "epochs", "tokens_per_batch", "patience", "minutes",
     "examples", "max_length", "learning_rate_multiplier", "adapter_size", "batch_size", "layers",
-    "virtual_tokens", "beta", "domain_epochs",
+    "virtual_tokens", "beta", "domain_epochs", "workers", "search",
+    "search_minutes",
 )  # fmt: skip
 
 

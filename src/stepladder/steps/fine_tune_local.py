@@ -6,6 +6,7 @@ How training is done is for `trainers/`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from ..solvers.prompt import PromptSolver
 from ..trainers import Method, TrainedModel, Trainer, TrainingJob, TrainingOptions
 from .fine_tune_choices import Chosen, Lengths, choose
 from .fine_tune_plan import Lesson, conversation, make_lesson, short_prompt
+from .fine_tune_search import MOST_EPOCHS, Searched, search
 from .fine_tune_stages import Stage, domain_stage, preference_stage, stage_words
 from .functions import calling_solver
 
@@ -62,45 +64,72 @@ class LocalRoute:
         seconds = tokens / speed
         if self.step.minutes is not None:
             seconds = min(seconds, 60 * self.step.minutes * len(plan.stages))
+        more = self._more_by_search(plan, speed)
+        seconds += more
         per_hour = task.hardware.dollars_per_hour
         note = (
             f"{len(plan.lesson.train)} examples, {options.epochs:g} epochs, about {tokens:,.0f} "
             f"tokens at {speed:.0f} a second ({whence})"
         )
+        if more:
+            note += f"; the search takes at most {more / 60:.0f} minutes more"
         if len(plan.stages) > 1:
             note += f", in stages: {', '.join(stage.name for stage in plan.stages)}"
         return Estimate(seconds, None if per_hour is None else seconds * per_hour / 3600, 0, note)
 
+    def _more_by_search(self, plan: _Plan, speed: float) -> float:
+        """Seconds at most, if no training is stopped early and all take the most epochs."""
+        if not self.step.searches:
+            return 0.0
+        one = next(stage.tokens for stage in plan.stages if stage.name == "answers") / speed
+        if self.step.epochs is None:
+            one *= MOST_EPOCHS
+        if self.step.minutes is not None:
+            one = min(one, 60 * self.step.minutes)
+        trainings = math.inf if self.step.search is None else (self.step.search - 1) * one
+        most = self.step.search_minutes
+        return min(trainings, math.inf if most is None else 60 * most)
+
     def propose(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Candidate:
         """The tuned model behind a short prompt."""
         plan = self._plan(task, train, workshop)
-        trainer: Trainer = look_up("trainer", self.step.trainer)()
+        workers = {} if self.step.workers is None else {"workers": self.step.workers}
+        trainer: Trainer = look_up("trainer", self.step.trainer)(**workers)
         base, folder = self.base, _folder(self.base)
         done: list[tuple[Stage, TrainingJob, TrainedModel]] = []
         cautions: list[str] = []
+        searched: Searched | None = None
         for stage in plan.stages:
             several = workshop if len(plan.stages) == 1 else _telling(workshop, stage.name)
             try:
-                job, trained, retried = self._train(trainer, stage.job(base, folder), several)
+                job = stage.job(base, folder)
+                if stage.name == "answers" and self.step.searches:
+                    searched = search(self.step, job, trainer, several)
+                    job = replace(job, options=searched.options)
+                job, trained, retried = self._train(trainer, job, several)
             except MissingExtra as error:
                 raise NotApplicable(error.message, hint=error.hint) from error
             done.append((stage, job, trained))
             cautions += [*retried, *trained.cautions]
             base, folder = trained.name, trained.folder / "model"
         seconds = sum(trained.seconds for _, _, trained in done)
+        tokens = sum(trained.tokens for _, _, trained in done)
+        if searched is not None:
+            seconds, tokens = seconds + searched.seconds, tokens + searched.tokens
         per_hour = task.hardware.dollars_per_hour
         answers = next(job for stage, job, _ in done if stage.name == "answers")
         return Candidate(
             step=self.step.name,
             name=self._name(answers.options),
             solver=replace(plan.lesson.solver, model=base),
-            changed=self._words(plan.chosen, done),
+            changed=self._words(plan.chosen, done, searched),
             build_seconds=seconds,
             build_dollars=None if per_hour is None else seconds * per_hour / 3600,
             build_calls=0,
-            build_tokens=sum(trained.tokens for _, _, trained in done),
+            build_tokens=tokens,
             learning=done[-1][2].learning,
             cautions=tuple(dict.fromkeys(cautions)),
+            tried=() if searched is None else searched.tried,
         )
 
     def _train(
@@ -162,7 +191,10 @@ class LocalRoute:
         return replace(short, constrained=can)
 
     def _words(
-        self, chosen: Chosen, done: Sequence[tuple[Stage, TrainingJob, TrainedModel]]
+        self,
+        chosen: Chosen,
+        done: Sequence[tuple[Stage, TrainingJob, TrainedModel]],
+        searched: Searched | None,
     ) -> str:
         """What was done, with every choice that was made for the user."""
         job = next(job for stage, job, _ in done if stage.name == "answers")
@@ -170,8 +202,15 @@ class LocalRoute:
             f"{self.base} tuned on {len(job.train)} train examples ({_how(job.options)}), asked "
             "with a short prompt and no demonstrations"
         )
-        if chosen.words:
-            words += f"; chosen from the data: {', '.join(chosen.words)}"
+        by_rule = [
+            said
+            for said in chosen.words
+            if searched is None or not said.startswith(("learning rate", "epochs"))
+        ]
+        if by_rule:
+            words += f"; chosen from the data: {', '.join(by_rule)}"
+        if searched is not None:
+            words += f"; {searched.words}"
         return words + stage_words(done)
 
     def _name(self, options: TrainingOptions) -> str:
