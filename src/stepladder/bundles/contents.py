@@ -16,7 +16,7 @@ from typing import Any
 from ..core import Json
 from ..encoders.running import ENCODER_FILE
 from ..errors import StepladderError, StoreError
-from ..models.local import TUNED, LocalProvider
+from ..models.local import SCRATCH, TUNED, LocalProvider
 from ..models.local.weights import EMBEDDED, Package, base_folder
 from ..solvers import artifacts_of, content_hash, models_of, solver_record
 from ..solvers.artifact import open_artifact
@@ -269,7 +269,9 @@ def _base(name: str, base: str, sha256: str, near: Path) -> BundledModel:
     if bare in EMBEDDED:
         package = EMBEDDED[bare]
         return BundledModel(name, base, sha256, None, package.licence, _fetched(package))
-    if Path(bare).expanduser().is_dir():
+    if bare.startswith((TUNED, SCRATCH)):
+        fetch = "nothing to fetch: it was made here, and what came of it is inside"
+    elif Path(bare).expanduser().is_dir():
         fetch = "a folder of your own: put the same files under the same path"
     else:
         fetch = f"fetched from the model hub when it is first asked: {bare}"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..core import Candidate, Estimate, Example, Message, Task, Trial, Workshop
 from ..errors import NotApplicable, StepladderError
+from ..models.local import SCRATCH
 from ..registry import look_up
 from ..solvers.prompt import PromptSolver
 from ..trainers import Conversation, TrainedModel, Trainer, TrainingJob, TrainingOptions
@@ -34,9 +35,9 @@ from .scratch_choices import (
     told,
 )
 
-__all__ = ["SCRATCH", "Scratch"]
+__all__ = ["Scratch"]
 
-SCRATCH = "local:scratch/"  # with the untrained model's name: what such a model was tuned from
+UNTRAINED = f"local:{SCRATCH}"  # with the untrained model's name: what such a model was tuned from
 WORK_PER_SECOND = 1.2e10  # weights times tokens, on two CPU cores; small models do less
 TOKENS_PER_SECOND = 20_000.0  # however small the model is
 _COUNTED = 64  # examples whose tokens are counted
@@ -127,7 +128,7 @@ class Scratch:
         """The one candidate: the trained model behind the short prompt it was trained with."""
         plan = self._plan(task, train)
         folder = plant(plan.blueprint, plan.corpus, workshop.artifacts)
-        name = f"{SCRATCH}{folder.name.partition('-')[0]}"
+        name = f"{UNTRAINED}{folder.name.partition('-')[0]}"
         words, mean = _counted(folder, plan.rows)
         options = choose_training(self, plan.text, plan.blueprint, mean)
         trainer: Trainer = look_up("trainer", self.trainer)()
@@ -170,7 +171,7 @@ class Scratch:
             )
         solver = self._solver(task)
         bounds = Bounds(self.held_out, self.least, None)
-        lesson = make_lesson(SCRATCH, solver, train, task, bounds)
+        lesson = make_lesson(UNTRAINED, solver, train, task, bounds)
         domain = None
         if self.domain is not None:
             domain = read_domain(task.folder / self.domain, task.seed)
@@ -181,7 +182,7 @@ class Scratch:
 
         There is nobody in the model yet who could follow an instruction.
         """
-        short = short_prompt(task, SCRATCH, "")
+        short = short_prompt(task, UNTRAINED, "")
         return replace(
             short,
             constrained=short.output_format == "label" and find_spec("openvino_genai") is not None,

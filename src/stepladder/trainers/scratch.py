@@ -150,6 +150,9 @@ def _write_model(folder: Path, blueprint: Blueprint, vocabulary: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(blueprint.seed)
         model: Any = transformers.LlamaForCausalLM(config)
+        for weight in model.parameters():
+            if weight.dim() == 2:  # the usual 0.02 is for wide models: narrow ones begin too quiet
+                torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
     tied = set(model.all_tied_weights_keys)
     weights = {
         name: tensor.half().contiguous()

@@ -24,6 +24,7 @@ from .weights import base_folder, cache_folder, in_cache
 
 __all__ = ["LocalModel", "LocalProvider", "built_folder", "fingerprint", "open_provider"]
 
+SCRATCH = "scratch/"  # local:scratch/<hash> had random weights: it is only ever what was tuned
 TUNED = "tuned/"  # local:tuned/<hash> is the folder <hash>/model among the run's artefacts
 
 
