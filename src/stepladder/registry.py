@@ -69,6 +69,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "trainer": {
         "local": "stepladder.trainers.local:LocalTrainer",
+        "ray": "stepladder.trainers.ray_train:RayTrainer",
         "vertex": "stepladder.trainers.vertex:open_trainer",
         "openai": "stepladder.trainers.openai_jobs:open_trainer",
         "fireworks": "stepladder.trainers.fireworks_jobs:open_trainer",

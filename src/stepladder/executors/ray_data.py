@@ -12,6 +12,7 @@ limits, budgets and keys belong to it, and no machine more makes a service faste
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -56,6 +57,8 @@ class RayCluster:
 
     def __post_init__(self) -> None:
         need("ray", extra="ray", what="a cluster")
+        if self.address is not None:
+            os.environ["RAY_ADDRESS"] = self.address  # training on Ray finds the same cluster
 
     def answer(
         self, solver: Solver, inputs: Sequence[Input], workshop: Workshop

@@ -32,7 +32,7 @@ LOUD = ("ray", "ray.data", "ray.train", "ray.tune")
 
 
 def connect(address: str | None) -> bool:
-    """Connect to the cluster at `address`, or start one on this machine where that is None.
+    """Connect to the cluster at `address` or RAY_ADDRESS, or start one on this machine.
 
     The cores of a cluster that is started are those that this process may use. Says whether it was
     connected here: a process that is connected already stays so, and nothing is started.
@@ -46,6 +46,7 @@ def connect(address: str | None) -> bool:
     ray = need("ray", extra="ray", what="a cluster")
     if ray.is_initialized():
         return False
+    address = address or os.environ.get("RAY_ADDRESS")
     where: dict[str, Any] = {"address": address}
     if address is None:
         cores = len(os.sched_getaffinity(0))

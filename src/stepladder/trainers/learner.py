@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .batches import Encoded, Learnable
+from .company import ALONE, Company
 
 __all__ = [
     "Learner", "Reader", "Scores", "StepScores", "answer_logits", "answer_loss", "answer_scores",
@@ -74,6 +75,7 @@ class Learner:
     device: Any
     pad_id: int
     scores: Scores = answer_scores
+    company: Company = ALONE
 
     @property
     def names(self) -> dict[int, str]:
@@ -148,8 +150,6 @@ def take_step(
 
     A step whose gradient is not finite leaves the weights as they are.
     """
-    import torch
-
     learner.model.train()
     weight = sum(row.weight for rows in parts for row in rows)
     total, right = 0.0, 0
@@ -158,7 +158,7 @@ def take_step(
         (loss / weight).backward()
         total, right = total + loss.item(), right + hits
     parameters = list(learner.parameters.values())
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+    norm = learner.company.clip(parameters, clip)
     for group in learner.optimizer.param_groups:
         group["lr"] = learning_rate
     if norm < float("inf"):

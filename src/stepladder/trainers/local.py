@@ -29,7 +29,8 @@ from ..core import Json, LearningPoint, Tell
 from ..errors import ModelError
 from ..registry import need
 from . import TrainedModel, TrainingJob, TrainingOptions, job_hash
-from .checkpoint import Progress, load_weights, saving, write_json
+from .checkpoint import Progress, saving, write_json
+from .company import ALONE, Company
 from .export import bytes_in, save_adapter
 from .jobs import alone
 from .learner import Learner, make_learner, reader_of
@@ -42,7 +43,7 @@ from .preferences import margins, with_reference
 from .quiet import quiet
 from .telling import cautions, facts
 
-__all__ = ["LocalTrainer", "finished_model"]
+__all__ = ["LocalTrainer", "finished_model", "train_into"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ class LocalTrainer:
             return done
         with alone(artifacts, name, tell):
             done = finished_model(artifacts, name)
-            return done if done is not None else _train(job, artifacts / name, tell)
+            if done is None:
+                done = train_into(artifacts / name, job, tell)
+            assert done is not None  # this process leads, being alone
+            return done
 
 
 def finished_model(artifacts: Path, name: str) -> TrainedModel | None:
@@ -87,7 +91,13 @@ def finished_model(artifacts: Path, name: str) -> TrainedModel | None:
     )
 
 
-def _train(job: TrainingJob, folder: Path, tell: Tell) -> TrainedModel:
+def train_into(
+    folder: Path, job: TrainingJob, tell: Tell, company: Company = ALONE
+) -> TrainedModel | None:
+    """Do the job in its folder; the model, or None in a process of the company that does not lead.
+
+    The caller sees to it that nobody else does the same job. Raises as `LocalTrainer.train`.
+    """
     import torch
 
     from ..models.local.tokenizer import load_tokenizer
@@ -113,12 +123,17 @@ def _train(job: TrainingJob, folder: Path, tell: Tell) -> TrainedModel:
         tell("training", {"reference": len(train) + len(held_out)})
         train = with_reference(learner, train, job.options.tokens_per_batch)
         held_out = with_reference(learner, held_out, job.options.tokens_per_batch)
+    learner = company.join(learner)
     checkpoints = folder / "checkpoints"
-    keeping = Keeping(job.most_kept, partial(_keep, model, job, folder))
+    keep = partial(_keep, model, job, folder)
+    keeping = Keeping(job.most_kept, keep) if company.leads else Keeping(job.most_kept)
     progress = fit(learner, (train, held_out), job.options, checkpoints, tell, keeping)
     best = progress.step if job.options.to_the_end else progress.best_step
     if best and best != progress.step:
-        load_weights(checkpoints, best, learner.parameters)
+        company.load(checkpoints, best, learner)
+    learner = company.whole(learner, job, [*train, *held_out])
+    if not company.leads:
+        return None
     tell("training", {"saving": True})
     with saving(folder):
         found = _save(job, learner, held_out, folder)
@@ -126,9 +141,7 @@ def _train(job: TrainingJob, folder: Path, tell: Tell) -> TrainedModel:
         told = facts(job, progress, (train, held_out), said, found["held_out_loss_merged"])
         write_json(folder / "training.json", {**told, **found, "kept": _kept(folder)})
         _finish(folder)
-    trained = finished_model(folder.parent, folder.name)
-    assert trained is not None
-    return trained
+    return finished_model(folder.parent, folder.name)
 
 
 def _save(

@@ -15,7 +15,7 @@ from ..core import LearningPoint, Tell
 from ..errors import ModelError
 from . import TrainingOptions
 from .batches import Learnable, fitting, training_plan
-from .checkpoint import Progress, latest_checkpoint, restore_checkpoint, save_checkpoint
+from .checkpoint import Progress, latest_checkpoint
 from .learner import Learner, take_step
 
 __all__ = [
@@ -93,7 +93,7 @@ def fit(
             keeping.save(progress)
         due = progress.seconds - saved_at >= options.checkpoint_seconds
         if due or progress.ended or progress.step in course.evaluations | course.keep_at:
-            save_checkpoint(folder, progress, learner.parameters, learner.optimizer, learner.names)
+            learner.company.save(folder, progress, learner)
             saved_at = progress.seconds
     return progress
 
@@ -143,9 +143,7 @@ def kept_steps(plan: Sequence[tuple[float, list[int]]], most: int) -> frozenset[
 def _begin(course: _Course, learner: Learner) -> Progress:
     progress = latest_checkpoint(course.folder)
     if progress is not None:
-        restore_checkpoint(
-            course.folder, progress.step, learner.parameters, learner.optimizer, learner.names
-        )
+        learner.company.restore(course.folder, progress.step, learner)
         course.tell("training", {"resumed": True, "step": progress.step})
         return progress
     if not course.held_out:
@@ -153,7 +151,8 @@ def _begin(course: _Course, learner: Learner) -> Progress:
     started = time.monotonic()
     before = held_out_loss(learner, course.held_out, course.options.tokens_per_batch)
     # what the untrained model makes of the held-out answers; its "train loss" is the same thing
-    point = LearningPoint(0, 0.0, before, before, time.monotonic() - started)
+    seconds = learner.company.clock(time.monotonic() - started)
+    point = LearningPoint(0, 0.0, before, before, seconds)
     return Progress(seconds=point.seconds, learning=(point,))
 
 
@@ -176,7 +175,8 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
         loss_tokens=progress.loss_tokens + scores.weight,
     )
     progress, accuracy = _look(course, learner, progress)
-    progress = replace(progress, seconds=progress.seconds + time.monotonic() - started)
+    seconds = learner.company.clock(progress.seconds + time.monotonic() - started)
+    progress = replace(progress, seconds=seconds)
     progress = replace(progress, ended=_why_ended(course, progress))
     told = {
         "train_loss": scores.loss / scores.weight,
