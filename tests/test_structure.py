@@ -23,7 +23,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py"))
 HEAVY = (
     "torch", "transformers", "openvino", "openvino_genai", "sklearn", "scipy", "peft", "gguf",
     "google.genai", "google.cloud.storage", "google.auth", "openai", "keyring", "together",
-    "fireworks",
+    "fireworks", "ray", "pandas",
 )  # fmt: skip
 
 
