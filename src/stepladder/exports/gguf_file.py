@@ -153,7 +153,9 @@ def _vocabulary(folder: Path, config: Mapping[str, Json]) -> dict[str, Any]:
     tokenizer = local.tokenizer
     record = json.loads(tokenizer.backend_tokenizer.to_str())
     model = record["model"]
-    if model["type"] != "BPE" or not local.is_byte_level or record["normalizer"] is not None:
+    # llama.cpp composes no characters (NFC), which changes only text that was not composed before
+    normalised = (record["normalizer"] or {"type": "NFC"})["type"] != "NFC"
+    if model["type"] != "BPE" or not local.is_byte_level or normalised:
         raise StepladderError(
             f"the tokenizer in {folder.name!r} is not byte-level BPE, the only kind that is "
             "written to GGUF",
@@ -205,7 +207,8 @@ def _add_vocabulary(writer: Any, vocabulary: Mapping[str, Any]) -> None:
     writer.add_tokenizer_pre(vocabulary["pre"])
     writer.add_token_list(vocabulary["tokens"])
     writer.add_token_types(vocabulary["kinds"])
-    writer.add_token_merges(vocabulary["merges"])
+    # llama.cpp wants at least one; two zero bytes in a row are in no text
+    writer.add_token_merges(vocabulary["merges"] or ["\u0100 \u0100"])
     if vocabulary["bos"] is not None:
         writer.add_bos_token_id(vocabulary["bos"])
     writer.add_eos_token_id(vocabulary["eos"])

@@ -47,7 +47,10 @@ class LlamaCppModel:
         params.cpuparams_batch.n_threads = params.cpuparams.n_threads
         self.name = name
         self.version = f"llama.cpp in xllamacpp {xllamacpp.__version__}"
-        self._server: Any = xllamacpp.Server(params)
+        try:
+            self._server: Any = xllamacpp.Server(params)
+        except RuntimeError as error:
+            raise ModelError(f"llama.cpp cannot read {file.name!r}: {error}") from error
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
         """Each answer, in order."""

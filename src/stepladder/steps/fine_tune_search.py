@@ -240,7 +240,7 @@ class _Try:
 
     def _tokens(self, fields: Mapping[str, Json]) -> int:
         """Tokens that went through this training so far."""
-        return round(fields["tokens_per_second"] * self._seconds())
+        return round(float(fields["tokens_per_second"]) * self._seconds())
 
     def _seconds(self) -> float:
         return float(self.before + time.monotonic() - self.began)
