@@ -102,7 +102,7 @@ def finished(server: Server, **more: Any) -> TuningJob:
 # --- what was really sent -----------------------------------------------------------------------
 
 REFUSED = {
-    "tune_evaluation_config": "evaluateInstances",
+    "tune_evaluation_config": "pointwise_metric_spec",
     "tune_vertex_dataset_resource": "training_dataset_uri should be a GCS object of type JSONL",
     "tune_open_model": "customBaseModel",
     "tune_distillation": "distillationSpec",

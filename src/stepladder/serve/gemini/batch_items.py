@@ -8,7 +8,6 @@ came, whose other fields (`key`, `metadata` or the caller's own) are told back.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,13 +21,14 @@ from ..answering import answer, embed, whole
 from .answers import Frame, to_response, version_of
 from .embed import EMBED, to_embedding, wanted_of
 from .generate import Asked, ask_of
+from .objects import write_object
 from .tuning_bodies import status_of
 
 if TYPE_CHECKING:
     from ..server import Server
 
 __all__ = [
-    "KINDS", "as_item", "error_of", "in_folder", "items_of", "output_line", "result_of", "run_item",
+    "KINDS", "as_item", "error_of", "items_of", "output_line", "result_of", "run_item",
     "write_output",
 ]  # fmt: skip
 
@@ -144,15 +144,11 @@ def _write_object(server: Server, batch: Batch) -> str:
     destination = batch.request["outputConfig"]["gcsDestination"]["outputUriPrefix"]
     when = f"{batch.created_at.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}"
     uri = f"{destination.rstrip('/')}/prediction-{batch.id}-{when}/predictions.jsonl"
-    root = server.settings.gs_folder
     with tempfile.TemporaryDirectory() as place:
         written = Path(place) / "predictions.jsonl"
         with written.open("wb") as file:
             file.writelines(_as_line(_prediction(item)) for item in items_of(server, batch))
-        if root is None:
-            _put(uri, written)
-        else:
-            _copy(uri, written, root)
+        write_object(uri, written, server.settings.gs_folder)
     return uri.rpartition("/")[0]
 
 
@@ -163,41 +159,6 @@ def _prediction(item: BatchItem) -> dict[str, Json]:
         return {**line, "status": "", "response": item.answer}
     status = status_of(item.error)
     return {**line, "status": json.dumps(status, ensure_ascii=False), "response": {}}
-
-
-def _copy(uri: str, written: Path, root: Path) -> None:
-    """Into the folder that stands for Cloud Storage, whole or not at all."""
-    target = in_folder(uri, root)
-    beside = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(written, beside)
-        beside.replace(target)
-    except OSError as error:
-        raise Refusal("unavailable", f"{uri!r} cannot be written: {error.strerror}") from error
-
-
-def in_folder(uri: str, root: Path) -> Path:
-    """Where `gs://bucket/name` lies; raises Refusal for what would lie elsewhere."""
-    root = root.resolve()
-    try:
-        target = (root / uri.removeprefix("gs://")).resolve()
-    except (OSError, ValueError) as error:
-        raise Refusal("invalid", f"{uri!r} cannot be the name of an object") from error
-    if not target.is_relative_to(root) or target == root:
-        raise Refusal("invalid", f"{uri!r} is no place for output", param="outputConfig")
-    return target
-
-
-def _put(uri: str, written: Path) -> None:
-    from ...storage import open_bucket
-
-    bucket_name, _, name = uri.removeprefix("gs://").partition("/")
-    bucket = open_bucket(bucket_name, "")
-    try:
-        bucket.put(written, name)
-    finally:
-        bucket.close()
 
 
 def _as_line(value: Mapping[str, Json]) -> bytes:

@@ -26,11 +26,12 @@ from ..tuning.failing import JobFailed
 from ..tuning.sources import read_source
 from .batch_bodies import operation, prediction_job
 from .batch_forms import BadLines, at_developer, at_vertex, requests_of
-from .batch_items import as_item, in_folder, items_of
+from .batch_items import as_item, items_of
 from .bodies import read_body
 from .files import file_of
 from .filters import read_filter
 from .forms import anything
+from .objects import in_folder
 from .own import listed, may_see, model_name, owner_of_lists, place_of
 from .page import Page, cut, read_page
 

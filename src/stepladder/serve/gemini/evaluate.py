@@ -6,7 +6,7 @@ Metrics that ask a model to judge are refused by name. What the figures are: `te
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -21,7 +21,7 @@ from .forms import anything, each, flag, message, text
 from .spelling import camel_case
 from .text_metrics import Scorer, bleu, exact_match, rouge
 
-__all__ = ["evaluate_instances", "router"]
+__all__ = ["METRIC", "evaluate_instances", "kind_of_metric", "refuse_judged", "router", "scorer_of"]
 
 router = APIRouter()
 
@@ -97,32 +97,42 @@ def _evaluated(body: Json) -> Mapping[str, Json]:
 
 
 def _each_metric(body: Mapping[str, Json]) -> list[Json]:
-    for one in _metrics_in(body):
-        for key in one:
-            if camel_case(key).endswith("Spec") and camel_case(key) not in METRICS:
-                raise _unsupported(key)
+    refuse_judged(body.get("metrics"))
     asked = WITH_METRICS(body, "")
     metrics = [*asked.get("metrics", []), *(s["metric"] for s in asked.get("metricSources", []))]
     if not metrics:
         raise Refusal("invalid", "there is no metric", hint=f"known: {KNOWN}", param="metrics")
     pair = (_text_of(asked["instance"], "response"), _text_of(asked["instance"], "reference"))
-    return [{"score": _metric(one)([pair])[0]} for one in metrics]
+    return [{"score": scorer_of(one)([pair])[0]} for one in metrics]
 
 
-def _metrics_in(body: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
-    """The metrics as they came, to name what is not supported before its fields are read."""
-    given = body.get("metrics")
-    return [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+def refuse_judged(given: Json) -> None:
+    """Raise Refusal for metrics, as they came, whose scores a model gives; by their spec's name."""
+    for one in given if isinstance(given, list) else [given]:
+        for key in one if isinstance(one, dict) else ():
+            if camel_case(key).endswith("Spec") and camel_case(key) not in METRICS:
+                raise _unsupported(key)
 
 
-def _metric(metric: Mapping[str, Json]) -> Scorer:
+def scorer_of(metric: Mapping[str, Json]) -> Scorer:
+    """What computes a metric, as read by the form `METRIC`; raises Refusal and MissingExtra."""
+    key, spec = _spec(metric)
+    return _scorer(key.removesuffix("Spec"), spec)
+
+
+def kind_of_metric(metric: Mapping[str, Json]) -> str:
+    """Its kind, "exactMatch", "bleu" or "rouge"; raises Refusal."""
+    return _spec(metric)[0].removesuffix("Spec")
+
+
+def _spec(metric: Mapping[str, Json]) -> tuple[str, Mapping[str, Json]]:
     specs = {key: value for key, value in metric.items() if key in METRICS}
     if len(specs) != 1:
         raise Refusal("invalid", "a metric has one spec", hint=f"known: {KNOWN}", param="metrics")
     ((key, spec),) = specs.items()
     if key == "computationBasedMetricSpec":
-        key, spec = _computed(spec)
-    return _scorer(key.removesuffix("Spec"), spec)
+        return _computed(spec)
+    return key, spec
 
 
 def _computed(spec: Mapping[str, Json]) -> tuple[str, Mapping[str, Json]]:

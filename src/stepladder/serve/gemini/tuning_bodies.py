@@ -59,9 +59,36 @@ def job_body(job: TuningJob, place: str) -> dict[str, Json]:
         body["tuningDataStats"] = {STATISTICS[job.method]: told(job.statistics)}
     if job.tuned_model is not None:
         body["tunedModel"] = _tuned_model(job, place)
+        if (found := (job.statistics or {}).get("evaluation")) is not None:
+            body["evaluateDatasetRuns"] = [_evaluation(job, found)]
     if job.error is not None:
         body["error"] = status_of(job.error)
     return body
+
+
+def _evaluation(job: TuningJob, found: Mapping[str, Json]) -> dict[str, Json]:
+    """The evaluation of the model, which is that of the last checkpoint."""
+    run: dict[str, Json] = {}
+    if job.checkpoints and not job.options.get("last_checkpoint_only"):
+        run["checkpointId"] = job.checkpoints[-1].id
+    if "error" in found:
+        return {**run, "error": status_of(found["error"])}
+    results = [
+        {
+            "aggregationMetric": one["aggregation"],
+            f"{one['metric']}MetricValue": {"score": one["score"]},
+        }
+        for one in found["results"]
+    ]
+    asked = job.request["supervisedTuningSpec"]["validationDatasetUri"]
+    output: dict[str, Json] = {
+        "aggregationOutput": {
+            "aggregationResults": results, "dataset": {"gcsSource": {"uris": [asked]}},
+        },
+    }  # fmt: skip
+    if "directory" in found:
+        output["outputInfo"] = {"gcsOutputDirectory": found["directory"]}
+    return {**run, "evaluateDatasetResponse": output}
 
 
 def status_of(error: Mapping[str, Json]) -> dict[str, Json]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ...core import Json
 from .. import Refusal
+from .evaluation_forms import read_evaluation
 from .forms import anything, decimal, flag, long, mapped, message, one_of, struct, text
 
 __all__ = [
@@ -119,6 +120,8 @@ def read_job(body: Json) -> dict[str, Any]:
         )
     name = spec_of(asked)
     _check_spec(asked[name], name)
+    if "evaluationConfig" in asked[name]:
+        asked[name]["evaluationConfig"] = read_evaluation(asked[name], name)
     return asked
 
 
@@ -161,9 +164,6 @@ def _check_spec(spec: Mapping[str, Any], place: str) -> None:
             )
     if spec.get("tuningMode") == "TUNING_MODE_FULL":
         raise _unsupported(f"{place}.tuningMode", "adapters are tuned: TUNING_MODE_PEFT_ADAPTER")
-    if "evaluationConfig" in spec:
-        cure = "evaluate the tuned endpoint afterwards, with evaluateInstances"
-        raise _unsupported(f"{place}.evaluationConfig", cure)
     _check_hyper(spec.get("hyperParameters", {}), f"{place}.hyperParameters")
 
 

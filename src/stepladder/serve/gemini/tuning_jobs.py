@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -22,6 +23,7 @@ from ..keys import caller_of, need_role
 from .bodies import read_body
 from .filters import read_filter
 from .forms import anything
+from .objects import in_folder
 from .own import listed, may_see, owner_of_lists, place_of
 from .page import cut, read_page
 from .tuning_bodies import job_body
@@ -171,6 +173,7 @@ async def _job(server: Server, caller: Caller, asked: dict[str, Any]) -> TuningJ
         for field in ("trainingDatasetUri", "validationDatasetUri")
         if field in spec
     }
+    _check_output(spec.get("evaluationConfig", {}), server.settings.gs_folder)
     base, model, pre_tuned = await run_sync(_base, server, caller, asked)
     return TuningJob(
         id=new_id(),
@@ -188,6 +191,13 @@ async def _job(server: Server, caller: Caller, asked: dict[str, Any]) -> TuningJ
         options=options_of(spec),
         request=asked,
     )
+
+
+def _check_output(config: Mapping[str, Any], root: Path | None) -> None:
+    """Raise Refusal where what is evaluated cannot be written: not after an hour of work."""
+    prefix = config.get("outputConfig", {}).get("gcsDestination", {}).get("outputUriPrefix")
+    if prefix and root is not None:
+        in_folder(f"{prefix}/output", root)
 
 
 def _base(

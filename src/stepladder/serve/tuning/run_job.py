@@ -20,6 +20,7 @@ from ...database.records import TuningJob
 from ...errors import MissingExtra, ModelError, StepladderError, StoreError
 from ...trainers import Conversation, Pair, TrainedModel, TrainingJob
 from .counting import Counted, count_rows
+from .evaluating import Evaluator, config_of
 from .failing import JobFailed, Problem, bad_file
 from .finishing import ADAPTER_FILES, finish, withdraw
 from .holding import Cancelled, Hold, LetGo, Lost, Paused
@@ -110,9 +111,16 @@ def _run(database: Database, job: TuningJob, hold: Hold, place: Workplace) -> No
         device=place.device,
         start=start,
         most_kept=0 if choices.last_checkpoint_only else MOST_CHECKPOINTS,
-        merge=False,
+        merge=config_of(job) is not None,
     )
     job, trained = _train(database, job, asked, choices, (place.of(job), hold))
+    if (config := config_of(job)) is not None:
+        teller.say("Training ended, evaluation begins")
+        evaluator = Evaluator(config, tokenizer, place.gs_folder, hold.check)
+        alone = [row for row in held_out if not isinstance(row, Pair)]
+        found = evaluator.run(job.id, trained.folder / "model", alone)
+        statistics = {**(job.statistics or {}), "evaluation": found}
+        job = _changed(database, job, hold, statistics=statistics)
     finish(database, job, trained, hold)
 
 
@@ -225,10 +233,7 @@ def _chosen(
         "chosen": list(choices.open),
     }
     options = {**job.options, **choices.named()}
-    changed = database.change_job(
-        job.id, only_in=("running",), held_by=hold.worker, options=options, statistics=statistics
-    )
-    return _still_ours(changed, hold), choices
+    return _changed(database, job, hold, options=options, statistics=statistics), choices
 
 
 def _train(
@@ -258,10 +263,7 @@ def _train(
         teller.warn(f"{error.message}; training anew with a fifth of the learning rate")
         slower = replace(choices, learning_rate_multiplier=rate / 5)
         options = {**job.options, **slower.named()}
-        changed = database.change_job(
-            job.id, only_in=("running",), held_by=hold.worker, options=options
-        )
-        job = _still_ours(changed, hold)
+        job = _changed(database, job, hold, options=options)
         asked = replace(
             asked,
             options=replace(asked.options, learning_rate=asked.options.learning_rate / 5),
@@ -296,6 +298,11 @@ def _fail(database: Database, job: TuningJob, failed: JobFailed, hold: Hold) -> 
         finished_at=datetime.now(UTC),
     )
     _still_ours(ended, hold)
+
+
+def _changed(database: Database, job: TuningJob, hold: Hold, **changes: Json) -> TuningJob:
+    changed = database.change_job(job.id, only_in=("running",), held_by=hold.worker, **changes)
+    return _still_ours(changed, hold)
 
 
 def _still_ours(changed: TuningJob | None, hold: Hold) -> TuningJob:

@@ -46,7 +46,10 @@ def _bounded(pieces: Iterator[bytes], param: str) -> Iterator[bytes]:
 
 def _in_folder(address: str, folder: Path, param: str) -> Iterator[bytes]:
     root = folder.resolve()
-    path = (root / address.removeprefix("gs://")).resolve()
+    try:
+        path = (root / address.removeprefix("gs://")).resolve()
+    except (OSError, ValueError) as error:  # no name of a file
+        raise _not_there(address, param) from error
     if not path.is_relative_to(root) or not path.is_file():
         raise _not_there(address, param)
 
