@@ -195,7 +195,9 @@ class Scratch:
         ]
 
         def answers(base: str, folder: Path) -> TrainingJob:
-            return TrainingJob(base, folder, sides[0], sides[1], options, self.threads, self.device)
+            return TrainingJob(
+                base, folder, sides[0], sides[1], options, _threads(self), self.device
+            )
 
         stages = [Stage("answers", answers, 0.0, "answer token")]
         if plan.domain is not None:
@@ -216,7 +218,9 @@ class Scratch:
         texts = (*text.train, *(_said(messages) for messages, _ in rows))
 
         def job(base: str, folder: Path) -> TrainingJob:
-            return TrainingJob(base, folder, texts, text.held_out, mine, self.threads, self.device)
+            return TrainingJob(
+                base, folder, texts, text.held_out, mine, _threads(self), self.device
+            )
 
         return Stage("domain", job, 0.0, "token of held-out domain text")
 
@@ -255,6 +259,13 @@ class _Plan:
     def blueprint(self) -> Blueprint:
         task = self.task
         return choose_blueprint(self.step, self.text, task.max_output_tokens, task.seed)
+
+
+def _threads(step: Scratch) -> int:
+    """Half of the cores unless it was said: products this small wait for each other on all."""
+    from ..trainers.opening import cores
+
+    return step.threads or max(1, cores() // 2)
 
 
 def _said(messages: Sequence[Message]) -> str:
