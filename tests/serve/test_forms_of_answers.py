@@ -61,7 +61,7 @@ def fits(value: Any, schema: Mapping[str, Any]) -> None:
         Draft202012Validator(schema).validate(value)
 
 
-MANY = settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @MANY
