@@ -295,6 +295,16 @@ def test_without_a_file_or_a_teacher_the_step_says_so(tmp_path: Path) -> None:
         list(Distill("x.jsonl").propose(SORT, messages(8), None, workshop))
 
 
+def test_a_budget_in_dollars_is_kept_and_not_refused_for_a_teacher_without_a_price(
+    task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "climb", task, "--steps", "baseline")
+    capsys.readouterr()
+    assert run(monkeypatch, "distill", task, "--unlabelled", task / "inbox.jsonl",
+               "--student", "baseline", "--budget-dollars", 1, "--json") == 0  # fmt: skip
+    assert json.loads(capsys.readouterr().out)["students"]
+
+
 @pytest.mark.parametrize("options", [
     {"student": "prompt"}, {"agreement": 1.5}, {"drop": 1.0}, {"samples": -1}, {"limit": 0},
 ])  # fmt: skip

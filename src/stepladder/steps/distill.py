@@ -95,14 +95,15 @@ class Distill:
             self._pool(task)
 
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
-        """What the student's training will take, and how often the teacher is asked."""
+        """What the student's training will take; the teacher's answers are counted, not priced."""
         pool = self._pool(task)
-        learned = (*train, *(replace(one, expected=train[0].expected) for one in pool.inputs))
-        student = self._student(task).estimate(task, learned if train else (), workshop)
-        calls = len(pool.inputs) * (1 + self.samples + len(self.others))
-        note = f"{len(pool.inputs):,} inputs answered by the best solver so far; {student.note}"
-        # which solver that will be, and what it costs, is not known before
-        return Estimate(None, None, student.calls + calls, note, student.cure)
+        like = train[0].expected if train else None
+        learned = (*train, *(replace(one, expected=like) for one in pool.inputs))
+        student = self._student(task).estimate(task, learned, workshop)
+        asked = len(pool.inputs) * (1 + self.samples + len(self.others))
+        # who teaches is not known before; a budget counts its answers as they are paid for
+        note = f"{asked:,} answers of the best solver so far, which are not in this; {student.note}"
+        return replace(student, note=note)
 
     def measured(self, task: Task, train: Sequence[Example]) -> list[PromptSolver | None]:
         """None: the student is not known before."""
