@@ -75,7 +75,7 @@ def ladder_view(decision: Decision, record: Mapping[str, Any] | None = None) -> 
         "skipped": decision.skipped,
         "calls": call_sentences(record) if record else [],
         "upgrades": upgrade_sentences(record) if record else [],
-        "slices": _slices(best_trial(decision)),
+        "slices": _slices(best_trial(decision), _floors(record)),
     }
 
 
@@ -257,14 +257,25 @@ def _against(trial: Trial, decision: Decision) -> str:
     return name_of(before.candidate)
 
 
-def _slices(trial: Trial | None) -> View | None:
+def _floors(record: Mapping[str, Any] | None) -> Mapping[str, float]:
+    return ((record or {}).get("target") or {}).get("floors") or {}
+
+
+def _slices(trial: Trial | None, floors: Mapping[str, float]) -> View | None:
     if trial is None or not trial.evaluation.slices:
         return None
     rows = [
-        {"name": name, "score": percent(score), "interval": interval(low, high), "n": count(n)}
+        {
+            "name": name,
+            "score": percent(score),
+            "interval": interval(low, high),
+            "n": count(n),
+            "floor": percent(floors[name]) if name in floors else "",
+        }
         for name, (score, low, high, n) in trial.evaluation.slices.items()
     ]
-    return {"name": name_of(trial.candidate), "rows": rows}
+    floored = any(row["floor"] for row in rows)
+    return {"name": name_of(trial.candidate), "rows": rows, "floored": floored}
 
 
 def _built(trial: Trial) -> str:
