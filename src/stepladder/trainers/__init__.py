@@ -48,7 +48,7 @@ class Pair:
 
 Row = Conversation | Pair | str  # by the objective: "answers", "preference", "text"
 
-RECIPE = 1  # raise it when the same job would now train a different model
+RECIPE = 2  # raise it when the same job would now train a different model
 WHAT_A_MODEL_IS = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 

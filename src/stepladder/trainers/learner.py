@@ -144,18 +144,26 @@ class StepScores:
 
 
 def take_step(
-    learner: Learner, parts: Sequence[Sequence[Learnable]], learning_rate: float, clip: float
+    learner: Learner,
+    parts: Sequence[Sequence[Learnable]],
+    usual: float,
+    *,
+    learning_rate: float,
+    clip: float,
 ) -> StepScores:
     """One step on all rows of `parts`, which are in memory one after the other.
 
-    A step whose gradient is not finite leaves the weights as they are.
+    The loss is divided by the `usual` weight of a batch, not by this one's: rows of similar length
+    share a batch, and else the few tokens of a batch of short answers would count as much as the
+    many of another. A model tuned on calls so learned that the short answer, no call, is the usual
+    one. A step whose gradient is not finite leaves the weights as they are.
     """
     learner.model.train()
     weight = sum(row.weight for rows in parts for row in rows)
     total, right = 0.0, 0
     for rows in parts:
         loss, _, hits = learner.scores(learner, rows)
-        (loss / weight).backward()
+        (loss / usual).backward()
         total, right = total + loss.item(), right + hits
     parameters = list(learner.parameters.values())
     norm = learner.company.clip(parameters, clip)

@@ -51,6 +51,7 @@ class _Course:
     lengths: Sequence[int]
     keep_at: frozenset[int]
     keeping: Keeping
+    usual: float  # the mean weight of a batch
 
 
 def fit(
@@ -84,6 +85,7 @@ def fit(
         lengths,
         kept_steps(plan, keeping.most),
         keeping,
+        sum(train[index].weight for _, batch in plan for index in batch) / max(1, len(plan)),
     )
     progress = _begin(course, learner)
     saved_at = progress.seconds
@@ -164,7 +166,8 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
     rate = learning_rate_at(
         _share(course, progress, ahead=1), options.warm_up, options.learning_rate
     )
-    scores = take_step(learner, _parts(course, batch), rate, options.clip)
+    parts = _parts(course, batch)
+    scores = take_step(learner, parts, course.usual, learning_rate=rate, clip=options.clip)
     _check_finite(scores.loss, scores.norm, progress.step + 1, options)
     progress = replace(
         progress,
