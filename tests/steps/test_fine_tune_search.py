@@ -46,6 +46,7 @@ def step(**more: Any) -> FineTune:
     return FineTune(**{**given, **more})
 
 
+@pytest.mark.slow
 def test_a_search_is_told_in_the_report_and_paid_for(task: Task, tmp_path: Path) -> None:
     events: list[Mapping[str, Any]] = []
     on = shop(tmp_path, lambda event, fields: events.append(fields))
