@@ -16,6 +16,7 @@ from typing import Any
 
 from calls_tables import calls
 from engine_tables import live_engine
+from labels_tables import labels
 from train_tables import train_speed
 
 HERE = Path(__file__).parent
@@ -65,6 +66,11 @@ def sections() -> Iterator[str]:
         path = HERE / "results" / f"{name}.json"
         if path.is_file():
             yield "\n".join([*write(json.loads(path.read_text(encoding="utf-8"))), ""])
+
+
+def more_labels(found: Result) -> Iterator[str]:
+    yield f"## More labels\n\n{ran(found)}\n"
+    yield from labels(found)
 
 
 def live(found: Result) -> Iterator[str]:

@@ -148,12 +148,17 @@ def read_rows(path: Path) -> Iterator[dict[str, Json]]:
 
 def output_of(row: Mapping[str, Any]) -> Output:
     """The answer in a finished row, for a metric to score again; what it took is not in it."""
-    cited = {
-        name: tuple(Citation(**one) for one in row.get(name, ()))
-        for name in ("citations", "context")
-    }
-    error, confidence = row.get("error"), row.get("confidence")
-    return Output(row["value"], row["text"], error=error, confidence=confidence, **cited)
+    citations, context = (
+        tuple(Citation(**one) for one in row.get(name, ())) for name in ("citations", "context")
+    )
+    return Output(
+        row["value"],
+        row["text"],
+        confidence=row.get("confidence"),
+        error=row.get("error"),
+        citations=citations,
+        context=context,
+    )
 
 
 def _plain(value: Any) -> Json:

@@ -235,7 +235,7 @@ def test_raw_text_of_the_domain_is_read_first(
     estimate = FineTune(domain="domain").estimate(task, messages(100), workshop(tmp_path))
     assert "in stages: domain, answers" in estimate.note
     (tmp_path / "domain" / "b.jsonl").write_text('{"txt": 1}')
-    with pytest.raises(TaskError, match="b.jsonl:1: no text"):
+    with pytest.raises(TaskError, match=r"b\.jsonl:1: no text"):
         FineTune(domain="domain").check(task)
     with pytest.raises(TaskError, match="there is no text"):
         FineTune(domain="nowhere").check(task)
