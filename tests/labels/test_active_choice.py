@@ -49,10 +49,14 @@ def test_spread_stays_away_from_what_is_labelled() -> None:
     assert all(choose("spread", 1, known, seed=seed)[0] >= 50 for seed in range(20))
 
 
-def test_both_leaves_out_what_the_solver_is_sure_of() -> None:
-    vectors = unit(np.random.default_rng(2).normal(size=(40, 8)))
-    sure = [1.0 if at < 30 else 0.3 for at in range(40)]
-    assert all(at >= 30 for at in choose("both", 10, Known(40, sure, vectors), seed=3))
+def test_both_spreads_over_the_least_sure() -> None:
+    centres = np.repeat(np.eye(4), 15, axis=0)
+    vectors = unit(centres + 1e-3 * np.random.default_rng(2).normal(size=(60, 4)))
+    sure = [0.9 if at % 5 else 0.3 for at in range(60)]  # three of each cluster are unsure
+    for seed in range(10):
+        chosen = choose("both", 4, Known(60, sure, vectors), seed=seed)
+        assert all(at % 5 == 0 for at in chosen)
+        assert {at // 15 for at in chosen} == {0, 1, 2, 3}
 
 
 def test_equal_inputs_are_chosen_too_when_nothing_else_is_left() -> None:
