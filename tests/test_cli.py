@@ -277,7 +277,7 @@ def test_a_step_that_nobody_knows(stepladder: Stepladder, hard: Path) -> None:
     told(
         stepladder("climb", hard, "--steps", "baseline,magic"),
         "no step is called 'magic'",
-        "known: baseline, dearer_model, few_shot, fine_tune, ",
+        "known: baseline, dearer_model, distill, ",
     )
     assert answers_in(hard / "runs") == {}
 

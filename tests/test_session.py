@@ -302,7 +302,8 @@ def test_pairs_that_cannot_be_read_are_found_before_any_step(task: Task, tmp_pat
     with pytest.raises(TaskError, match=r"preferences\.jsonl"):
         run_climb(hosted, number_split(), Options(), quiet)
     assert not (tmp_path / "runs").exists()  # nothing was begun
-    make_steps(replace(hosted, models=("local:some-model",)), ["fine_tune"])
+    with pytest.raises(TaskError, match=r"preferences\.jsonl"):
+        make_steps(replace(hosted, models=("local:some-model",)), ["fine_tune"])
 
 
 def test_models_that_the_table_does_not_have_are_told(task: Task) -> None:

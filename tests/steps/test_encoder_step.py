@@ -75,7 +75,7 @@ def test_a_training_that_was_killed_goes_on_where_it_was(tmp_path: Path, monkeyp
 
     whole = fake_workshop(FakeModel(), tmp_path / "whole")
     (straight,) = QUICK.propose(SORT, messages(64), None, whole)
-    monkeypatch.setattr("stepladder.trainers.loop.save_checkpoint", dies)
+    monkeypatch.setattr("stepladder.trainers.company.save_checkpoint", dies)
     told = []
     workshop = replace(
         fake_workshop(FakeModel(), tmp_path / "killed"), tell=lambda event, f: told.append(f)

@@ -190,7 +190,7 @@ def test_over_fitting_is_seen_said_and_undone(tiny: Path, tmp_path: Path) -> Non
     asked = [(Message("user", letter),) for letter in letters]
     train = tuple(zip(asked, colours, strict=True))
     held_out = tuple(zip(asked, [*colours[1:], colours[0]], strict=True))
-    job = make_job(tiny, epochs=40.0, patience=4, learning_rate=5e-3, tokens_per_batch=128)
+    job = make_job(tiny, epochs=40.0, patience=8, learning_rate=5e-3, tokens_per_batch=128)
     trained = LocalTrainer().train(replace(job, train=train, held_out=held_out), tmp_path, quiet)
     assert trained.facts["ended"] == "held-out loss stopped falling"
     assert any("over-fitted" in caution for caution in trained.cautions)
