@@ -78,7 +78,6 @@ def test_a_killed_worker_is_started_again_and_the_model_is_that_of_one_process(
     assert RayTrainer(2).train(job, tmp_path / "two", silent) == two
 
 
-@pytest.mark.xfail(reason="open: a rate that diverges in one process is not noticed by two workers")
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.usefixtures("_cluster")
@@ -95,5 +94,7 @@ def test_what_is_expected_to_go_wrong_is_said_and_not_tried_again(
 
     with pytest.raises(BudgetExceeded):
         RayTrainer(2).train(make_job(tiny), tmp_path, spent)
+    # neither of the two holds on to the cluster
+    assert RayTrainer(2).train(make_job(tiny), tmp_path, silent).facts["steps"] > 0
     with pytest.raises(StepladderError, match="64 workers cannot train on a cluster of"):
         RayTrainer(64).train(make_job(tiny), tmp_path, silent)

@@ -26,6 +26,7 @@ __all__ = ["RayTrainer"]
 
 RESTARTS = 3  # of the workers, after one of them died
 POLL = 0.5  # seconds between two looks at what the workers tell
+PATIENCE = 30.0  # seconds for a training that is broken off to end by itself
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,20 @@ def _watch(job: TrainingJob, folder: Path, each: _Each, tell: Tell) -> None:
         ) from error
     finally:
         if not ended:
-            ray.cancel(run, force=True)
+            _end(run)
+
+
+def _end(run: Any) -> None:
+    """Break the training off, so that what it held of the cluster is free for the next one.
+
+    A killed one would hold its place until this process ends: Ray sees to that by asking a
+    dashboard, which is not started here.
+    """
+    import ray
+
+    ray.cancel(run)
+    if not ray.wait([run], timeout=PATIENCE)[0]:
+        ray.cancel(run, force=True)
 
 
 def _fit(job: TrainingJob, folder: Path, each: _Each, told: Any) -> None:
