@@ -143,7 +143,7 @@ def asked_so_far(service: Service) -> Any:
 @pytest.mark.parametrize(
     "moment",
     [
-        "while searching",
+        pytest.param("while searching", marks=pytest.mark.slow),
         # its answer may be lost: the next climb looks for the job for as long as one may hide
         pytest.param("the job is made", marks=pytest.mark.slow),
         "while tuning",

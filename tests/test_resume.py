@@ -96,7 +96,7 @@ def assert_not_asked_again(task: Path, kept: dict[str, str]) -> None:
     [
         "first answer",
         pytest.param("in the search", marks=pytest.mark.slow),
-        "on dev",
+        pytest.param("on dev", marks=pytest.mark.slow),
         "the test is open",
     ],
 )

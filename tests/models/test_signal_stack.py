@@ -30,7 +30,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("precision", ["exact", "bf16"])
+@pytest.mark.parametrize("precision", [pytest.param("exact", marks=pytest.mark.slow), "bf16"])
 def test_ctrl_c_after_an_engine_was_freed_is_only_ctrl_c(
     precision: str, llama: Path, tmp_path: Path
 ) -> None:
