@@ -17,7 +17,7 @@ from ..solvers.majority import fit_majority
 from ..solvers.nearest import fit_nearest
 from ..solvers.prompt import PromptSolver
 
-__all__ = ["Baseline", "has_media"]
+__all__ = ["Baseline", "check_solvers", "fit_each", "has_media"]
 
 Fit = Callable[[Sequence[Example], Workshop], Solver]
 
@@ -39,10 +39,7 @@ class Baseline:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "solvers", tuple(self.solvers))  # a task file gives a list
-        if unknown := [solver for solver in self.solvers if solver not in _FITS]:
-            raise StepladderError(
-                f"step 'baseline' has no solver {unknown[0]!r}", hint=f"known: {', '.join(_FITS)}"
-            )
+        check_solvers(self.name, self.solvers, tuple(_FITS))
 
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """Seconds of fitting, assumed from runs on 2 cores; no calls, no dollars."""
@@ -62,21 +59,15 @@ class Baseline:
         workshop: Workshop,
     ) -> Iterable[Candidate]:
         """One candidate per solver; one that finds nothing to learn is left out."""
-        return self._fitted(self._fitting(task, train), train, workshop)
 
-    def _fitted(
-        self, names: Sequence[str], train: Sequence[Example], workshop: Workshop
-    ) -> Iterator[Candidate]:
-        for name in names:
+        def fit_one(name: str) -> Candidate:
             fit, changed = _FITS[name]
             began = time.perf_counter()
-            try:
-                solver = fit(train, workshop)
-            except NotApplicable as reason:
-                workshop.tell("left out", {"step": self.name, "name": name, "why": reason.message})
-                continue
+            solver = fit(train, workshop)
             seconds = time.perf_counter() - began
-            yield Candidate(self.name, name, solver, changed, seconds, build_dollars=0.0)
+            return Candidate(self.name, name, solver, changed, seconds, build_dollars=0.0)
+
+        return fit_each(self.name, self._fitting(task, train), fit_one, workshop)
 
     def _fitting(self, task: Task, train: Sequence[Example]) -> list[str]:
         if not train:
@@ -93,6 +84,27 @@ class Baseline:
                 f"none of {', '.join(self.solvers)} fits a task of kind {task.kind!r}"
             )
         return wanted
+
+
+def check_solvers(step: str, named: Sequence[str], known: Sequence[str]) -> None:
+    """Raise StepladderError where a task file names a solver that the step does not have."""
+    if unknown := [solver for solver in named if solver not in known]:
+        raise StepladderError(
+            f"step {step!r} has no solver {unknown[0]!r}", hint=f"known: {', '.join(known)}"
+        )
+
+
+def fit_each(
+    step: str, names: Sequence[str], fit: Callable[[str], Candidate], workshop: Workshop
+) -> Iterator[Candidate]:
+    """The candidate of each name; one that finds nothing to learn is left out, and that is told."""
+    for name in names:
+        try:
+            candidate = fit(name)
+        except NotApplicable as reason:
+            workshop.tell("left out", {"step": step, "name": name, "why": reason.message})
+            continue
+        yield candidate
 
 
 def has_media(train: Sequence[Example]) -> bool:

@@ -10,25 +10,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core import Candidate, Estimate, Example, Task, Trial, Workshop
-from ..encoders.running import encoder_files
-from ..errors import ModelError, NotApplicable, StepladderError
+from ..errors import NotApplicable, StepladderError
 from ..registry import need
-from ..solvers.prompt import PromptSolver, render_input
+from ..solvers.prompt import PromptSolver
 from ..trainers import TrainingOptions
 from ..trainers.alignment import align
 from ..trainers.encoder import ENCODER_OPTIONS, fit_encoder
 from ..trainers.encoder_jobs import FittedEncoder
 from ..trainers.labelled import of_task, read_labels
 from ..trainers.tagger import TAGGER_OPTIONS, fit_tagger
-from .baseline import has_media
+from .tuned_encoder import characters_of, check_readable, need_encoder, seconds_to_tune, tuned
 
 __all__ = ["Encoder"]
 
 Fit = Callable[[Task, Sequence[Example], Workshop, TrainingOptions], FittedEncoder]
 
 LEAST = 20  # train examples below which there is nothing to hold out
-CHARACTERS_PER_TOKEN = 4.0
-TOKENS_PER_SECOND = 1500.0  # learnt on one core with bfloat16 products
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,7 @@ class Encoder:
         """Seconds of all epochs, assumed from runs on 2 cores; dollars are the machine's."""
         _, _, usual = self._kind(task, train)
         epochs = self.epochs or usual.epochs
-        tokens = sum(len(render_input(e.input)) for e in train) / CHARACTERS_PER_TOKEN
-        seconds = epochs * tokens / TOKENS_PER_SECOND
+        seconds = seconds_to_tune(characters_of(train), epochs)
         if self.minutes is not None:
             seconds = min(seconds, 60 * self.minutes)
         note = f"tunes a text encoder for at most {epochs:g} epochs on this machine"
@@ -78,25 +74,10 @@ class Encoder:
     ) -> Iterable[Candidate]:
         """The one candidate."""
         need("torch", extra="train", what="tuning a text encoder")
-        try:
-            encoder_files(None)
-        except ModelError as error:  # other steps may do without it
-            raise NotApplicable(error.message, hint=error.hint) from error
+        need_encoder()
         name, fit, usual = self._kind(task, train)
         fitted = fit(task, train, workshop, self._options(usual))
-        changed = f"a text encoder tuned on train; on a held-out slice: {fitted.words}"
-        return [
-            Candidate(
-                self.name,
-                name,
-                fitted.solver,
-                changed,
-                fitted.seconds,
-                build_tokens=fitted.tokens,
-                learning=fitted.learning,
-                cautions=tuple(f"encoder / {name}: {said}" for said in fitted.cautions),
-            )
-        ]
+        return [tuned(self.name, name, fitted, "a text encoder tuned on train")]
 
     def _options(self, usual: TrainingOptions) -> TrainingOptions:
         return replace(
@@ -112,8 +93,7 @@ class Encoder:
         Raises:
             NotApplicable: answers are neither labels nor copied from the text.
         """
-        if has_media(train):
-            raise NotApplicable("a text encoder reads no images, sound or other files")
+        check_readable(train)
         if of_task(task):
             read_labels(task, train)
             kind: tuple[str, Fit, TrainingOptions] = ("labels", fit_encoder, ENCODER_OPTIONS)

@@ -13,17 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ..core import Example, Task, Workshop
 from ..encoders.running import vectors
 from ..errors import NotApplicable
-from ..registry import need
-from ..solvers.artifact import save_artifact
-from ..solvers.embedding_linear import EmbeddingLinearSolver
 from ..solvers.prompt import render_input
 from . import TrainingOptions
-from .encoder import differ
+from .encoder import fitted
 from .encoder_jobs import EncoderJob, FittedEncoder, Train, hold_out, run_job, scratch_folder
 from .encoder_model import (
     EncodedText,
@@ -33,7 +28,7 @@ from .encoder_model import (
     text_vectors,
     with_head,
 )
-from .heads import fit_judged, linear_files
+from .heads import fit_judged
 from .labelled import Labelled, read_labels
 from .learner import Learner
 
@@ -85,7 +80,6 @@ def fit_contrastive(
         ModelError: the training diverged, or the encoder's weights cannot be had.
         StoreError: a checkpoint cannot be written.
     """
-    need("torch", extra="train", what="tuning a text encoder")
     labelled = read_labels(task, train)
     job = EncoderJob("pairs", tuple(train), replace(options, seed=task.seed), labelled.labels)
     return run_job(job, workshop, partial(_make, job, labelled, workshop))
@@ -123,29 +117,22 @@ def _make(job: EncoderJob, labelled: Labelled, workshop: Workshop, train: Train)
     import torch
 
     seed = job.options.seed
-    torch.manual_seed(seed)
     texts = [render_input(example.input) for example in job.train]
-    own = [np.flatnonzero(row).tolist() for row in labelled.truth]
-    rows = encode_texts(texts, own)
+    rows = encode_texts(texts, labelled.places)
     held, learnt = hold_out(job.train, seed)
-    known = [rows[at] for at in learnt]
+    known, held_rows = [rows[at] for at in learnt], [rows[at] for at in held]
     pairs = draw_pairs(known, known, min(MOST_PAIRS, max(LEAST_PAIRS, len(known))), seed)
     if not pairs:
         raise NotApplicable("no two train examples share a label")
-    judged = draw_pairs([rows[at] for at in held], known, max(len(held), 64), seed)
+    judged = draw_pairs(held_rows, known, max(len(held), 64), seed)
     model = with_head(torch.nn.Identity())
     learner = make_encoder_learner(model, _pair_scores, job.options.weight_decay)
     train(learner, pairs, judged)
     made = encoder_artifact(model)
     with scratch_folder(made) as folder:
         found = vectors(texts, folder)
-    head, weights, intercepts, calibration = fit_judged(found, labelled, held, learnt)
-    files = {**made, **linear_files(head, weights, intercepts)}
-    return FittedEncoder(
-        EmbeddingLinearSolver(save_artifact(workshop.artifacts, files)),
-        calibration.words(),
-        (*differ(learner, [rows[at] for at in held], found[held]), *calibration.cautions()),
-    )
+    linear = fit_judged(found, labelled, held, learnt)
+    return fitted(learner, held_rows, found[held], made, linear, workshop)
 
 
 def _pair_scores(learner: Learner, pairs: Sequence[Pair]) -> tuple[Any, int, int]:

@@ -7,7 +7,7 @@ language models, see `loop.py`; folder, lock and resuming are in `encoder_jobs.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,9 +16,7 @@ import numpy as np
 
 from ..core import Example, Task, Workshop
 from ..encoders.running import vectors
-from ..registry import need
 from ..solvers.artifact import save_artifact
-from ..solvers.embedding_head import Head
 from ..solvers.embedding_linear import EmbeddingLinearSolver
 from ..solvers.prompt import render_input
 from . import TrainingOptions
@@ -31,11 +29,11 @@ from .encoder_model import (
     text_vectors,
     with_head,
 )
-from .heads import calibrated, fit_on_vectors, linear_files, train_vectors
+from .heads import Linear, calibrated, fit_on_vectors, train_vectors
 from .labelled import Labelled, read_labels
 from .learner import Learner
 
-__all__ = ["ENCODER_OPTIONS", "differ", "fit_encoder"]
+__all__ = ["ENCODER_OPTIONS", "fit_encoder", "fitted"]
 
 ENCODER_OPTIONS = TrainingOptions(
     method="full",
@@ -65,13 +63,32 @@ def fit_encoder(
         ModelError: the training diverged, or the encoder's weights cannot be had.
         StoreError: a checkpoint cannot be written.
     """
-    need("torch", extra="train", what="tuning a text encoder")
     labelled = read_labels(task, train)
     job = EncoderJob("labels", tuple(train), replace(options, seed=task.seed), labelled.labels)
     return run_job(job, workshop, partial(_make, job, labelled, workshop))
 
 
-def differ(learner: Learner, rows: Sequence[EncodedText], served: Any) -> tuple[str, ...]:
+def fitted(
+    learner: Learner,
+    held: Sequence[EncodedText],
+    served: Any,
+    encoder: Mapping[str, bytes],
+    linear: Linear,
+    workshop: Workshop,
+) -> FittedEncoder:
+    """The trained encoder, as the files of it that are served, with the linear model on it.
+
+    `served` are the vectors of the `held` texts by those files.
+    """
+    artifact = save_artifact(workshop.artifacts, {**encoder, **linear.files()})
+    return FittedEncoder(
+        EmbeddingLinearSolver(artifact),
+        linear.calibration.words(),
+        (*_differ(learner, held, served), *linear.calibration.cautions()),
+    )
+
+
+def _differ(learner: Learner, rows: Sequence[EncodedText], served: Any) -> tuple[str, ...]:
     """A sentence where the vectors that are served are not those that were trained."""
     import torch
 
@@ -88,30 +105,22 @@ def differ(learner: Learner, rows: Sequence[EncodedText], served: Any) -> tuple[
 
 def _make(job: EncoderJob, labelled: Labelled, workshop: Workshop, train: Train) -> FittedEncoder:
     """Trained, exported, and judged as it will be served."""
-    import torch
-
-    torch.manual_seed(job.options.seed)
     texts = [render_input(example.input) for example in job.train]
-    own = [np.flatnonzero(row).tolist() for row in labelled.truth]
-    rows = encode_texts(texts, own)
+    rows = encode_texts(texts, labelled.places)
     held, learnt = hold_out(job.train, job.options.seed)
     head = _first_head(job, labelled, learnt, workshop)
     scores = _several_scores if labelled.several else _single_scores
     learner = make_encoder_learner(with_head(head), scores, job.options.weight_decay)
-    train(learner, [rows[at] for at in learnt], [rows[at] for at in held])
+    held_rows = [rows[at] for at in held]
+    train(learner, [rows[at] for at in learnt], held_rows)
     weights, intercepts = (one.detach().numpy() for one in (head.weight, head.bias))
     made = encoder_artifact(learner.model)
     with scratch_folder(made) as folder:
         served = vectors([texts[at] for at in held], folder)
-    plain = Head(labelled.labels, thresholds=(0.5,) if labelled.several else None)
-    found = served @ weights.T + intercepts
-    final, calibration = calibrated(plain, found, labelled.rows(held))
-    files = {**made, **linear_files(final, weights, intercepts)}
-    return FittedEncoder(
-        EmbeddingLinearSolver(save_artifact(workshop.artifacts, files)),
-        calibration.words(),
-        (*differ(learner, [rows[at] for at in held], served), *calibration.cautions()),
-    )
+    scored = served @ weights.T + intercepts
+    final, calibration = calibrated(labelled, scored, labelled.rows(held))
+    linear = Linear(final, weights, intercepts, calibration)
+    return fitted(learner, held_rows, served, made, linear, workshop)
 
 
 def _first_head(
@@ -123,11 +132,11 @@ def _first_head(
     examples = [job.train[at] for at in learnt]
     part = replace(labelled, truth=labelled.rows(learnt))
     found = train_vectors(examples, workshop)
-    _, weights, intercepts, _ = fit_on_vectors(found, part, examples, job.options.seed)
+    start = fit_on_vectors(found, part, examples, job.options.seed)
     head = torch.nn.Linear(found.shape[1], len(labelled.labels))
     with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weights))
-        head.bias.copy_(torch.from_numpy(intercepts))
+        head.weight.copy_(torch.from_numpy(start.weights))
+        head.bias.copy_(torch.from_numpy(start.intercepts))
     return head
 
 

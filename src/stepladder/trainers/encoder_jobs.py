@@ -13,12 +13,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core import Example, Json, LearningPoint, Solver, Tell, Workshop
 from ..embeddings import ENCODER
+from ..registry import need
 from ..solvers import plain, solver_from_record, solver_record
 from . import TrainingOptions
 from .batches import Learnable
@@ -73,10 +74,15 @@ def job_name(job: EncoderJob) -> str:
 def run_job(
     job: EncoderJob, workshop: Workshop, make: Callable[[Train], FittedEncoder]
 ) -> FittedEncoder:
-    """What `make` gives, from the artifacts if this job was finished before.
+    """What `make` gives with torch seeded, from the artifacts if this job was finished before.
 
-    Two processes with the same job do it once. Raises StoreError when the folder cannot be written.
+    Two processes with the same job do it once.
+
+    Raises:
+        MissingExtra: torch is not installed.
+        StoreError: the folder cannot be written.
     """
+    torch = need("torch", extra="train", what="tuning a text encoder")
     name = job_name(job)
     folder = workshop.artifacts / name
     with alone(workshop.artifacts, name, workshop.tell):
@@ -90,15 +96,15 @@ def run_job(
             went.append(_train(learner, (rows, held), job.options, folder, workshop.tell))
             return went[-1]
 
+        torch.manual_seed(job.options.seed)
         made = make(train)
         (progress,) = went
-        fitted = FittedEncoder(
-            made.solver,
-            made.words,
-            (*made.cautions, *_cautions(progress)),
-            progress.learning,
-            progress.seconds,
-            progress.tokens,
+        fitted = replace(
+            made,
+            cautions=(*made.cautions, *_cautions(progress)),
+            learning=progress.learning,
+            seconds=progress.seconds,
+            tokens=progress.tokens,
         )
         _finish(folder, fitted)
     return fitted

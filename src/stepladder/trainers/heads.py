@@ -7,7 +7,7 @@ train, and so are temperature and thresholds: by predictions for examples not fi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ from .calibration import (
 from .labelled import Labelled, read_labels
 
 __all__ = [
-    "FittedHead", "calibrated", "fit_joined", "fit_judged", "fit_nearest_vectors",
-    "fit_on_vectors", "fit_vectors", "linear_files", "train_vectors",
+    "FittedHead", "Linear", "calibrated", "fit_joined", "fit_judged", "fit_nearest_vectors",
+    "fit_on_vectors", "fit_vectors", "train_vectors",
 ]  # fmt: skip
 
 FOLDS = 4
@@ -60,6 +60,24 @@ class FittedHead:
 
 
 @dataclass(frozen=True)
+class Linear:
+    """A linear model on vectors: weights (labels, size), intercepts (labels,), how good it is."""
+
+    head: Head
+    weights: Any
+    intercepts: Any
+    calibration: Calibration
+
+    def files(self) -> dict[str, bytes]:
+        """What a linear solver's artifact holds beside its encoder."""
+        return {
+            HEAD_FILE: self.head.file(),
+            "weights.npy": array_bytes(np.ascontiguousarray(self.weights, dtype=np.float32)),
+            "intercepts.npy": array_bytes(np.asarray(self.intercepts, dtype=np.float32)),
+        }
+
+
+@dataclass(frozen=True)
 class _Choice:
     """One of the things to choose among: its features, its penalty and its name."""
 
@@ -78,13 +96,9 @@ def fit_vectors(task: Task, train: Sequence[Example], workshop: Workshop) -> Fit
     """
     labelled = read_labels(task, train)
     found = train_vectors(train, workshop)
-    head, weights, intercepts, calibration = fit_on_vectors(found, labelled, train, task.seed)
-    files = {
-        **linear_files(head, weights, intercepts),
-        ENCODER_FILE: json.dumps(encoder_record()).encode(),
-    }
-    solver = EmbeddingLinearSolver(save_artifact(workshop.artifacts, files))
-    return FittedHead(solver, calibration, "its penalty chosen on folds of train")
+    linear = fit_on_vectors(found, labelled, train, task.seed)
+    solver = _on_open_encoder(linear.files(), workshop)
+    return FittedHead(solver, linear.calibration, "its penalty chosen on folds of train")
 
 
 def fit_joined(task: Task, train: Sequence[Example], workshop: Workshop) -> FittedHead:
@@ -113,13 +127,11 @@ def fit_joined(task: Task, train: Sequence[Example], workshop: Workshop) -> Fitt
     weights, intercepts = _fit(best.features, labelled, labelled.truth, best.c)
     of_words, of_vector = weights[:, : words.shape[1]], weights[:, words.shape[1] :] * best.share
     files = {
-        **linear_files(head, of_vector, intercepts),
+        **Linear(head, of_vector, intercepts, calibration).files(),
         **tfidf.files(),
         "words.npy": array_bytes(np.ascontiguousarray(of_words, dtype=np.float32)),
-        ENCODER_FILE: json.dumps(encoder_record()).encode(),
     }
-    solver = EmbeddingLinearSolver(save_artifact(workshop.artifacts, files))
-    return FittedHead(solver, calibration, best.name)
+    return FittedHead(_on_open_encoder(files, workshop), calibration, best.name)
 
 
 def fit_nearest_vectors(task: Task, train: Sequence[Example], workshop: Workshop) -> FittedHead:
@@ -146,11 +158,10 @@ def fit_nearest_vectors(task: Task, train: Sequence[Example], workshop: Workshop
     _, k, width, shares = max(tried, key=lambda one: one[:3])
     thresholds = choose_thresholds(shares, truth) if labelled.several else None
     head = Head(labelled.labels, thresholds=thresholds)
-    expected = [np.flatnonzero(row).tolist() for row in labelled.truth]
     files = {
         HEAD_FILE: head.file(),
         "embeddings.npy": array_bytes(found),
-        "expected.json": json.dumps(expected).encode(),
+        "expected.json": json.dumps(labelled.places).encode(),
         ENCODER_FILE: json.dumps(encoder_record()).encode(),
     }
     solver = EmbeddingNearestSolver(save_artifact(workshop.artifacts, files), -k, width)
@@ -158,63 +169,55 @@ def fit_nearest_vectors(task: Task, train: Sequence[Example], workshop: Workshop
     return FittedHead(solver, calibration, f"{-k} neighbours, width {width:g}")
 
 
-def linear_files(head: Head, weights: Any, intercepts: Any) -> dict[str, bytes]:
-    """What a linear solver's artifact holds beside its encoder."""
-    return {
-        HEAD_FILE: head.file(),
-        "weights.npy": array_bytes(np.ascontiguousarray(weights, dtype=np.float32)),
-        "intercepts.npy": array_bytes(np.asarray(intercepts, dtype=np.float32)),
-    }
-
-
-def fit_on_vectors(
-    found: Any, labelled: Labelled, train: Sequence[Example], seed: int
-) -> tuple[Head, Any, Any, Calibration]:
-    """(head, weights, intercepts, calibration) on any vectors, shape (examples, size)."""
+def fit_on_vectors(found: Any, labelled: Labelled, train: Sequence[Example], seed: int) -> Linear:
+    """The linear model on any vectors, shape (examples, size)."""
     choices = [_Choice(found, c, f"penalty 1/{c:g}") for c in PENALTIES]
     best, head, calibration = _choose(choices, labelled, train, seed)
-    weights, intercepts = _fit(best.features, labelled, labelled.truth, best.c)
-    return head, weights, intercepts, calibration
+    return Linear(head, *_fit(best.features, labelled, labelled.truth, best.c), calibration)
 
 
 def fit_judged(
     found: Any, labelled: Labelled, held: Sequence[int], learnt: Sequence[int]
-) -> tuple[Head, Any, Any, Calibration]:
-    """(head, weights, intercepts, calibration) on vectors of an encoder tuned on `learnt` alone.
+) -> Linear:
+    """The linear model on vectors of an encoder tuned on `learnt` alone.
 
     Penalty and temperature are those that suit `held`, whose vectors were not tuned; the weights
     are fitted on both.
     """
     truth = labelled.rows(held)
-    plain = Head(labelled.labels, thresholds=(0.5,) if labelled.several else None)
     tried = []
     for c in PENALTIES:
         weights, intercepts = _fit(found[learnt], labelled, labelled.rows(learnt), c)
-        head, calibration = calibrated(plain, found[held] @ weights.T + intercepts, truth)
+        head, calibration = calibrated(labelled, found[held] @ weights.T + intercepts, truth)
         tried.append((-calibration.brier, c, head, calibration))
     _, c, head, calibration = max(tried, key=lambda one: one[:2])
-    weights, intercepts = _fit(found, labelled, labelled.truth, c)
-    return head, weights, intercepts, calibration
+    return Linear(head, *_fit(found, labelled, labelled.truth, c), calibration)
 
 
-def calibrated(plain: Head, scores: Any, truth: Any) -> tuple[Head, Calibration]:
-    """The head with what is chosen on examples that were not fitted on, and how well that fits.
+def calibrated(labelled: Labelled, scores: Any, truth: Any) -> tuple[Head, Calibration]:
+    """A head with what is chosen on examples that were not fitted on, and how well that fits.
 
     `scores` are their logits and `truth` has 1 where a label is right: both (examples, labels).
     """
-    several = plain.thresholds is not None
-    sure = replace(plain, temperature=fit_temperature(scores, truth, several=several))
-    probabilities = sure.probabilities(scores)
+    several = labelled.several
+    temperature = fit_temperature(scores, truth, several=several)
+    head = Head(labelled.labels, temperature, (0.5,) if several else None)
+    probabilities = head.probabilities(scores)
     calibration = calibration_of(probabilities, truth, several=several)
     if several:
-        sure = replace(sure, thresholds=choose_thresholds(probabilities, truth))
-    return sure, calibration
+        head = replace(head, thresholds=choose_thresholds(probabilities, truth))
+    return head, calibration
 
 
 def train_vectors(train: Sequence[Example], workshop: Workshop) -> Any:
     """The open encoder's unit vector of each example, kept among the artifacts."""
     texts = [render_input(example.input) for example in train]
     return embed_kept(texts, Path(workshop.artifacts), vectors, vectors_name())
+
+
+def _on_open_encoder(files: Mapping[str, bytes], workshop: Workshop) -> EmbeddingLinearSolver:
+    record = {ENCODER_FILE: json.dumps(encoder_record()).encode()}
+    return EmbeddingLinearSolver(save_artifact(workshop.artifacts, {**files, **record}))
 
 
 def _sample(n: int, seed: int) -> Any:
@@ -229,11 +232,10 @@ def _choose(
     folds = deal_folds(train, FOLDS, seed)
     if len(folds) < 2:
         raise NotApplicable("train is one group, so nothing can be held out to choose on")
-    plain = Head(labelled.labels, thresholds=(0.5,) if labelled.several else None)
     scored = []
     for choice in choices:
         scores = _cross_fitted(choice, labelled, folds)
-        head, calibration = calibrated(plain, scores, labelled.truth)
+        head, calibration = calibrated(labelled, scores, labelled.truth)
         scored.append((-calibration.brier, choice, head, calibration))
     _, best, head, calibration = max(scored, key=lambda one: one[0])
     return best, head, calibration

@@ -28,6 +28,11 @@ class Labelled:
     truth: Any
     several: bool
 
+    @property
+    def places(self) -> list[list[int]]:
+        """Where in `labels` those of each example stand."""
+        return [np.flatnonzero(row).tolist() for row in self.truth]
+
     def rows(self, places: Sequence[int]) -> Any:
         """The truth of some examples."""
         return self.truth[list(places)]

@@ -19,7 +19,6 @@ from ..core import Example, Task, Workshop
 from ..encoders.running import MOST_TOKENS, open_tokenizer
 from ..encoders.windows import cut_windows
 from ..errors import NotApplicable
-from ..registry import need
 from ..solvers.answer_shape import Shape
 from ..solvers.artifact import save_artifact
 from ..solvers.prompt import render_input
@@ -62,7 +61,6 @@ def fit_tagger(
         ModelError: the training diverged, or the encoder's weights cannot be had.
         StoreError: a checkpoint cannot be written.
     """
-    need("torch", extra="train", what="tuning a text encoder")
     alignment = align(train)
     job = EncoderJob("spans", tuple(train), replace(options, seed=task.seed))
     return run_job(job, workshop, partial(_make, job, alignment, workshop))
@@ -71,29 +69,19 @@ def fit_tagger(
 def _make(job: EncoderJob, alignment: Alignment, workshop: Workshop, train: Train) -> FittedEncoder:
     import torch
 
-    torch.manual_seed(job.options.seed)
     texts = [render_input(example.input) for example in job.train]
-    encoded = open_tokenizer().encode_batch(texts)
-    cut = [list(_rows(alignment, at, one)) for at, one in enumerate(encoded)]
-    rows = [[row for row, _ in own] for own in cut]
-    kept = sum(len({number for _, numbers in own for number in numbers}) for own in cut)
-    lost = sum(len(one.spans) for one in alignment.rows) - kept
-    widest = max((last - first + 1 for own in rows for row in own for _, first, last in row.spans),
-                 default=0)  # fmt: skip
-    if not widest:
-        raise NotApplicable("no value of train begins and ends with a token of the encoder")
-    shape = replace(alignment.shape, widest=widest)
+    rows, lost = _cut(alignment, texts)
+    shape = replace(alignment.shape, widest=_widest(rows))
     held, learnt = hold_out(job.train, job.options.seed)
     model = with_head(torch.nn.Identity())
-    size = model["encoder"].config.hidden_size
-    model["head"] = make_span_head(shape, size)
+    model["head"] = make_span_head(shape, model["encoder"].config.hidden_size)
     learner = make_encoder_learner(model, partial(span_row_scores, shape), job.options.weight_decay)
     flat = [[row for at in part for row in rows[at]] for part in (learnt, held)]
     train(learner, flat[0], flat[1])
     made = {**encoder_artifact(model), SPANS_FILE: _head_weights(model["head"])}
     with scratch_folder({**made, SHAPE_FILE: _shape_file(shape, LOWEST, 0.0)}) as folder:
-        bars = _bars(folder, shape, [texts[at] for at in held], [alignment.rows[at] for at in held])
-    span_bar, link_bar, words = bars
+        gold = [alignment.rows[at] for at in held]
+        span_bar, link_bar, words = _bars(folder, shape, [texts[at] for at in held], gold)
     files = {**made, SHAPE_FILE: _shape_file(shape, span_bar, link_bar)}
     cautions = [*alignment.cautions]
     if lost > 0:
@@ -103,6 +91,23 @@ def _make(job: EncoderJob, alignment: Alignment, workshop: Workshop, train: Trai
         )
     solver = TaggerSolver(save_artifact(workshop.artifacts, files))
     return FittedEncoder(solver, words, tuple(cautions))
+
+
+def _cut(alignment: Alignment, texts: Sequence[str]) -> tuple[list[list[SpanRow]], int]:
+    """The windows of each text, and how many spans of train are whole in none of them."""
+    encoded = open_tokenizer().encode_batch(list(texts))
+    cut = [list(_rows(alignment, at, one)) for at, one in enumerate(encoded)]
+    kept = sum(len({number for _, numbers in own for number in numbers}) for own in cut)
+    lost = sum(len(one.spans) for one in alignment.rows) - kept
+    return [[row for row, _ in own] for own in cut], lost
+
+
+def _widest(rows: Sequence[Sequence[SpanRow]]) -> int:
+    """Tokens of the longest span."""
+    widths = [last - first + 1 for own in rows for row in own for _, first, last in row.spans]
+    if not widths:
+        raise NotApplicable("no value of train begins and ends with a token of the encoder")
+    return max(widths)
 
 
 def _rows(alignment: Alignment, at: int, encoded: Any) -> Iterator[tuple[SpanRow, list[int]]]:
@@ -124,7 +129,7 @@ def _window(
 ) -> SpanRow:
     place = {number: at for at, number in enumerate(kept)}
     spans = tuple(kept.values())
-    looked = {ends for one in shape.records for ends in one.ends}
+    looked = _linked(shape)
     pairs = tuple(
         (a, b)
         for a in range(len(spans))
@@ -146,6 +151,11 @@ def _window(
         if chosen
     )
     return SpanRow(ids, spans, links, pairs, frames)
+
+
+def _linked(shape: Shape) -> set[tuple[int, int]]:
+    """The pairs of tags between whose spans there may be links."""
+    return {ends for one in shape.records for ends in one.ends}
 
 
 def _head_weights(head: Any) -> bytes:
@@ -172,31 +182,40 @@ def _bars(
         wanted = {*aligned.spans}
         keys = [(one.node.tag, one.node.start, one.node.end) for one in seen]
         spans += [(one.node.score, key in wanted) for one, key in zip(seen, keys, strict=True)]
-        if not shape.links or len(seen) < 2:
-            continue
-        place = {key: n for n, key in enumerate(keys)}
-        told = {
-            (place[aligned.spans[a]], place[aligned.spans[b]], link)
-            for a, b, link in aligned.links
-            if aligned.spans[a] in place and aligned.spans[b] in place
-        }
-        right = [n for n, key in enumerate(keys) if key in wanted]
-        tags = np.array([one.node.tag for one in seen])
-        found = link_scores(weights, np.stack([one.ends for one in seen]), tags)
-        looked = {ends for one in shape.records for ends in one.ends}
-        links += [
-            (float(found[a, b, n]), (a, b, n) in told)
-            for a in right
-            for b in right
-            if a != b and (tags[a], tags[b]) in looked
-            for n in range(len(shape.links))
-        ]
+        if shape.links and len(seen) > 1:
+            tags = np.array([one.node.tag for one in seen])
+            found = link_scores(weights, np.stack([one.ends for one in seen]), tags)
+            links += _judged_links(shape, found, keys, aligned)
     span_bar, span_f1 = _best_bar(spans, sum(len(one.spans) for one in gold))
     link_bar, link_f1 = _best_bar(links, sum(told for _, told in links))
     words = f"F1 of spans {span_f1:.3f}"
     if shape.links:
         words += f", of links between right spans {link_f1:.3f}"
     return span_bar, link_bar, f"{words} (n = {len(texts)})"
+
+
+def _judged_links(
+    shape: Shape, scores: Any, keys: Sequence[tuple[int, int, int]], gold: Aligned
+) -> list[tuple[float, bool]]:
+    """(score, whether it is there) of each link that may be between two right spans of a text.
+
+    `keys` are the (tag, start, end) of its spans, and `scores` (spans, spans, links) of them.
+    """
+    place = {key: n for n, key in enumerate(keys)}
+    told = {
+        (place[gold.spans[a]], place[gold.spans[b]], link)
+        for a, b, link in gold.links
+        if gold.spans[a] in place and gold.spans[b] in place
+    }
+    right = [n for n, key in enumerate(keys) if key in {*gold.spans}]
+    looked = _linked(shape)
+    return [
+        (float(scores[a, b, n]), (a, b, n) in told)
+        for a in right
+        for b in right
+        if a != b and (keys[a][0], keys[b][0]) in looked
+        for n in range(len(shape.links))
+    ]
 
 
 def _best_bar(found: Sequence[tuple[float, bool]], wanted: int) -> tuple[float, float]:
