@@ -183,7 +183,7 @@ def test_without_extras_it_checks_and_climbs_what_needs_none(tmp_path: Path) -> 
     assert {trial["step"] for trial in record["trials"]} == {"baseline"}
     reasons = {skipped["step"]: skipped["reason"] for skipped in record["skipped"]}
     assert "one model" in reasons.pop("dearer_model")
-    assert reasons.keys() == {"prompt", "few_shot", "fine_tune"}
+    assert reasons.keys() == {"heads", "prompt", "few_shot", "encoder", "fine_tune"}
     assert all("pip install 'stepladder[" in reason for reason in reasons.values())
     assert not (tmp_path / "cache").exists()  # 93 MB are not fetched for nothing
 

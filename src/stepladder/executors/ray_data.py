@@ -165,7 +165,11 @@ class RayCluster:
                 fn_constructor_args=(shop,),
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=min(workers, asks.left)),
+                compute=ray.data.ActorPoolStrategy(
+                    size=min(workers, asks.left),
+                    # what waits at a worker is counted as tried when that dies
+                    max_tasks_in_flight_per_actor=1 if asks.size == 1 else None,
+                ),
                 num_cpus=cores,
                 max_restarts=-1,
                 max_task_retries=TRIES,
