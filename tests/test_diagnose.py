@@ -52,6 +52,11 @@ def event(**fields):
     return {"events": [{"event": "harm", **fields}]}
 
 
+def ran(**states):
+    """A record of calls, by name with what became of each."""
+    return {"calls": [{"name": name, "state": state} for name, state in states.items()]}
+
+
 @pytest.mark.parametrize(
     ("task", "expected", "answered", "found"),
     [
@@ -88,6 +93,14 @@ def event(**fields):
         (QUESTION, ["aspirin", "rifampin"], "rifampin", None),
         (CALL, {"name": "f", "arguments": {"x": 1}}, {"name": "g"}, "wrong function"),
         (CALL, [{"name": "f", "arguments": {"x": 1}}], [{"name": "f"}], "wrong argument"),
+        (CALL, [{"name": "f"}], [], "no call"),
+        (CALL, [{"name": "f"}], ran(), "no call"),
+        (CALL, [], ran(f="done"), "needless call"),
+        (CALL, [{"name": "f"}], ran(g="done"), "wrong function"),
+        (CALL, [{"name": "f", "arguments": {"x": 1}}], ran(f="done"), "wrong argument"),
+        (CALL, [{"name": "f", "arguments": {"x": 1}}], ran(f="recorded"), "wrong argument"),
+        (CALL, [{"name": "f"}], ran(f="refused"), "call not run"),
+        (CALL, [{"name": "f"}], "It is booked.", "wrong answer"),
     ],
 )
 def test_each_answer_has_the_kind_of_what_must_be_mended_first(task, expected, answered, found):

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .core import Citation, Counts, Diagnosis, Example, Input, Json, Output, Row, Task
+from .functions.calls import calls_in
 from .knowledge.scoring import GOLD
 from .metrics.abstention import absent_of, is_absent
 from .metrics.accuracy import known_labels, label_of
@@ -43,8 +44,11 @@ KINDS: Mapping[str, str] = {
     "missing items": "fewer items than expected",
     "extra items": "more items than expected",
     "wrong items": "other items than expected",
+    "no call": "a call was due, and none was made",
+    "needless call": "no call was due, and one was made",
     "wrong function": "another function was called",
     "wrong argument": "the right function with other arguments",
+    "call not run": "the right function was called, and did not run or failed",
     "other script": "the answer is written in another script than the expected one",
     "too long": "the answer is more than twice as long as the expected one",
     "misread": "a passage that was shown has the answer, and another answer was given",
@@ -151,6 +155,14 @@ _REMEDIES: Mapping[str, Sequence[tuple[str, str]]] = {
     "missing items": _CONTENT,
     "extra items": _CONTENT,
     "wrong items": _CONTENT,
+    "no call": (("prompt", "say when a call is due"), *_CONTENT),
+    "needless call": (("prompt", "say when no call is due"), *_CONTENT),
+    "call not run": (
+        (
+            "",
+            "see why in the answers: the allow-list, a limit, or the function itself",
+        ),
+    ),
     "wrong function": (("prompt", "describe when each function is meant"), *_CONTENT),
     "wrong argument": (("prompt", "describe each argument and its format"), *_CONTENT),
     "other script": (("prompt", "name the language of the answer"), _CONTENT[1]),
@@ -258,12 +270,23 @@ def _wrong_content(task: Task, example: Example, output: Output) -> str:
 
 
 def _wrong_call(expected: Json, answered: Json) -> str:
-    return "wrong argument" if _called(expected) == _called(answered) else "wrong function"
+    if isinstance(answered, str):  # what was said after all calls
+        return "wrong answer"
+    wanted, said = calls_in(expected), calls_in(answered)
+    if wanted and not said:
+        return "no call"
+    if not wanted:
+        return "needless call"
+    if sorted(one["name"] for one in wanted) != sorted(one["name"] for one in said):
+        return "wrong function"
+    return "wrong argument" if _all_ran(answered) else "call not run"
 
 
-def _called(calls: Json) -> list[str]:
-    each = calls if isinstance(calls, list | tuple) else [calls]
-    return sorted(str(call.get("name")) for call in each if isinstance(call, Mapping))
+def _all_ran(answered: Json) -> bool:
+    """Whether every call worked; calls that are only predicted count as if they had."""
+    calls = answered.get("calls") if isinstance(answered, Mapping) else None
+    told = [one.get("state") for one in calls or () if isinstance(one, Mapping)]
+    return all(state in (None, "done", "recorded") for state in told)
 
 
 def _wrong_items(task: Task, example: Example, answered: Json) -> str:

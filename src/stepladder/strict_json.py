@@ -1,7 +1,8 @@
 """JSON text as a value that every later step can handle and that can be written down again.
 
-For what comes from outside: the bodies of requests, and what models say. Python's own reader takes
-numbers that are none, halves of characters, and any depth that its stack allows.
+For what comes from outside: the bodies of requests, what models say, what functions return.
+Python's own reader takes numbers that are none, halves of characters, and any depth that its stack
+allows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NoReturn
 
 from .messages import Json
 
-__all__ = ["DEEPEST", "read_strictly"]
+__all__ = ["DEEPEST", "check_strictly", "read_strictly"]
 
 DEEPEST = 100  # levels of nesting
 
@@ -34,6 +35,18 @@ def read_strictly(text: str) -> Json:
         except UnicodeEncodeError as error:
             raise ValueError("it has half a character") from error
     return value
+
+
+def check_strictly(value: Json) -> None:
+    """Raise ValueError that says why, if `read_strictly` would not take this value's JSON."""
+    if _depth(value) > DEEPEST:
+        raise _too_deep()
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it has half a character") from error
+    except TypeError as error:
+        raise ValueError(f"it is no JSON: {error}") from error
 
 
 def _no_number(name: str) -> NoReturn:

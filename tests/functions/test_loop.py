@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,23 @@ def test_steps_seconds_and_dollars_end_it(source) -> None:
         model = Scripted(a=[find] * 9)
         talk = talks(source, model, price=lambda calls, p=price: p * len(calls), limits=limits)["a"]
         assert (talk.ended, len(talk.turns), talk.answer, talk.error) == (ended, turns, None, None)
+
+
+def test_to_wait_for_others_of_a_batch_takes_none_of_an_inputs_seconds(source) -> None:
+    """A local engine answers many at once: the last of them waits long and takes little."""
+    find = (call("find_rides", city="Oslo"),)
+
+    class Waits(Scripted):
+        def _answer(self, request):
+            said = super()._answer(request)
+            usage = replace(said.usage, seconds=90.0, compute_seconds=0.1)
+            return replace(said, usage=usage)
+
+    talk = talks(source, Waits(a=[find, "None."]), limits=Limits(seconds=60.0))["a"]
+    assert (talk.ended, [one.state for one in talk.ran]) == ("answer", ["done"])
+    assert talk.seconds < 60
+    kept = talks(source, Waits(a=[find, find, find]), limits=Limits(seconds=0.15))["a"]
+    assert (kept.ended, len(kept.turns)) == ("seconds", 2)
 
 
 def test_what_costs_nobody_knows_is_not_bought_under_a_limit(source) -> None:

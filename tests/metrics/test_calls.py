@@ -172,10 +172,19 @@ def test_executed_results_are_looked_for_among_those_had() -> None:
     failed = [had[0], {**had[1], "state": "failed"}]
     assert score(ExecutedResult(), example, {"calls": failed}) == 0
     assert score(ExecutedResult(), example, []) == 0
+
     with pytest.raises(TaskError, match="no list of expected results in 'results'"):
         ExecutedResult().score(NONE, Output({"calls": []}))
     with pytest.raises(StepladderError, match="tolerance"):
         ExecutedResult(tolerance=1.5)
+
+
+def test_calls_that_were_only_predicted_are_no_merit_where_nothing_was_to_be_done() -> None:
+    none = Example("1", "Hello.", [], metadata={"results": []})
+    assert score(ExecutedResult(only=True), none, []) == 1
+    assert score(ExecutedResult(only=True), none, {"calls": []}) == 1
+    assert score(ExecutedResult(only=True), none, [{"name": "f", "arguments": {}}]) == 0
+    assert score(ExecutedResult(only=True), none, {"name": "f", "arguments": {}}) == 0
 
 
 BOOK = Example("1", "x", [made("book")], metadata={"says": ["booked", 7]})

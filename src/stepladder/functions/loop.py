@@ -53,7 +53,9 @@ class Turn:
 
 @dataclass(frozen=True)
 class Talk:
-    """A whole conversation: why it ended, and what it took. `seconds` are of model and functions.
+    """A whole conversation: why it ended, and what it took.
+
+    `seconds` are of model and functions; of a model that answers many at once, this one's share.
 
     `error` is there where it failed, not where a limit ended it.
     """
@@ -142,7 +144,7 @@ def _read(response: Response, asking: Asking) -> Response:
 def _hear(going: _Going, response: Response, asking: Asking, running: Running) -> Talk | None:
     """Take an answer in; the conversation where it ends with it, None where calls are to be run."""
     going.usage.append(response.usage)
-    going.seconds += response.usage.seconds or 0.0
+    going.seconds += _taken(response.usage)
     if response.error is not None:
         going.turns.append(Turn(response.text))
         return going.end("error", response.error)
@@ -159,6 +161,12 @@ def _hear(going: _Going, response: Response, asking: Asking, running: Running) -
         going.turns.append(Turn(response.text))
         return going.end("dollars")
     return None
+
+
+def _taken(usage: Usage) -> float:
+    """What an answer took of its model: to wait for others of its batch is not its doing."""
+    own = usage.compute_seconds
+    return (usage.seconds if own is None else own) or 0.0
 
 
 def _run_all(asking: Sequence[tuple[_Going, Response]], running: Running, *, written: bool) -> None:

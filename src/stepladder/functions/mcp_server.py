@@ -2,6 +2,7 @@
 
 The server is a program of its own. One that is started here gets the environment variables that are
 named for it, and the few that any program needs; one at an address is asked at that address only.
+What it asks of us in turn (a model's answer, a person's, our folders) is refused.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from ..core import Function, Json
 from ..errors import TaskError
 from ..registry import need
 from .description import CallFailed, Described, as_schema
+from .hiding import without_secrets
+from .overhearing import Overheard, overhear
 
 __all__ = ["McpServer", "open_mcp_command", "open_mcp_url"]
 
 START_SECONDS = 30.0
 _MOST_PAGES = 100
 _GRACE = 1.1  # the SDK's own limit tells more than ours, so it goes first
+_SHORTEST_SECRET = 8  # characters; a shorter variable is a switch, and stands in many a text
 
 
 @dataclass
@@ -34,9 +38,19 @@ class McpServer:
     _portal: Any = field(repr=False)
     _client: Any = field(repr=False)
     _open: ExitStack = field(repr=False)
+    _secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     def call(self, name: str, arguments: Mapping[str, Json], seconds: float) -> Json:
-        """The tool's structured result, or its text; CallFailed for what it calls an error."""
+        """The tool's structured result, or its text; CallFailed for what it calls an error.
+
+        What it was given in the environment or in headers does not come back with it.
+        """
+        try:
+            return without_secrets(self._call(name, arguments, seconds), self._secrets)
+        except CallFailed as error:
+            raise CallFailed(without_secrets(str(error), self._secrets)) from error
+
+    def _call(self, name: str, arguments: Mapping[str, Json], seconds: float) -> Json:
         import anyio
         from mcp import MCPError
 
@@ -52,7 +66,7 @@ class McpServer:
             raise CallFailed(f"no answer within {seconds:g} seconds") from error
         except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             raise CallFailed(f"the server {self.name!r}: {error}") from error
-        except RuntimeError as error:  # it was closed, or the SDK found the answer malformed
+        except (RuntimeError, ValueError) as error:  # it was closed, or its answer is malformed
             raise CallFailed(f"the server {self.name!r} gave no answer: {error}") from error
         text = "\n".join(_said(block) for block in result.content)
         if result.is_error:
@@ -83,8 +97,13 @@ def open_mcp_command(
     """
     mcp = need("mcp", extra="functions", what="an MCP server")
     given = {name: _variable(name, command) for name in environment}
+    from mcp.client.stdio import stdio_client
+
     server = mcp.StdioServerParameters(command=command, args=list(arguments), env=given, cwd=folder)
-    return _opened(server, Path(command).name, trust_hints)
+    secrets = frozenset(one for one in given.values() if len(one) >= _SHORTEST_SECRET)
+    heard = overhear()
+    transport = stdio_client(server, errlog=heard.file)
+    return _opened(transport, Path(command).name, trust_hints, secrets, heard)
 
 
 def open_mcp_url(
@@ -113,38 +132,49 @@ def open_mcp_url(
         ):
             yield streams
 
-    return _opened(transport(), url, trust_hints)
+    bare = {value.rpartition(" ")[2] for value in given.values()}  # without a word like Bearer
+    return _opened(transport(), url, trust_hints, frozenset(bare))
 
 
-def _opened(server: Any, name: str, trust_hints: bool) -> McpServer:
+def _opened(
+    transport: Any,
+    name: str,
+    trust_hints: bool,
+    secrets: frozenset[str],
+    heard: Overheard | None = None,
+) -> McpServer:
     from anyio.from_thread import start_blocking_portal
     from mcp import Client
 
     with ExitStack() as stack:
+        if heard is not None:
+            stack.callback(heard.end)
         portal = stack.enter_context(start_blocking_portal())
-        with _told(name):
+        with _told(name, heard):
             client = stack.enter_context(
                 portal.wrap_async_context_manager(
-                    Client(server, read_timeout_seconds=START_SECONDS)
+                    Client(transport, read_timeout_seconds=START_SECONDS)
                 )
             )
             tools = portal.call(_tools, client)
         described = tuple(_described(tool, name, trust_hints) for tool in tools)
-        return McpServer(name, described, portal, client, stack.pop_all())
+        return McpServer(name, described, portal, client, stack.pop_all(), secrets)
     raise AssertionError  # an ExitStack of these hides no exception
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """What goes wrong while a server is opened, as ours."""
+def _told(name: str, heard: Overheard | None) -> Iterator[None]:
+    """What goes wrong while a server is opened, as ours, with the last that a program said."""
     try:
         yield
     except Exception as error:  # the transport's own exceptions, in groups, are of many kinds
         reason: BaseException = error
         while isinstance(reason, BaseExceptionGroup):
             reason = reason.exceptions[0]
+        said = heard.last_line() if heard is not None else ""
         raise TaskError(
-            f"the MCP server {name!r} cannot be used: {reason}",
+            f"the MCP server {name!r} cannot be used: {reason}"
+            + (f"; the last that it said is {said!r}" if said else ""),
             hint="start it by itself to see whether it runs and speaks MCP",
         ) from error
 

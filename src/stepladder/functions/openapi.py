@@ -18,13 +18,14 @@ from urllib.parse import quote, urlsplit
 from ..core import Json
 from ..errors import TaskError
 from ..registry import need
+from ..strict_json import read_strictly
 from .description import CallFailed, Described
+from .hiding import without_secrets
 from .openapi_file import Operation, Scheme, base_of, read_operations, read_schemes, read_spec
 
 __all__ = ["HttpService", "open_openapi"]
 
 LARGEST_ANSWER = 4 * 2**20  # bytes; more is read by no model
-_HIDDEN = "[secret]"
 
 
 @dataclass
@@ -38,7 +39,7 @@ class HttpService:
     _client: Any = field(repr=False)
 
     def call(self, name: str, arguments: Mapping[str, Json], seconds: float) -> Json:
-        """The answer's JSON, or its text; CallFailed for what is no success, and for redirects."""
+        """The answer's JSON, or its text, without secrets; CallFailed for errors and redirects."""
         operation = self._operations[name]
         request = self._request(operation, arguments, seconds)
         httpx = _httpx()
@@ -51,7 +52,7 @@ class HttpService:
         except httpx.TimeoutException as error:
             raise CallFailed(f"no answer within {seconds:g} seconds") from error
         except httpx.HTTPError as error:
-            raise CallFailed(self._without_secrets(f"the service: {error}")) from error
+            raise CallFailed(without_secrets(f"the service: {error}", self._told)) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -98,17 +99,18 @@ class HttpService:
                 raise CallFailed(f"the answer has more than {LARGEST_ANSWER >> 20} MiB")
         text = read.decode(response.encoding or "utf-8", errors="replace")
         if not response.is_success:
-            said = self._without_secrets(text)
+            said = without_secrets(text, self._told)
             raise CallFailed(f"the service answers with status {response.status_code}: {said}")
         try:
-            return json.loads(text) if text else None
-        except ValueError:
-            return text
+            answer = read_strictly(text) if text else None
+        except ValueError:  # not JSON, or such that it could not be told on
+            answer = text
+        return without_secrets(answer, self._told)
 
-    def _without_secrets(self, text: str) -> str:
-        for _, secret in self._secrets.values():
-            text = text.replace(secret, _HIDDEN).replace(quote(secret, safe=""), _HIDDEN)
-        return text
+    @property
+    def _told(self) -> set[str]:
+        """The secrets that the service is told, without the word before them in a header."""
+        return {secret.removeprefix(scheme.before) for scheme, secret in self._secrets.values()}
 
 
 def open_openapi(

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ..core import Call, Json
 from ..errors import TaskError
+from ..strict_json import check_strictly
 from .description import CallFailed, Described, Source, validator_of
 
 __all__ = ["Asked", "Limits", "Ran", "Running", "run_calls", "told_result"]
@@ -27,9 +28,9 @@ _LONGEST_PROBLEM = 300  # characters
 class Limits:
     """What answering one input may take.
 
-    `steps` are model calls, `seconds` those of model and functions together, `dollars` those of the
-    model (None: no limit). A longer result than `result_characters` is cut. At most `calls_at_once`
-    functions run side by side.
+    `steps` are model calls, `seconds` those of model and functions together, without waiting for
+    other inputs of a batch, `dollars` those of the model (None: no limit). A longer result than
+    `result_characters` is cut. At most `calls_at_once` functions run side by side.
     """
 
     steps: int = 8
@@ -208,12 +209,23 @@ def _run(asked: Asked, running: Running, result: list[Ran | BaseException]) -> N
     try:
         try:
             value = found[1].call(asked.call.name, asked.call.arguments, asked.seconds)
-            ran = replace(_of(asked.call, "done", running), result=value)
+            ran = _returned(asked.call, value, running)
         except CallFailed as error:
-            ran = _of(asked.call, "failed", running, str(error))
+            said = str(error).encode(errors="replace").decode()  # it is written down as UTF-8
+            ran = _of(asked.call, "failed", running, said)
         result.append(replace(ran, seconds=time.monotonic() - began))
     except BaseException as error:  # a mistake of ours: raised where the calls were asked for
         result.append(error)
+
+
+def _returned(call: Call, value: Json, running: Running) -> Ran:
+    """What a function gave back, if it can be told and kept: services say what they like."""
+    try:
+        check_strictly(value)
+    except ValueError as error:
+        said = f"it ran, and its result cannot be used: {error}"
+        return _of(call, "failed", running, said)
+    return replace(_of(call, "done", running), result=value)
 
 
 def _of(

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from ..core import Counts, Example, Json, Output
 from ..errors import StepladderError, TaskError
+from ..functions.calls import calls_in
 from .call_values import Strings, equal_values, pair
 from .text import check_choice, failed, whole
 
@@ -20,7 +21,8 @@ class ExecutedResult:
 
     The results are in the metadata field `results`, a list, and are looked for among the results
     of all calls that worked; with `only`, there may be no others. Numbers may differ by
-    `tolerance`, a share of the larger. A failed answer is wrong.
+    `tolerance`, a share of the larger. A failed answer is wrong, and so are calls that were only
+    predicted: that nothing was done is no merit of theirs.
     """
 
     results: str = "results"
@@ -45,13 +47,19 @@ class ExecutedResult:
                 f"{example.source or example.id}: no list of expected results in {self.results!r}",
                 hint="give the results of the right calls, or another name with 'results'",
             )
-        if failed(output):
+        if failed(output) or _only_predicted(output.value):
             return whole(0.0)
         had = _results(output.value)
         pairs = pair(
             wanted, had, lambda a, b: equal_values(a, b, self.strings, tolerance=self.tolerance)
         )
         return whole(len(pairs) == len(wanted) and (not self.only or len(had) == len(wanted)))
+
+
+def _only_predicted(value: Json) -> bool:
+    """Whether it lists calls of which nothing says what became of them."""
+    record = isinstance(value, Mapping) and "calls" in value
+    return not record and bool(calls_in(value))
 
 
 def _results(value: Json) -> list[Json]:

@@ -19,8 +19,6 @@ from .visits import Visit
 __all__ = ["LOGGER", "log_request", "set_up_log", "without_key"]
 
 LOGGER = logging.getLogger("stepladder.serve")
-# a path that a caller made up must not end the line, or speak to the terminal
-ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 LONGEST = 1000  # characters of a path or an error, which callers can make as long as they like
 SECRET = frozenset({"key", "access_token", "upload_id"})  # each of them opens something
 
@@ -54,7 +52,7 @@ class _Text(logging.Formatter):
         fields = getattr(record, "fields", {})
         told = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        line = f"{clock} {level}{record.getMessage()} {told}".rstrip().translate(ESCAPED)
+        line = _seen(f"{clock} {level}{record.getMessage()} {told}".rstrip())
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return _hidden(line, record)
@@ -67,7 +65,22 @@ class _Json(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         fields = {k: v for k, v in getattr(record, "fields", {}).items() if v is not None}
-        return _hidden(json.dumps({**line, **fields}, ensure_ascii=False, default=str), record)
+        told = json.dumps({**line, **fields}, ensure_ascii=False, default=str)
+        return _hidden(_seen(told), record)
+
+
+def _seen(line: str) -> str:
+    """The line with what cannot be seen escaped, as JSON has it.
+
+    A path that a caller made up must not end the line, turn it around, or speak to the terminal.
+    """
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() else _escaped(one) for one in line)
+
+
+def _escaped(one: str) -> str:
+    return "\\u007f" if one == "\x7f" else json.dumps(one)[1:-1]
 
 
 def _hidden(text: str, record: logging.LogRecord) -> str:
