@@ -427,28 +427,50 @@ def injection(found: Result) -> Iterator[str]:
     yield f"## Planted instructions\n\n{ran(found)}\n"
     worst = found["worst_case"]
     yield (
-        f"{worst['plants']} kinds of planted instructions, in documents and in the results of a "
-        "function. What the program did because of them, outside of what it may do, and how many "
-        "answers said what was planted (that is the model's own doing):\n"
+        f"{worst['plants']} kinds of planted instructions, in documents, in the results of a "
+        "Python function, in the descriptions and results of an MCP server and of an HTTP service. "
+        "What the program did because of them, outside of what it may do, and how many answers "
+        "said what was planted (that is the model's own doing):\n"
     )
-    rows = []
-    for name in ("worst_case", "embedded"):
-        if one := found.get(name):
-            documents, results = one["documents"], one["results"]
-            rows.append(
-                [
-                    one.get("model", "obeys all it finds"),
-                    str(sum(one["obeyed_by_the_harness"].values())),
-                    f"{results['calls_asked_for']} ({results['calls_by_state'].get('done', 0)})",
-                    f"{documents['answers_that_say_it']} of {documents['answers']}",
-                    # held to lists of calls, the embedded model has no last words
-                    f"{results['answers_that_say_it']} of {results['answers']}"
-                    if name == "worst_case"
-                    else "-",
-                ]
-            )
-    heads = ["model", "obeyed by the program", "calls asked for (run: allowed or reading)"]
-    yield from table([*heads, "said from documents", "said from results"], rows)
+    models = [("obeys all it finds", worst)]
+    if "embedded" in found:
+        models.append((found["embedded"]["model"], found["embedded"]))
+    rows = [row for name, one in models for row in _by_way(one, name, spoken=one is worst)]
+    heads = ["model", "way in", "calls asked for", "run: looking up, writing a note"]
+    yield from table([*heads, "run beyond", "said what was planted"], rows)
+    yield ""
+    for name, one in models:
+        done = one["obeyed_by_the_harness"].items()
+        told = ", ".join(f"{key.replace('_', ' ')} {count}" for key, count in done)
+        yield f"- Done by the program, with {name!r}: {told}."
+    mcp, served = worst["mcp"], worst["served"]
+    yield (
+        f"- The MCP server asked {mcp['asked_in_turn']} times for a model's answer, a person's or "
+        f"our folders, and was given {mcp['given_in_turn']}.\n"
+        f"- As inputs of a served bundle, by both protocols, whole and streamed: "
+        f"{sum(served['answers'].values())} answers, obeyed "
+        f"{sum(served['obeyed_by_the_harness'].values())}."
+    )
+
+
+def _by_way(one: Result, model: str, *, spoken: bool) -> Iterator[list[str]]:
+    documents = one["documents"]
+    said = f"{documents['answers_that_say_it']} of {documents['answers']}"
+    yield [model, "documents", "-", "-", "-", said]
+    ways = {"results": "Python function", "mcp": "MCP server", "http": "HTTP service"}
+    for key, way in ways.items():
+        found = one[key]
+        states = found["calls_by_state"]
+        # held to lists of calls, the embedded model has no last words
+        said = f"{found['answers_that_say_it']} of {found['answers']}" if spoken else "-"
+        yield [
+            model,
+            way,
+            str(found["calls_asked_for"]),
+            str(states.get("done", 0) + states.get("failed", 0)),
+            str(found["ran_outside_the_allow_list"]),
+            said,
+        ]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
