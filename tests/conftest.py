@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from cli_here import Result, Stepladder
     from hosted_service import Service
 
 settings.register_profile("stepladder", deadline=None)
@@ -30,6 +31,17 @@ def _no_network(request: pytest.FixtureRequest) -> None:
         socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
     else:
         disable_socket(allow_unix_socket=True)
+
+
+@pytest.fixture
+def stepladder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Stepladder:
+    """Runs a command in this process: `stepladder("climb", folder)` has its code and output."""
+    from cli_here import run_here
+
+    def run(*arguments: object) -> Result:
+        return run_here(arguments, capsys, monkeypatch)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -7,35 +7,15 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cli_here import Result, Stepladder
 from cli_process import answers_in
 from task_folders import make_climbing_model, make_task_folder
 
-from stepladder.cli import main
-
 pytest.importorskip("transformers")
 pytest.importorskip("torch")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def record(self) -> Any:
-        return json.loads(self.out)
-
-
-Stepladder = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +26,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stepladder(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Stepladder:
-    """Run a command in this process, through the door that the console script uses."""
+def stepladder(stepladder: Stepladder, place: Path, monkeypatch: pytest.MonkeyPatch) -> Stepladder:
     monkeypatch.setenv("STEPLADDER_CACHE", str(place / "cache"))
     monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments: object) -> Result:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["stepladder", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as done:
-            code = done.code
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return Result(int(str(code or 0)), out, err)
-
-    return run
+    return stepladder
 
 
 @pytest.fixture

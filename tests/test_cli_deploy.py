@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cli_here import Stepladder
 from task_folders import make_task_folder
 
 from stepladder.bundles import current_bundle
-from stepladder.cli import main
 
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.network  # deploy asks a server of its own
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def record(self) -> Any:
-        return json.loads(self.out)
-
-
-Stepladder = Callable[..., Result]
-
-
-@pytest.fixture
-def stepladder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Stepladder:
-    def run(*arguments: object) -> Result:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["stepladder", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as done:
-            code = done.code
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return Result(int(str(code or 0)), out, err)
-
-    return run
 
 
 @pytest.fixture

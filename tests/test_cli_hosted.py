@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_here import Stepladder
 from task_folders import make_task_folder
 
-from stepladder.cli import main
 from stepladder.cli_parts import interruptible
 
 PLUGIN = '''
@@ -83,7 +83,6 @@ model = "away:keeper"
 like = "away:small"
 cached = 0.1
 """
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -101,29 +100,22 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def run(
-    away: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Run:
+    away: None, stepladder: Stepladder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Stepladder:
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stepladder", *map(str, arguments)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as done:
-            code = done.code
-        return (int(code or 0), *capsys.readouterr())
 
     (tmp_path / "models.toml").write_text(MODELS, encoding="utf-8")
     (tmp_path / "prices.toml").write_text(PRICES, encoding="utf-8")
-    return run
+    return stepladder
 
 
 def folder(tmp_path: Path, model: str = "away:small", **more: Any) -> Path:
     return make_task_folder(tmp_path / "task", model, easy=True, **more)
 
 
-def test_check_counts_tokens_by_estimate_and_says_what_retires(run: Run, tmp_path: Path) -> None:
+def test_check_counts_tokens_by_estimate_and_says_what_retires(
+    run: Stepladder, tmp_path: Path
+) -> None:
     code, out, err = run("check", folder(tmp_path), "--models", tmp_path / "models.toml")
     assert (code, err) == (0, "")
     assert "tokens_are: estimated, without a call to the service" in out
@@ -131,7 +123,7 @@ def test_check_counts_tokens_by_estimate_and_says_what_retires(run: Run, tmp_pat
     assert "names away:large for afterwards" in out
 
 
-def test_a_plan_shows_the_dollars_of_hosted_calls(run: Run, tmp_path: Path) -> None:
+def test_a_plan_shows_the_dollars_of_hosted_calls(run: Stepladder, tmp_path: Path) -> None:
     task = folder(tmp_path, more="[steps.prompt]\nsample = 8\n")
     arguments = ("climb", task, "--steps", "prompt", "--dry-run", "--json")
     code, out, _ = run(*arguments, "--prices", tmp_path / "prices.toml")
@@ -146,7 +138,9 @@ def test_a_plan_shows_the_dollars_of_hosted_calls(run: Run, tmp_path: Path) -> N
     assert json.loads(out)[0]["plan"]["dollars"] is None
 
 
-def test_a_climb_says_why_dollars_are_unknown_and_what_retires(run: Run, tmp_path: Path) -> None:
+def test_a_climb_says_why_dollars_are_unknown_and_what_retires(
+    run: Stepladder, tmp_path: Path
+) -> None:
     task = folder(tmp_path)
     code, out, err = run(
         "climb", task, "--steps", "prompt", "--json", "--models", tmp_path / "models.toml"
@@ -161,14 +155,14 @@ def test_a_climb_says_why_dollars_are_unknown_and_what_retires(run: Run, tmp_pat
     assert run("report", task)[1].count("dollars are unknown") == 1
 
 
-def test_prices_of_batch_jobs_are_said_to_be_such(run: Run, tmp_path: Path) -> None:
+def test_prices_of_batch_jobs_are_said_to_be_such(run: Stepladder, tmp_path: Path) -> None:
     _, out, _ = run("climb", folder(tmp_path, "away:later"), "--steps", "prompt", "--json")
     record = json.loads(out)
     assert record["trials"][0]["batch_share"] == 1
     assert any("dollars are those of batch jobs" in caution for caution in record["cautions"])
 
 
-def test_prices_with_a_kept_prefix_are_said_to_be_such(run: Run, tmp_path: Path) -> None:
+def test_prices_with_a_kept_prefix_are_said_to_be_such(run: Stepladder, tmp_path: Path) -> None:
     task = folder(tmp_path, "away:keeper")
     arguments = ("climb", task, "--steps", "prompt", "--prices", tmp_path / "prices.toml", "--json")
     record = json.loads(run(*arguments)[1])
@@ -176,13 +170,13 @@ def test_prices_with_a_kept_prefix_are_said_to_be_such(run: Run, tmp_path: Path)
     assert any("where a kept prefix served them" in caution for caution in record["cautions"])
 
 
-def test_calls_that_may_have_been_billed_are_in_the_report(run: Run, tmp_path: Path) -> None:
+def test_calls_that_may_have_been_billed_are_in_the_report(run: Stepladder, tmp_path: Path) -> None:
     task = folder(tmp_path, "away:cut")
     record = json.loads(run("climb", task, "--steps", "prompt", "--json")[1])
     assert any("broke off after they were sent: 3." in caution for caution in record["cautions"])
 
 
-def test_known_dollars_hold_a_budget(run: Run, tmp_path: Path) -> None:
+def test_known_dollars_hold_a_budget(run: Stepladder, tmp_path: Path) -> None:
     task = folder(tmp_path)
     arguments = ("climb", task, "--steps", "prompt", "--json", "--prices", tmp_path / "prices.toml")
     code, out, _ = run(*arguments, "--budget-dollars", "0.0001")
@@ -195,7 +189,7 @@ def test_known_dollars_hold_a_budget(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_search_that_thinks_beyond_its_estimate_ends_at_the_budget(
-    run: Run, tmp_path: Path
+    run: Stepladder, tmp_path: Path
 ) -> None:
     task = folder(tmp_path, "away:thinker", more="[steps.prompt]\nsample = 8\n")
     arguments = ("climb", task, "--steps", "prompt", "--prices", tmp_path / "prices.toml")
@@ -206,7 +200,7 @@ def test_a_search_that_thinks_beyond_its_estimate_ends_at_the_budget(
 
 
 def test_a_missing_package_of_a_provider_is_one_line_before_anything_is_done(
-    run: Run, tmp_path: Path
+    run: Stepladder, tmp_path: Path
 ) -> None:
     task = folder(tmp_path, "away:extra")
     code, out, err = run("climb", task)
@@ -219,7 +213,7 @@ def test_a_missing_package_of_a_provider_is_one_line_before_anything_is_done(
 
 
 def test_without_a_key_check_and_plan_work_and_a_climb_ends_before_anything_is_done(
-    run: Run, tmp_path: Path
+    run: Stepladder, tmp_path: Path
 ) -> None:
     task = folder(tmp_path, "away:locked", more="[steps.prompt]\nsample = 8\n")
     code, out, err = run("check", task)
@@ -236,7 +230,7 @@ def test_without_a_key_check_and_plan_work_and_a_climb_ends_before_anything_is_d
 
 
 def test_options_that_a_provider_does_not_know_are_refused_by_check(
-    run: Run, tmp_path: Path
+    run: Stepladder, tmp_path: Path
 ) -> None:
     task = folder(tmp_path, more="[providers.away]\nspeed = 9\n")
     code, _, err = run("check", task)
@@ -244,7 +238,7 @@ def test_options_that_a_provider_does_not_know_are_refused_by_check(
     assert "[providers.away] has no option 'speed'" in err
 
 
-def test_a_bug_exits_with_3_and_its_traceback_without_keys(run: Run, tmp_path: Path) -> None:
+def test_a_bug_exits_with_3_and_its_traceback_without_keys(run: Stepladder, tmp_path: Path) -> None:
     code, out, err = run("check", folder(tmp_path, "away:bug"))
     assert (code, out) == (3, "")
     assert "ValueError: no such thing" in err

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import random
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_here import Stepladder
 from steps.step_tasks import EXTRACT, SORT, WORDS, asked, messages, reports, truth
+from tickets import TICKET_LABELS, make_tickets, ticket_rows, write_rows
 
 from stepladder.bundles.chosen import choose
 from stepladder.bundles.contents import contents
-from stepladder.cli import main
 from stepladder.core import Candidate, Evaluation, Example, Request, Split, Trial
 from stepladder.data.pool import open_pool
 from stepladder.errors import NotApplicable, StepladderError
@@ -25,79 +24,25 @@ from stepladder.steps.distill_labels import Rules, label_inputs, labelled_lines
 from stepladder.steps.prompt_variants import plain_prompt
 from stepladder.testing import FakeModel, fake_workshop
 
-LABELS = ("refund", "parcel", "login")
-TASK = """
-name = "tickets"
-kind = "classification"
-instructions = "Which label fits?"
-labels = ["refund", "parcel", "login"]
-models = ["local:no-such-folder"]
-
-[metric]
-name = "accuracy"
-
-[target]
-score = 0.7
-
-[data]
-train = "train.jsonl"
-dev = "dev.jsonl"
-test = "test.jsonl"
-expected = "label"
-
-[steps.baseline]
-solvers = ["linear"]
-"""
-
-
-def rows(count: int, seed: int) -> list[dict[str, str]]:
-    """Tickets of words that mostly belong to their label."""
-    chance = random.Random(seed)
-    words = {label: [f"{label[0]}{n}q" for n in range(40)] for label in LABELS}
-    found = []
-    for number in range(count):
-        label = LABELS[number % 3]
-        text = " ".join(chance.sample(words[label], 4))
-        found.append(
-            {"id": f"{seed}-{number}", "input": f"{text} n{seed}x{number}", "label": label}
-        )
-    return found
-
-
-def write(path: Path, found: list[dict[str, str]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
-
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    folder = tmp_path / "tickets"
-    folder.mkdir()
-    (folder / "task.toml").write_text(TASK)
-    for name, count, seed in (("train", 30, 1), ("dev", 60, 2), ("test", 60, 3)):
-        write(folder / f"{name}.jsonl", rows(count, seed))
-    unlabelled = [*rows(200, 4), *rows(5, 2), *rows(7, 1), *rows(3, 4)]
-    write(folder / "inbox.jsonl", [{"id": f"u{n}", "input": row["input"], "label": "nonsense"}
-                                   for n, row in enumerate(unlabelled)])  # fmt: skip
+    linear = '[steps.baseline]\nsolvers = ["linear"]\n'
+    folder = make_tickets(tmp_path / "tickets", (30, 60, 60), score=0.7, more=linear)
+    inbox = [*ticket_rows(200, 4), *ticket_rows(5, 2), *ticket_rows(7, 1), *ticket_rows(3, 4)]
+    write_rows(folder / "inbox.jsonl", [{"id": f"u{n}", "input": row["input"], "label": "nonsense"}
+                                        for n, row in enumerate(inbox)])  # fmt: skip
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *said: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["stepladder", *map(str, said)])
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
-
-
 def test_a_solver_of_an_earlier_run_teaches_one_that_can_be_deployed(
-    task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    task: Path, stepladder: Stepladder
 ) -> None:
-    run(monkeypatch, "climb", task, "--steps", "baseline")
-    capsys.readouterr()
+    stepladder("climb", task, "--steps", "baseline")
     arguments = ("distill", task, "--unlabelled", task / "inbox.jsonl", "--student", "baseline")
-    assert run(monkeypatch, *arguments, "--teacher", "baseline/linear", "--json") == 0
-    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    done = stepladder(*arguments, "--teacher", "baseline/linear", "--json")
+    assert done.code == 0, done.err
+    record = done.record
     assert record["teacher"]["solver"] == "linear"
     [student] = record["students"]
     assert (student["step"], student["solver"]) == ("distill", "baseline-linear")
@@ -111,36 +56,35 @@ def test_a_solver_of_an_earlier_run_teaches_one_that_can_be_deployed(
     kept = [json.loads(line) for line in Path(told["rows"]).read_text("utf-8").splitlines()]
     assert len(kept) == 200
     assert {row["left_out"] for row in kept} == {None, "among the least sure"}
-    assert all(row["expected"] in LABELS for row in kept)
+    assert all(row["expected"] in TICKET_LABELS for row in kept)
     folder = Path(told["rows"]).parents[2]
     [page] = folder.glob("climb-*/distill.html")
     assert "Before and after" in page.read_text("utf-8")
     # the same again is the same, and what was learned can be put into a bundle
-    assert run(monkeypatch, *arguments, "--teacher", "baseline/linear") == 0
-    said = capsys.readouterr().out
-    assert "input tokens" in said
-    assert "difference, in pairs" in said
+    again = stepladder(*arguments, "--teacher", "baseline/linear")
+    assert again.code == 0
+    assert "input tokens" in again.out
+    assert "difference, in pairs" in again.out
     chosen = choose(page.parent, solver="distill/baseline-linear", unconfirmed=True)
     assert any(name.startswith("artifacts/") for name in contents(chosen))
 
 
-def test_a_file_of_nothing_new_teaches_nothing(
-    task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(monkeypatch, "climb", task, "--steps", "baseline")
-    write(task / "old.jsonl", rows(20, 2))
-    assert run(monkeypatch, "distill", task, "--unlabelled", task / "old.jsonl",
-               "--student", "baseline") == 2  # fmt: skip
-    assert "20 in dev or test" in capsys.readouterr().err
+def test_a_file_of_nothing_new_teaches_nothing(task: Path, stepladder: Stepladder) -> None:
+    stepladder("climb", task, "--steps", "baseline")
+    write_rows(task / "old.jsonl", ticket_rows(20, 2))
+    done = stepladder("distill", task, "--unlabelled", task / "old.jsonl", "--student", "baseline")
+    assert done.code == 2
+    assert "20 in dev or test" in done.err
 
 
 def test_an_unknown_teacher_is_named_with_those_there_are(
-    task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    task: Path, stepladder: Stepladder
 ) -> None:
-    run(monkeypatch, "climb", task, "--steps", "baseline")
-    assert run(monkeypatch, "distill", task, "--unlabelled", task / "inbox.jsonl",
-               "--teacher", "prompt/long") == 2  # fmt: skip
-    assert "'baseline/linear'" in capsys.readouterr().err
+    stepladder("climb", task, "--steps", "baseline")
+    done = stepladder("distill", task, "--unlabelled", task / "inbox.jsonl",
+                      "--teacher", "prompt/long")  # fmt: skip
+    assert done.code == 2
+    assert "'baseline/linear'" in done.err
 
 
 # --- which answers are learned from ---------------------------------------------------------------
@@ -296,13 +240,13 @@ def test_without_a_file_or_a_teacher_the_step_says_so(tmp_path: Path) -> None:
 
 
 def test_a_budget_in_dollars_is_kept_and_not_refused_for_a_teacher_without_a_price(
-    task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    task: Path, stepladder: Stepladder
 ) -> None:
-    run(monkeypatch, "climb", task, "--steps", "baseline")
-    capsys.readouterr()
-    assert run(monkeypatch, "distill", task, "--unlabelled", task / "inbox.jsonl",
-               "--student", "baseline", "--budget-dollars", 1, "--json") == 0  # fmt: skip
-    assert json.loads(capsys.readouterr().out)["students"]
+    stepladder("climb", task, "--steps", "baseline")
+    done = stepladder("distill", task, "--unlabelled", task / "inbox.jsonl",
+                      "--student", "baseline", "--budget-dollars", 1, "--json")  # fmt: skip
+    assert done.code == 0
+    assert done.record["students"]
 
 
 @pytest.mark.parametrize("options", [
@@ -314,12 +258,11 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
 
 
 def test_the_step_in_a_climb_learns_from_the_best_so_far(
-    task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    task: Path, stepladder: Stepladder
 ) -> None:
     with (task / "task.toml").open("a") as file:
         file.write('\n[steps.distill]\nunlabelled = "inbox.jsonl"\nstudent = "baseline"\n')
-    run(monkeypatch, "climb", task, "--steps", "baseline,distill", "--whole-ladder", "--json")
-    record = json.loads(capsys.readouterr().out)
-    assert [(one["step"], one["solver"]) for one in record["trials"]] == [
+    done = stepladder("climb", task, "--steps", "baseline,distill", "--whole-ladder", "--json")
+    assert [(one["step"], one["solver"]) for one in done.record["trials"]] == [
         ("baseline", "linear"), ("distill", "baseline-linear"),
     ]  # fmt: skip

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_here import Stepladder
 from tests.trainers.tiny import COLOURS, NAMES, make_model
-
-from stepladder.cli import main
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -64,20 +63,12 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *said: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["stepladder", *said])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
 @pytest.mark.slow
-def test_methods_are_compared_with_the_first(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_methods_are_compared_with_the_first(folder: Path, stepladder: Stepladder) -> None:
     methods = "full,lora,prompt"
-    assert run(monkeypatch, "tune-methods", str(folder), "--methods", methods, "--json") == 0
-    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    done = stepladder("tune-methods", folder, "--methods", methods, "--json")
+    assert done.code == 0
+    record: dict[str, Any] = done.record
     full, lora, prompt = record["methods"]
     assert [one["method"] for one in record["methods"]] == methods.split(",")
     assert full["gain"] is None
@@ -90,21 +81,20 @@ def test_methods_are_compared_with_the_first(
     assert "before every prompt" in prompt["serving"]
     assert all(one["peak_bytes"] > 1e8 and one["train_seconds"] > 0 for one in record["methods"])
     again = "full,lora,freeze"
-    assert run(monkeypatch, "tune-methods", str(folder), "--methods", again) == 0
-    said = capsys.readouterr().out
-    assert "served as" in said
-    assert f"{100 * full['score']:.1f}%" in said
+    done = stepladder("tune-methods", folder, "--methods", again)
+    assert done.code == 0
+    assert "served as" in done.out
+    assert f"{100 * full['score']:.1f}%" in done.out
     assert not (folder / "openings.jsonl").exists()
 
 
 @pytest.mark.slow
 def test_a_method_that_cannot_be_had_says_why(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, stepladder: Stepladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    assert run(monkeypatch, "tune-methods", str(folder), "--methods", "freeze,qlora") == 0
-    assert "not tried: qlora, since QLoRA needs the package 'bitsandbytes'" in (
-        capsys.readouterr().out
-    )
-    assert run(monkeypatch, "tune-methods", str(folder), "--methods", "magic") != 0
-    assert run(monkeypatch, "tune-methods", str(folder), "--model", "openai:gpt") != 0
+    done = stepladder("tune-methods", folder, "--methods", "freeze,qlora")
+    assert done.code == 0
+    assert "not tried: qlora, since QLoRA needs the package 'bitsandbytes'" in done.out
+    assert stepladder("tune-methods", folder, "--methods", "magic").code != 0
+    assert stepladder("tune-methods", folder, "--model", "openai:gpt").code != 0

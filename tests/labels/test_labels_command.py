@@ -4,88 +4,31 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cli_here import Stepladder
+from tickets import make_tickets, ticket_rows, write_rows
 
-from stepladder.cli import main
 from stepladder.core import Example
 from stepladder.errors import NotApplicable
 from stepladder.labels.nested import nested_subsets, sizes_up_to
 
-LABELS = ("refund", "parcel", "login")
-WORDS = {label: " ".join(f"{label[0]}{n}q" for n in range(80)) for label in LABELS}
-TASK = """
-name = "tickets"
-kind = "classification"
-instructions = "Which label fits?"
-labels = ["refund", "parcel", "login"]
-models = ["local:no-such-folder"]
-
-[metric]
-name = "accuracy"
-
-[target]
-score = 0.9
-
+ECONOMICS = """
 [economics]
 requests_per_month = 1000
 dollars_per_success = 0.5
 dollars_per_label = 2
-
-[data]
-train = "train.jsonl"
-dev = "dev.jsonl"
-test = "test.jsonl"
-expected = "label"
 """
-
-
-def rows(count: int, seed: int) -> list[dict[str, str]]:
-    """Tickets of words that mostly belong to their label, so that more of them help."""
-    chance = random.Random(seed)
-    every = " ".join(WORDS.values()).split()
-    found = []
-    for number in range(count):
-        label = chance.choice(list(WORDS))
-        own = WORDS[label].split()
-        text = [chance.choice(own if chance.random() < 0.6 else every) for _ in range(4)]
-        text.append(f"n{seed}x{number}")
-        found.append({"id": f"{seed}-{number}", "input": " ".join(text), "label": label})
-    return found
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    folder = tmp_path / "tickets"
-    folder.mkdir()
-    (folder / "task.toml").write_text(TASK)
-    for name, count, seed in (("train", 240, 1), ("dev", 80, 2), ("test", 60, 3)):
-        text = "".join(json.dumps(row) + "\n" for row in rows(count, seed))
-        (folder / f"{name}.jsonl").write_text(text)
-    return folder
+    return make_tickets(tmp_path / "tickets", (240, 80, 60), score=0.9, more=ECONOMICS)
 
 
-def run(capsys: Any, monkeypatch: Any, *arguments: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["stepladder", *map(str, arguments)])
-    capsys.readouterr()
-    code: object = 0
-    try:
-        main()
-    except SystemExit as done:
-        code = done.code
-    out, err = capsys.readouterr()
-    assert "Traceback" not in err, err
-    return int(str(code or 0)), out, err
-
-
-def test_the_curve_the_price_and_the_page(task: Path, capsys: Any, monkeypatch: Any) -> None:
-    code, out, err = run(
-        capsys, monkeypatch, "labels", task, "--repeats", 2, "--more", 240, "--json"
-    )
+def test_the_curve_the_price_and_the_page(task: Path, stepladder: Stepladder) -> None:
+    code, out, err = stepladder("labels", task, "--repeats", 2, "--more", 240, "--json")
     assert code == 0, err
     record = json.loads(out)
     sizes = [point["train"] for point in record["points"]]
@@ -102,24 +45,23 @@ def test_the_curve_the_price_and_the_page(task: Path, capsys: Any, monkeypatch: 
     assert not (task / "openings.jsonl").exists()  # the sealed test was left alone
 
 
-def test_the_same_again_says_the_same(task: Path, capsys: Any, monkeypatch: Any) -> None:
-    first = run(capsys, monkeypatch, "labels", task, "--repeats", 1)[1]
-    again = run(capsys, monkeypatch, "labels", task, "--repeats", 1)[1]
+def test_the_same_again_says_the_same(task: Path, stepladder: Stepladder) -> None:
+    first = stepladder("labels", task, "--repeats", 1)[1]
+    again = stepladder("labels", task, "--repeats", 1)[1]
     assert "of 90.0%" in first
     assert again == first
 
 
 def test_what_to_label_next_is_new_and_ready_to_be_filled_in(
-    task: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+    task: Path, tmp_path: Path, stepladder: Stepladder
 ) -> None:
     known = json.loads((task / "train.jsonl").read_text().splitlines()[0])
-    pool = [{**row, "label": None} for row in rows(40, 9)]
+    pool = [{**row, "label": None} for row in ticket_rows(40, 9)]
     pool.append({"id": "seen", "input": known["input"].upper()})
     file = tmp_path / "new.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in pool))
+    write_rows(file, pool)
     out_file = tmp_path / "ask.jsonl"
-    code, out, err = run(
-        capsys, monkeypatch, "labels", task, "--repeats", 1, "--unlabelled", file, "--next", 10,
+    code, out, err = stepladder("labels", task, "--repeats", 1, "--unlabelled", file, "--next", 10,
         "--by", "uncertain", "--out", out_file, "--json",
     )  # fmt: skip
     assert code == 0, err
@@ -141,19 +83,19 @@ def test_what_to_label_next_is_new_and_ready_to_be_filled_in(
     ],
 )
 def test_an_unusable_pool_is_named_before_anything_is_built(
-    task: Path, tmp_path: Path, capsys: Any, monkeypatch: Any, text: str, said: str
+    task: Path, tmp_path: Path, stepladder: Stepladder, text: str, said: str
 ) -> None:
     file = tmp_path / "new.jsonl"
     file.write_text(text)
-    code, _, err = run(capsys, monkeypatch, "labels", task, "--unlabelled", file)
+    code, _, err = stepladder("labels", task, "--unlabelled", file)
     assert code == 2
     assert said in err
     assert not (task / "runs").exists()
 
 
-def test_too_few_examples_are_said_with_the_cure(task: Path, capsys: Any, monkeypatch: Any) -> None:
-    (task / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(12, 1)))
-    code, _, err = run(capsys, monkeypatch, "labels", task)
+def test_too_few_examples_are_said_with_the_cure(task: Path, stepladder: Stepladder) -> None:
+    write_rows(task / "train.jsonl", ticket_rows(12, 1))
+    code, _, err = stepladder("labels", task)
     assert code == 2
     assert "12 train examples are too few for a learning curve" in err
     assert "label more: 128" in err

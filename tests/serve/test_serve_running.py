@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from self_signed import self_signed
 from serving import RunningServer
 
 from stepladder.errors import StepladderError
@@ -209,36 +209,12 @@ def test_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of this machine that nobody signed, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "certificate.pem").write_bytes(made.public_bytes(pem))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "certificate.pem", folder / "key.pem"
-
-
 class TestTls:
     """The same server, by https."""
 
     @pytest.fixture
     def serve_settings(self, serve_settings: ServeSettings, tmp_path: Path) -> ServeSettings:
-        pem, key = certificate(tmp_path)
+        pem, key = self_signed(tmp_path)
         return replace(serve_settings, tls_certificate=pem, tls_key=key)
 
     def test_it_speaks_tls_and_nothing_else(self, running_server: RunningServer) -> None:

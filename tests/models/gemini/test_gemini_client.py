@@ -7,13 +7,13 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gemini_calls import ENDPOINT, HTTP, KNOWN, TOKEN, Wire, clean, ok, vertex
+from self_signed import self_signed
 
 from stepladder.core import Message, Request
 from stepladder.errors import ModelError, TaskError
@@ -109,7 +109,7 @@ class Greeting(BaseHTTPRequestHandler):
 @contextmanager
 def by_https(folder: Path) -> Iterator[tuple[str, Path]]:
     """A service on this machine by https, and the file that says whom to trust there."""
-    certificate, key = signed_by_itself(folder)
+    certificate, key = self_signed(folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), Greeting) as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
@@ -121,28 +121,6 @@ def by_https(folder: Path) -> Iterator[tuple[str, Path]]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def signed_by_itself(folder: Path) -> tuple[Path, Path]:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "certificate.pem").write_bytes(made.public_bytes(pem))
-    (folder / "key.pem").write_bytes(private)
-    return folder / "certificate.pem", folder / "key.pem"
 
 
 @pytest.mark.network
