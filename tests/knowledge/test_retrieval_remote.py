@@ -17,6 +17,7 @@ from stepladder.steps.retrieval import Retrieval
 from stepladder.testing import FakeModel, fake_workshop
 
 AT = "qdrant://db.example:6333"
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["QdrantStore", "connect"]
 
 _PAGE = 1000
+_AT_ONCE = 256  # points or vectors of one request: a server takes 32 MiB
 _POINTS = uuid.UUID("5b1d6e34-4d0c-4c5e-9a2d-6a5f1e0c7d11")  # of which points' ids are made
 
 
@@ -48,6 +49,10 @@ class QdrantStore:
                     size=DIMENSIONS, distance=self._models.Distance.COSINE
                 )
                 client.create_collection(collection, vectors_config=size)
+                # without them a filter reads every point, and a server in strict mode refuses it
+                kinds = self._models.PayloadSchemaType
+                for name, kind in (("document", kinds.KEYWORD), ("order", kinds.INTEGER)):
+                    client.create_payload_index(collection, name, kind, wait=True)
 
     def hashes(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
@@ -77,12 +82,12 @@ class QdrantStore:
                 points[order == 0].append(point)
         with _told():
             for some in points:
-                if some:
-                    self._client.upsert(self._collection, some, wait=True)
+                for group in _groups(some):
+                    self._client.upsert(self._collection, group, wait=True)
 
     def remove(self, ids: Sequence[str]) -> None:
-        if ids:
-            chosen = self._models.FilterSelector(filter=self._filter("document", list(ids)))
+        for group in _groups(ids):
+            chosen = self._models.FilterSelector(filter=self._filter("document", list(group)))
             with _told():
                 self._client.delete(self._collection, chosen, wait=True)
 
@@ -91,9 +96,12 @@ class QdrantStore:
             self._models.QueryRequest(query=vector.tolist(), limit=k, with_payload=True)
             for vector in vectors
         ]
+        found: list[list[Hit]] = []
         with _told():
-            answers = self._client.query_batch_points(self._collection, asked)
-        return [[_hit(point) for point in answer.points] for answer in answers]
+            for group in _groups(asked):
+                answers = self._client.query_batch_points(self._collection, group)
+                found += [[_hit(point) for point in answer.points] for answer in answers]
+        return found
 
     def count(self) -> int:
         with _told():
@@ -105,6 +113,12 @@ class QdrantStore:
     def _filter(self, field: str, values: list[Any]) -> Any:
         match = self._models.MatchAny(any=values)
         return self._models.Filter(must=[self._models.FieldCondition(key=field, match=match)])
+
+
+def _groups(every: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """What goes into one request each."""
+    for start in range(0, len(every), _AT_ONCE):
+        yield every[start : start + _AT_ONCE]
 
 
 def _hit(point: Any) -> Hit:
