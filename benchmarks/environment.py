@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stepladder.session import commit, machine
+from stepladder.run_card import commit, machine
 
 RESULTS = Path(__file__).parent / "results"
 

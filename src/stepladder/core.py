@@ -1,7 +1,8 @@
 """The nouns and seams of stepladder. Read this first, then `climb.py`.
 
 A solver is a small frozen record; a step proposes solvers; a trial is a solver that was measured;
-a decision is a pure function of trials. What goes to a model and comes back is in `messages.py`.
+a decision is a pure function of trials. What is asked (a task, its examples and target) is in
+`problem.py`, what goes to a model and comes back in `messages.py`; all are imported from here.
 Nothing here reads a file, a clock or a network.
 """
 
@@ -12,18 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from .messages import (
-    Call,
-    Function,
-    Json,
-    Message,
-    Model,
-    Part,
-    Request,
-    Response,
-    Tier,
-    Usage,
-)  # fmt: skip
+from .messages import Call, Function, Json, Message, Model, Part, Request, Response, Tier, Usage
+from .problem import (
+    DataSource,
+    Economics,
+    Example,
+    Hardware,
+    Input,
+    Kind,
+    MetricSpec,
+    Split,
+    Target,
+    Task,
+)
 
 __all__ = [
     "Call", "Candidate", "Citation", "Confirmation", "Counts", "DataSource", "Decision",
@@ -34,128 +36,7 @@ __all__ = [
     "Workshop",
 ]  # fmt: skip
 
-Kind = Literal["classification", "extraction", "generation", "qa", "calls"]
 Verdict = Literal["met", "not_met", "undecided", "blocked"]
-
-
-# --- what is asked ------------------------------------------------------------------------------
-
-
-Input = str | Mapping[str, Json] | tuple[Message, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One labelled case. `group` (document, patient, customer) is never split across sets.
-
-    `source` is where the row came from, as `file:line`, so that a complaint can name the place.
-    """
-
-    id: str
-    input: Input
-    expected: Json
-    group: str | None = None
-    metadata: Mapping[str, Json] = field(default_factory=dict)
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Target:
-    """The bar to clear, and the accepted chance `alpha` of saying "met" when it is not."""
-
-    score: float
-    alpha: float = 0.05
-    p95_seconds: float | None = None
-    dollars_per_1000: float | None = None
-    # "language=ilocano", a slice, or "groundedness", one of `Task.also_measured` -> least score
-    floors: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Economics:
-    """What the answer is worth and how much of it is wanted. None is unknown, never zero."""
-
-    requests_per_month: float | None = None
-    months: float = 12.0
-    dollars_per_success: float | None = None
-    dollars_per_error: float | None = None
-    dollars_per_label: float | None = None
-    dollars_per_engineer_hour: float | None = None
-    retune_every_months: float | None = None
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """The machine that runs local models: a name in `prices.toml`, or a price of your own."""
-
-    name: str | None = None
-    dollars_per_hour: float | None = None
-
-
-@dataclass(frozen=True)
-class MetricSpec:
-    """Which metric scores the task, and its options (see `stepladder.metrics`)."""
-
-    name: str
-    options: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where the examples are and which columns mean what. Paths are relative to the task folder.
-
-    Either `examples` (split here by `seed` and `fractions`), or the user's own `train`, `dev` and
-    `test`.
-    """
-
-    examples: str | None = None
-    train: str | None = None
-    dev: str | None = None
-    test: str | None = None
-    format: str | None = None  # csv, jsonl, parquet, openai, gemini; None: told by the file
-    input: str | tuple[str, ...] = "input"  # one column, or several that become named fields
-    expected: str = "expected"
-    id: str | None = None
-    group: str | None = None
-    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
-    limit: int | None = None  # use at most this many examples of each set (said in every output)
-    sha256: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be solved and what "well enough" means."""
-
-    name: str
-    kind: Kind
-    instructions: str
-    target: Target
-    metric: MetricSpec
-    data: DataSource
-    labels: tuple[str, ...] = ()
-    label_descriptions: Mapping[str, str] = field(default_factory=dict)
-    schema: Mapping[str, Json] | None = None  # JSON schema of the answer
-    models: tuple[str, ...] = ("local:smollm2-135m-instruct",)  # cheapest first
-    prompt_model: str | None = None  # a capable model that may rewrite prompts (gepa)
-    economics: Economics = field(default_factory=Economics)
-    hardware: Hardware = field(default_factory=Hardware)
-    steps: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # options per step
-    slices: tuple[str, ...] = ()  # metadata fields to report apart
-    also_measured: tuple[MetricSpec, ...] = ()  # reported beside the metric; floors may name them
-    max_output_tokens: int = 256
-    thinking_tokens: int | None = None  # a model may think for so many; None: the model's default
-    providers: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # options by provider
-    seed: int = 0
-    folder: Path = Path()
-
-
-@dataclass(frozen=True)
-class Split:
-    """Steps see train, choosing sees dev, test is sealed."""
-
-    train: tuple[Example, ...]
-    dev: tuple[Example, ...]
-    test: tuple[Example, ...]
 
 
 # --- solvers ------------------------------------------------------------------------------------
@@ -267,10 +148,11 @@ class Row:
     thinking_tokens: int | None = None  # of the output tokens
     audio_tokens: int | None = None  # of the input tokens
     cache_saved_dollars: float | None = None  # below zero where it cost more than it saved
-    kept_tokens: int | None = None  # read from a prefix kept for a price; None: none was kept
+    kept_tokens: tuple[int, ...] | None = None  # per prefix kept for a price; None: none was kept
     tier: Tier = "standard"
     also: Mapping[str, Counts] = field(default_factory=dict)  # by metric, of `also_measured`
     model_calls: int = 0  # that the answer took
+    confidence: float | None = None  # of the solver, that the whole answer is right
 
 
 @dataclass(frozen=True)
@@ -305,6 +187,7 @@ class Evaluation:
     also: Mapping[str, tuple[float, float, float, int]] = field(default_factory=dict)
     # "groundedness" -> the same, of each of `Task.also_measured`
     model_calls: float | None = None  # per request, mean; more than one where functions are called
+    calibration_error: float | None = None  # how far confidence is from the share that is right
 
     @property
     def n(self) -> int:

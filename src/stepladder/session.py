@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import subprocess
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -20,12 +16,11 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from . import __version__
 from .budget import Budget
 from .catalogue import load_catalogue, retirement_cautions
 from .climb import Climb, climb, plan
 from .core import Decision, Estimate, Json, Skipped, Split, Step, Task, Tell, Usage, Workshop
-from .cost import Prices, load_prices, price_all, stale
+from .cost import Prices, load_prices, price_all
 from .data.findings import Finding
 from .errors import TaskError
 from .evaluate import Bench
@@ -33,14 +28,13 @@ from .executors import open_executor
 from .models.metered import Metered
 from .models.opening import Models, open_model
 from .registry import look_up
-from .solvers import content_hash, model_of
-from .store import hash_of, open_run, read_rows
+from .run_card import run_card
+from .solvers import model_of
+from .store import hash_of, open_run
 
 __all__ = [
     "LADDER",
     "Options",
-    "commit",
-    "machine",
     "make_steps",
     "open_climb",
     "open_model",
@@ -112,8 +106,7 @@ def run_climb(
         for caution in retiring(task, options):
             on.tell("note", text=caution)
         decision = _with_cautions(climb(steps, on), on, options)
-        card = _card(on, decision, options, started)
-        card["data"]["warnings"] = [*card["data"]["warnings"], *map(_in_words, warnings)]
+        card = run_card(on, decision, started, warnings)
         on.run.write_json(SOLVERS, measured_solvers(decision, on.bench.workshop))
         on.run.write_json("decision.json", decision_record(decision, task, card))
         write_report(on.run.folder / "report.html", decision, task, card)
@@ -305,99 +298,3 @@ def _run_record(task: Task, split: Split, options: Options) -> dict[str, Json]:
         "steps": list(options.steps),
         "whole_ladder": options.whole_ladder,
     }
-
-
-# --- what the report says of the run ------------------------------------------------------------
-
-
-def _card(on: Climb, decision: Decision, options: Options, started: datetime) -> dict[str, Any]:
-    task, split = on.bench.task, on.split
-    planned = sum(trial.evaluation.planned for trial in decision.trials)
-    made = sum(trial.evaluation.n for trial in decision.trials)
-    identities = {
-        (trial.candidate.step, trial.candidate.name): content_hash(trial.candidate.solver)
-        for trial in decision.trials
-    }
-
-    def rows(step: str, name: str, set_name: str) -> Iterator[dict[str, Json]]:
-        return read_rows(on.run.row_file(step, name, identities[step, name], set_name))
-
-    asked = [model_of(trial.candidate.solver) for trial in decision.trials]
-    models = tuple({*task.models, *filter(None, asked)})
-    warnings = [*stale(on.prices, models, task.hardware)]
-    return {
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "version": __version__,
-        "commit": commit(),
-        "data": {**_data_card(task, split), "warnings": warnings},
-        "racing": {"calls_planned": planned, "calls_made": made, "calls_saved": planned - made},
-        "cache": {"hits": on.run.answers.hits, "misses": on.run.answers.misses},
-        "limits": _limits(task),
-        "budget": {
-            "dollars": options.budget_dollars,
-            "minutes": options.budget_minutes,
-            "spent_dollars": None if on.budget.unpriced else on.budget.spent_dollars,
-        },
-        "seed": task.seed,
-        "rows": rows,
-    }
-
-
-def _data_card(task: Task, split: Split) -> dict[str, Any]:
-    labelled = split.train if task.kind == "classification" else ()
-    how = "the user's own files" if task.data.examples is None else "split here by seed"
-    return {
-        "train": len(split.train),
-        "dev": len(split.dev),
-        "test": len(split.test),
-        "labels": dict(Counter(str(example.expected) for example in labelled)),
-        "split": how,
-        "sha256": dict(task.data.sha256),
-    }
-
-
-def _in_words(finding: Finding) -> str:
-    place = f"{finding.place}: " if finding.place else ""
-    return f"{place}{finding.message}"
-
-
-def _limits(task: Task) -> str | None:
-    if task.data.limit is None:
-        return None
-    return f"a slice of the data: at most {task.data.limit} examples of each set"
-
-
-def machine() -> dict[str, Json]:
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(pages / 2**30, 1),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-    }
-
-
-def _cpu() -> str:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def commit() -> str | None:
-    """The commit of stepladder itself, when it runs from a checkout."""
-    here = Path(__file__).resolve().parent
-    done = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or None if done.returncode == 0 else None

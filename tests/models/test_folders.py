@@ -14,7 +14,8 @@ from tiny_families import ask, greedy, make_family, write_config
 
 from stepladder.errors import ModelError
 from stepladder.models.local import LocalProvider
-from stepladder.models.local.ir import build, engine_folder, read_weights, supports
+from stepladder.models.local.graph import build
+from stepladder.models.local.ir import engine_folder, read_weights, supports
 
 pytest.importorskip("openvino_genai")
 pytest.importorskip("torch")

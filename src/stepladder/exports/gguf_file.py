@@ -17,7 +17,8 @@ import numpy as np
 from ..core import Json
 from ..errors import StepladderError
 from ..models.local.gguf_folder import LAYER_NAMES, TOP_NAMES
-from ..models.local.ir import NEVER_SAID, read_weights, supports
+from ..models.local.graph import NEVER_SAID
+from ..models.local.ir import read_weights, supports
 from ..models.local.tokenizer import load_tokenizer
 from ..registry import need
 

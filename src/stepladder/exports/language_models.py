@@ -20,7 +20,8 @@ from ..bundles.chosen import Chosen
 from ..core import Input, Json, Output, Solver, Workshop
 from ..errors import StepladderError
 from ..models.local import LocalProvider, fingerprint
-from ..models.local.ir import NEVER_SAID, PREFIX, supports
+from ..models.local.graph import NEVER_SAID
+from ..models.local.ir import PREFIX, supports
 from ..models.local.weights import base_folder
 from ..registry import need
 from ..solvers import model_of
@@ -185,7 +186,7 @@ class _engine_of:
 
     def __enter__(self) -> None:
         if supports(self._folder):
-            from ..models.local.ir import GRAPH
+            from ..models.local.graph import GRAPH
             from ..models.local.weights import cache_folder
 
             identity = fingerprint(self._folder, exact=False)

@@ -201,20 +201,6 @@ class LocalModel:
         return Response("", Usage(self.name, tokens), "error", error=message)
 
 
-def _glance(path: Path) -> bytes:
-    """Name, size, first and last MiB: of a file that is known by its name."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        first = file.read(1 << 20)
-        file.seek(max(0, size - (1 << 20)))
-        return f"{path.name} {size}".encode() + first + file.read(1 << 20)
-
-
-def _whole(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return path.name.encode() + hashlib.file_digest(file, "sha256").digest()
-
-
 def _engine(model: LocalModel, *, exact: bool) -> Any:
     tokenizer = model.tokenizer
     if _is_fast(model):
@@ -242,7 +228,8 @@ def fingerprint(folder: Path, *, exact: bool) -> str:
 
 def built_folder(folder: Path, identity: str) -> Path:
     """The OpenVINO form of the model in `folder` with that fingerprint, kept in the cache."""
-    from .ir import GRAPH, engine_folder
+    from .graph import GRAPH
+    from .ir import engine_folder
 
     with in_cache():
         return engine_folder(folder, cache_folder() / "engines" / f"{identity}-{GRAPH}")

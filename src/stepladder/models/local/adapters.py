@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from ...errors import ModelError
 from ...messages import Json
-from .ir import LINEAR, float_values
+from .graph import LINEAR
+from .ir import float_values
 
 __all__ = ["AdapterFile", "adaptable", "linear_sizes", "read_adapter", "read_matrices"]
 

@@ -121,7 +121,7 @@ class Grammars:
 def _write_small_model(folder: Path, vocabulary: int) -> None:
     import openvino
 
-    from .ir import LINEAR, build
+    from .graph import LINEAR, build
 
     size = 32
     config = {

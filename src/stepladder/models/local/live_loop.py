@@ -20,7 +20,7 @@ from ...messages import Json
 from ..live import Made, Prompt, Ticket, Token
 from .adapters import adaptable, read_adapter
 from .grammars import Grammars, form_of
-from .ir import stride
+from .graph import stride
 from .lanes import AdapterLane, Finish, Lane, Sequence, Stepped
 from .live_messages import Ended, Settings
 from .pipeline import cache_tokens, open_pipeline

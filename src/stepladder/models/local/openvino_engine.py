@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core import Request
-from .ir import stride
+from .graph import stride
 from .pipeline import cache_tokens, constraint, open_pipeline
 from .prefixes import Prefixes
 

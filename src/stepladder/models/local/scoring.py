@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .ir import build, read_weights
+from .graph import build
+from .ir import read_weights
 from .pipeline import properties
 
 __all__ = ["ChoiceScorer", "Tree", "tree_of"]

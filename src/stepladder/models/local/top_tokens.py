@@ -18,7 +18,8 @@ import numpy.typing as npt
 from ...messages import Json
 from ..live import Token
 from .adapters import AdapterFile, linear_sizes, read_matrices
-from .ir import build, read_weights
+from .graph import build
+from .ir import read_weights
 from .pipeline import properties
 
 __all__ = ["TopTokens"]

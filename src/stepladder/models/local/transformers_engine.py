@@ -14,7 +14,8 @@ from typing import Any
 from ...core import Request
 from ...errors import ModelError
 from ...registry import need
-from .ir import NEVER_SAID, PREFIX
+from .graph import NEVER_SAID
+from .ir import PREFIX
 from .openvino_engine import Generated
 
 __all__ = ["TransformersEngine"]

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
-from ...models.local.ir import NEVER_SAID, PREFIX
+from ...models.local.graph import NEVER_SAID
+from ...models.local.ir import PREFIX
 from .. import TrainingJob
 from ..batches import Learnable
 from ..export import copy_base, put, save_adapter, scratch_beside, write_weights
