@@ -21,7 +21,16 @@ from .cli_distill import distill
 from .cli_export import export
 from .cli_labels import labels
 from .cli_methods import tune_methods
-from .cli_parts import AsJson, checked, interruptible, latest_run, load, print_result, say
+from .cli_parts import (
+    AsJson,
+    checked,
+    end_on_problems,
+    interruptible,
+    latest_run,
+    load,
+    print_result,
+    say,
+)
 from .cli_serve import keys_app, serve
 from .errors import StepladderError, TaskError
 
@@ -139,16 +148,13 @@ def climb(  # noqa: PLR0913 (a command line's options)
 ) -> None:
     """Climb until a step provably meets the target. Run it again to resume."""
     from .data.split import load_split
-    from .report.findings import check_text
     from .session import LADDER, Options, run_climb, run_plan
 
     loaded = load(task)
     if limit is not None:
         loaded = replace(loaded, data=replace(loaded.data, limit=limit))
     report = checked(loaded, models, asks=not dry_run)
-    if report.problems:
-        say(check_text(report))
-        raise typer.Exit(2)
+    end_on_problems(report)
     chosen = tuple(filter(None, map(str.strip, (steps or "").split(",")))) or LADDER
     budget = budget_dollars, budget_minutes
     options = Options(chosen, whole_ladder, *budget, runs, prices, models, on)

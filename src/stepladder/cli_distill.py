@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_parts import AsJson, checked, interruptible, latest_run, load, print_result, say
+from .cli_parts import (
+    AsJson,
+    checked,
+    end_on_problems,
+    interruptible,
+    latest_run,
+    load,
+    print_result,
+)
+
+if TYPE_CHECKING:
+    from .core import Task
+    from .distilling import Distilled
 
 __all__ = ["distill"]
 
@@ -54,17 +66,13 @@ def distill(  # noqa: PLR0913 (a command line's options)
     resume.
     """
     from .distilling import distil, open_teacher
-    from .report.distill import distill_record, distill_text, write_distilled
-    from .report.findings import check_text
     from .report.live import LiveLadder
     from .session import Options
     from .steps.distill import Distill
 
     loaded = load(task)
     report = checked(loaded)
-    if report.problems:
-        say(check_text(report))
-        raise typer.Exit(2)
+    end_on_problems(report)
     found = latest_run(run or task)
     known = open_teacher(found, teacher, loaded)
     others = [open_teacher(found, name, loaded).solver for name in second or ()]
@@ -82,6 +90,12 @@ def distill(  # noqa: PLR0913 (a command line's options)
     )
     with LiveLadder() as ladder, interruptible(ladder.tell) as tell:
         done = distil(step, known, loaded, options, tell, report.warnings)
-    page = write_distilled(done.folder / "distill.html", done, loaded)
-    text = f"{distill_text(done, loaded)}\n\npage: {page}\nreport: {done.folder / 'report.html'}"
-    print_result(distill_record(done, loaded), as_json, text)
+    _print_distilled(done, loaded, as_json)
+
+
+def _print_distilled(done: Distilled, task: Task, as_json: bool) -> None:
+    from .report.distill import distill_record, distill_text, write_distilled
+
+    page = write_distilled(done.folder / "distill.html", done, task)
+    text = f"{distill_text(done, task)}\n\npage: {page}\nreport: {done.folder / 'report.html'}"
+    print_result(distill_record(done, task), as_json, text)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,8 @@ from .cli_parts import AsJson, interruptible, load_checked, print_result
 from .errors import StepladderError
 
 if TYPE_CHECKING:
-    from .core import Example, Task
+    from .climb import Climb
+    from .core import Example, Json, Solver, Task
 
 __all__ = ["labels"]
 
@@ -55,8 +56,8 @@ def labels(  # noqa: PLR0913 (a command line's options)
     how far more labels reach. The sealed test is not opened. Run it again to resume.
     """
     from .data.split import load_split
-    from .labels.asking import how_much_data, label_next
-    from .report.labels import labels_record, labels_text, next_record, write_labels
+    from .labels.asking import how_much_data
+    from .report.labels import labels_record, labels_text, write_labels
     from .report.live import LiveLadder
     from .session import Options, make_steps, open_climb
 
@@ -71,18 +72,15 @@ def labels(  # noqa: PLR0913 (a command line's options)
         open_climb(loaded, split, options, tell) as on,
     ):
         found = how_much_data(asked, on, sizes=sizes, repeats=repeats, more=tuple(more or ()))
-        record: dict[str, Any] = labels_record(found, loaded)
-        text = [labels_text(found, loaded)]
-        folder = on.run.folder
+        record, text = labels_record(found, loaded), labels_text(found, loaded)
         if pool is not None:
+            file = out or on.run.folder / "label_next.jsonl"
             solver = found.points[-1].candidate.solver
-            chosen = label_next(solver, pool, next, by.value, on)
-            file = _write_next(out or folder / "label_next.jsonl", chosen)
-            record["next"] = next_record(chosen)
-            text.append(f"\nto label next ({len(chosen)}, by {by.value}): {file}")
+            record["next"], said = _label_next(solver, pool, next, by, file, on)
+            text += said
         on.run.write_json("labels.json", record)
-        page = write_labels(folder / "labels.html", found, loaded)
-    print_result(record, as_json, "\n".join([*text, f"\npage: {page}"]))
+        page = write_labels(on.run.folder / "labels.html", found, loaded)
+    print_result(record, as_json, f"{text}\n\npage: {page}")
 
 
 def _pool(task: Task, file: Path) -> list[Example]:
@@ -92,6 +90,18 @@ def _pool(task: Task, file: Path) -> list[Example]:
     if not found:
         raise StepladderError(f"{str(file)!r} has no rows", hint="give a file with inputs")
     return found
+
+
+def _label_next(
+    solver: Solver, pool: Sequence[Example], n: int, by: By, file: Path, on: Climb
+) -> tuple[Json, str]:
+    """What is to be labelled next, in `file`: as a record, and in words."""
+    from .labels.asking import label_next
+    from .report.labels import next_record
+
+    chosen = label_next(solver, pool, n, by.value, on)
+    written = _write_next(file, chosen)
+    return next_record(chosen), f"\n\nto label next ({len(chosen)}, by {by.value}): {written}"
 
 
 def _write_next(file: Path, chosen: Sequence[tuple[Example, float | None]]) -> Path:

@@ -16,8 +16,8 @@ from .core import Tell
 from .errors import StepladderError, TaskError
 
 __all__ = [
-    "AsJson", "checked", "interruptible", "latest_run", "load", "load_checked", "print_result",
-    "say",
+    "AsJson", "checked", "end_on_problems", "interruptible", "latest_run", "load",
+    "load_checked", "print_result", "say",
 ]  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines instead")]
@@ -53,14 +53,18 @@ def load(folder: Path) -> Any:
 
 def load_checked(folder: Path) -> Any:
     """The task of a folder whose data was checked; with problems the command ends here."""
-    from .report.findings import check_text
-
     task = load(folder)
-    report = checked(task)
+    end_on_problems(checked(task))
+    return task
+
+
+def end_on_problems(report: Any) -> None:
+    """The command ends here, with what is to be mended, unless the data is fit to decide on."""
     if report.problems:
+        from .report.findings import check_text
+
         say(check_text(report))
         raise typer.Exit(2)
-    return task
 
 
 def checked(task: Any, models: Path | None = None, *, asks: bool = False) -> Any:
