@@ -64,6 +64,27 @@ def kept(path: Path, model: Hosted, sleep: Callable[[float], None] | None = None
     return CachedModel(model, Answers(path / "answers.sqlite"), sleep or (lambda seconds: None))
 
 
+def test_how_long_a_paid_answer_was_waited_for_is_kept_with_it(tmp_path: Path) -> None:
+    now = [100.0]
+
+    def slow(text: str) -> str:
+        now[0] += 2.0
+        return text
+
+    def waited(model: Hosted) -> float:
+        answers = Answers(tmp_path / "answers.sqlite")
+        found = CachedModel(model, answers, clock=lambda: now[0]).generate(asked(TEXTS))
+        seconds = []
+        for _, response in found:
+            now[0] += 50.0  # what is done with an answer is no waiting
+            assert response.usage.waited_seconds is not None
+            seconds.append(response.usage.waited_seconds)
+        return sum(seconds)
+
+    assert waited(Hosted(slow)) == pytest.approx(2.0 * len(TEXTS))
+    assert waited(Hosted(lambda text: pytest.fail(text))) == pytest.approx(2.0 * len(TEXTS))
+
+
 def test_when_nobody_wants_more_what_is_under_way_is_kept(tmp_path: Path) -> None:
     model = Hosted()
     answers = kept(tmp_path, model).generate(asked(TEXTS))

@@ -470,7 +470,7 @@ def keeping(volume, model="gemini:flash", kept=KEPT):
     plain = (5_765 + 235) * 0.30e-6 + 10 * 2.5e-6
     measured = asking(model, dollars=0.00017)
     rows = tuple(
-        replace(row, kept_tokens=kept, cache_saved_dollars=plain - 0.00017)
+        replace(row, kept_tokens=(kept,), cache_saved_dollars=plain - 0.00017)
         for row in measured.evaluation.rows
     )
     one = replace(measured, evaluation=replace(measured.evaluation, rows=rows))
@@ -504,6 +504,38 @@ def test_many_requests_pay_for_keeping_a_prefix_all_month_by_hand():
         "a prefix of 5,765 tokens is kept all month, for $4.21 a month: that is cheaper here"
         in (found.assumptions)
     )
+
+
+def test_each_of_several_kept_prefixes_is_kept_where_it_pays_for_itself():
+    def rewriting(volume):
+        """Every request reads 5,765 tokens of one prefix; one in ten also 4,000 of another."""
+        measured = asking("gemini:flash", dollars=0.0002)
+        rows = tuple(
+            replace(
+                row,
+                kept_tokens=(KEPT, 4_000) if place % 10 == 0 else (KEPT,),
+                cache_saved_dollars=0.001,
+            )
+            for place, row in enumerate(measured.evaluation.rows)
+        )
+        one = replace(measured, evaluation=replace(measured.evaluation, rows=rows))
+        prices, economics = (
+            replace(PRICES, tokens=(FLASH,)),
+            replace(KNOWN, requests_per_month=volume),
+        )
+        (found,) = own([one], task(economics), prices)
+        return found.run_dollars_per_month / _drift(prices, economics), found.assumptions
+
+    def saved(tokens, requests):
+        return requests * tokens * 0.27e-6 - tokens * (0.30e-6 + 730e-6)
+
+    run, said = rewriting(100_000)
+    assert run == pytest.approx(120 - saved(KEPT, 100_000) - saved(4_000, 10_000))
+    assert sum("is kept all month" in each for each in said) == 2
+    run, said = rewriting(10_000)  # too few for the second
+    assert saved(4_000, 1_000) < 0 < saved(KEPT, 10_000)
+    assert run == pytest.approx(12 - saved(KEPT, 10_000))
+    assert sum("no prefix is kept: 4,000 tokens" in each for each in said) == 1
 
 
 def test_a_kept_prefix_is_left_out_where_the_volume_or_its_price_is_unknown():

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +94,23 @@ class CachedModel:
     What a `hosted` model is asked costs money, so no call is made that another process is making:
     its answer is waited for, and only if it fails the call is made here. When nobody wants more
     answers, or on Ctrl-C, a model that can `stop` begins no more calls, and what it was already
-    asked is kept as well.
+    asked is kept as well. With an answer of such a model is kept how long it was waited for, so
+    that what is asked again later is known to have taken that long.
     """
 
     def __init__(
-        self, model: Model, answers: Answers, sleep: Callable[[float], None] = time.sleep
+        self,
+        model: Model,
+        answers: Answers,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.name = model.name
         self._model = model
         self._answers = answers
         self._sleep = sleep
+        self._clock = clock
+        self._paid = bool(getattr(model, "hosted", False))
         self._identity = f"{model.name} {getattr(model, 'fingerprint', '')}"
 
     def __getattr__(self, name: str) -> Any:
@@ -124,7 +131,7 @@ class CachedModel:
                 wanted[key] = [index]
         if not wanted:
             return
-        ask = self._ask_in_turn if getattr(self._model, "hosted", False) else self._ask
+        ask = self._ask_in_turn if self._paid else self._ask
         with closing(ask({key: requests[places[0]] for key, places in wanted.items()})) as asked:
             for key, response in asked:
                 for index in wanted[key]:
@@ -133,15 +140,18 @@ class CachedModel:
     def _ask(self, requests: Mapping[str, Request]) -> Generator[tuple[str, Response]]:
         keys = list(requests)
         answers = self._model.generate(list(requests.values()))
+        began = self._clock()
         try:
-            for place, response in answers:
-                self._keep(keys[place], response)
+            for place, answer in answers:
+                response = self._keep(keys[place], answer, began)
                 yield keys[place], response
+                began = self._clock()
         except (GeneratorExit, KeyboardInterrupt):
             if (stop := getattr(self._model, "stop", None)) is not None:
                 stop()
-                for place, response in answers:  # those under way: they are paid for
-                    self._keep(keys[place], response)
+                for place, answer in answers:  # those under way: they are paid for
+                    self._keep(keys[place], answer, began)
+                    began = self._clock()
             raise
 
     def _ask_in_turn(self, requests: Mapping[str, Request]) -> Generator[tuple[str, Response]]:
@@ -165,9 +175,14 @@ class CachedModel:
             if left:
                 self._sleep(pause)
 
-    def _keep(self, key: str, response: Response) -> None:
+    def _keep(self, key: str, response: Response, began: float) -> Response:
+        """The response as it is kept; `began` is since when it was waited for."""
+        if self._paid:
+            usage = replace(response.usage, waited_seconds=self._clock() - began)
+            response = replace(response, usage=usage)
         if response.error is None:
             self._answers.put(key, response)
+        return response
 
 
 def request_key(identity: str, request: Request) -> str:

@@ -12,6 +12,7 @@ None in `ownership.py`, which draws the circumstances and compares candidates.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
@@ -26,9 +27,9 @@ from .dated import is_tuned
 from .errors import StepladderError
 
 __all__ = [
-    "DRIVERS", "HOURS_PER_MONTH", "NOTHING_KNOWN", "Z90", "Costs", "Floats", "Monthly", "World",
-    "break_even", "cost_curve", "costs_of", "kept_saving", "machines_for", "monthly", "or_nan",
-    "or_none", "world_at",
+    "DRIVERS", "HOURS_PER_MONTH", "NOTHING_KNOWN", "Z90", "Costs", "Floats", "KeptPrefix",
+    "Monthly", "World", "break_even", "cost_curve", "costs_of", "kept_saving", "machines_for",
+    "monthly", "or_nan", "or_none", "world_at",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -51,6 +52,15 @@ DRIVERS: Mapping[str, str] = {  # the assumptions of the price file, in words
 
 
 @dataclass(frozen=True)
+class KeptPrefix:
+    """A prefix of so many tokens: what keeping it costs a month, and what it saves a request."""
+
+    tokens: int
+    saved_dollars: float  # a mean over all requests, those that do not read it included
+    dollars_per_month: float
+
+
+@dataclass(frozen=True)
 class Costs:
     """What drives one candidate's costs. NaN is unknown.
 
@@ -58,8 +68,7 @@ class Costs:
     `machine_dollars_per_hour` busy. `build_dollars` is for calls and training; labels and hours are
     apart. `answers` is how many right/wrong answers the score rests on, 0 for another scale.
     `retires_in_months` is when the `model` may be gone, as announced; infinite where it is not.
-    `token_dollars` is without a prefix kept for a price. Keeping one of `kept_tokens` all month
-    costs `kept_dollars_per_month` and saves `kept_saved_dollars` a request.
+    `token_dollars` is without a prefix kept for a price; `kept` are those that could be.
     """
 
     step: str
@@ -78,9 +87,7 @@ class Costs:
     answers: float
     model: str | None = None
     retires_in_months: float = math.inf
-    kept_tokens: float = 0.0
-    kept_saved_dollars: float = 0.0
-    kept_dollars_per_month: float = 0.0
+    kept: tuple[KeptPrefix, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,6 @@ def costs_of(
     model = getattr(candidate.solver, "model", None)
     confirmed = [c for c in confirmations if (c.step, c.name) == (candidate.step, candidate.name)]
     score, deviation, answers = _quality(trial, confirmed[-1] if confirmed else None)
-    kept, saved, keeping = _keeping(evaluation.rows, model, prices)
     return Costs(
         step=candidate.step,
         name=candidate.name,
@@ -147,9 +153,7 @@ def costs_of(
         answers=answers,
         model=model,
         retires_in_months=_retires_in_months(model, catalogue, prices),
-        kept_tokens=kept,
-        kept_saved_dollars=saved,
-        kept_dollars_per_month=keeping,
+        kept=_keeping(evaluation.rows, model, prices),
     )
 
 
@@ -193,10 +197,10 @@ def monthly(
 ) -> Monthly:
     """Dollars per month in each of the world's draws, with the measured score or one per draw.
 
-    A prefix that an evaluation kept at the service is kept all month where the volume pays for it,
-    else not at all. A local model is served by machines that are paid by the hour whether busy or
-    not: as many as the volume needs at the busy share, and at least one. A rebuild comes whenever
-    the life of the last one ends within the horizon, and takes the build's calls and training, the
+    Each prefix that an evaluation kept at the service is kept all month where the volume pays for
+    it, else not at all. A local model is served by machines that are paid by the hour, busy or not:
+    as many as the volume needs at the busy share, and at least one. A rebuild comes whenever the
+    life of the last one ends within the horizon, and takes the build's calls and training, the
     rebuild hours, a share of new labels and an evaluation; the day on which the model may retire
     forces one, and the next life starts there. Wrong answers cost what the task says; else they are
     left out of the total.
@@ -224,9 +228,12 @@ def monthly(
 
 
 def kept_saving(costs: Costs, requests_per_month: Floats) -> Floats:
-    """Dollars a month that a kept prefix saves; 0 where the volume is too low for keeping one."""
-    saved = _times(requests_per_month, costs.kept_saved_dollars) - costs.kept_dollars_per_month
-    return np.maximum(saved, 0.0)
+    """Dollars a month that kept prefixes save; 0 where the volume is too low for keeping any."""
+    saving = np.zeros_like(requests_per_month)
+    for one in costs.kept:
+        saved = _times(requests_per_month, one.saved_dollars) - one.dollars_per_month
+        saving = saving + np.maximum(saved, 0.0)
+    return saving
 
 
 def machines_for(costs: Costs, world: World) -> Floats:
@@ -303,22 +310,22 @@ def _without_kept(row: Row) -> float | None:
     return None if row.cache_saved_dollars is None else row.dollars + row.cache_saved_dollars
 
 
-def _keeping(rows: Sequence[Row], model: str | None, prices: Prices) -> tuple[float, float, float]:
-    """(tokens of the kept prefix, dollars it saves a request, dollars to keep it for a month).
+def _keeping(rows: Sequence[Row], model: str | None, prices: Prices) -> tuple[KeptPrefix, ...]:
+    """The prefixes that the evaluation kept; none where a price is missing.
 
-    Zeros where none was kept, or where a price is missing: then none is taken to be kept.
+    One prefix is told from another by its length, which the service counts alike in every answer.
     """
     answered = [row for row in rows if row.error is None]
-    kept = [row.kept_tokens for row in answered if row.kept_tokens]
-    if model is None or not kept:
-        return 0.0, 0.0, 0.0
-    tokens = round(sum(kept) / len(kept))
-    written = cache_saving(model, tokens, 0, 0.0, prices)
-    read = cache_saving(model, tokens, 1, 0.0, prices)
-    month = cache_saving(model, tokens, 0, HOURS_PER_MONTH, prices)
-    if written is None or read is None or month is None:
-        return 0.0, 0.0, 0.0
-    return tokens, (read - written) * len(kept) / len(answered), -month
+    reads = Counter(tokens for row in answered for tokens in row.kept_tokens or () if tokens)
+    found = []
+    for tokens, times in sorted(reads.items()) if model is not None else ():
+        written = cache_saving(model, tokens, 0, 0.0, prices)
+        read = cache_saving(model, tokens, 1, 0.0, prices)
+        month = cache_saving(model, tokens, 0, HOURS_PER_MONTH, prices)
+        if written is None or read is None or month is None:
+            return ()
+        found.append(KeptPrefix(tokens, (read - written) * times / len(answered), -month))
+    return tuple(found)
 
 
 def _retires_in_months(model: str | None, catalogue: Catalogue, prices: Prices) -> float:

@@ -31,13 +31,14 @@ from .core import (
 from .diagnose import kind_of_failure
 from .errors import ModelError, StepladderError
 from .executors import HERE, Executor
-from .stats import Interval, interval
+from .stats import Interval, expected_calibration_error, interval
 
 __all__ = ["Bench", "evaluate", "measure", "summarise"]
 
 SetName = Literal["train", "dev", "test"]
 LANGUAGE = "language"  # of metadata: a slice unasked, since a mean hides the one that fails
 LEAST_FAILED = 20  # below so many failed calls nothing is stopped
+LEAST_SURE = 50  # answers with a confidence; the error of fewer is mostly chance
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def summarise(
         slices=_slices(ordered, examples, bench),
         also=_also(ordered, bench),
         model_calls=_mean([float(row.model_calls) for row in ordered]),
+        calibration_error=_calibration(ordered),
     )
 
 
@@ -178,6 +180,7 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         tier="batch" if usage and all(one.tier == "batch" for one in usage) else "standard",
         also={metric.name: metric.score(example, output) for metric in bench.also},
         model_calls=len(usage),
+        confidence=output.confidence,
     )
     record = {
         "id": example.id,
@@ -189,7 +192,7 @@ def _row(example: Example, output: Output, bench: Bench) -> tuple[Row, dict[str,
         "failure": failure,
         "error": output.error,
         "group": example.group,
-        "confidence": output.confidence,
+        "confidence": row.confidence,
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,
         "cached_tokens": row.cached_tokens,
@@ -229,10 +232,10 @@ def _saved(usage: Sequence[Usage], bench: Bench) -> float | None:
     return None if without is None or spent is None else without - spent
 
 
-def _kept(usage: Sequence[Usage]) -> int | None:
-    """The tokens that a call read of a prefix written for it and others; None without one."""
-    kept = [one.cached_tokens or 0 for one in usage if one.cache_write_tokens]
-    return max(kept, default=None)
+def _kept(usage: Sequence[Usage]) -> tuple[int, ...] | None:
+    """What each call read of a prefix written for it and others, in tokens; None without one."""
+    kept = tuple(one.cached_tokens or 0 for one in usage if one.cache_write_tokens)
+    return kept or None
 
 
 def _used_cache(one: Usage) -> bool:
@@ -256,6 +259,15 @@ def _also(rows: Sequence[Row], bench: Bench) -> dict[str, tuple[float, float, fl
         bound = _interval(rows, bench, metric)
         found[metric.name] = (bound.score, bound.low, bound.high, len(rows))
     return found
+
+
+def _calibration(rows: Sequence[Row]) -> float | None:
+    """Of the rows whose answer came with a confidence; None where they are too few to tell."""
+    sure = [(row.confidence, row.failure is None) for row in rows if row.confidence is not None]
+    if len(sure) < LEAST_SURE:
+        return None
+    confidence, right = zip(*sure, strict=True)
+    return expected_calibration_error(confidence, right)
 
 
 def _slices(

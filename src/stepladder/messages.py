@@ -70,7 +70,9 @@ class Usage:
     `input_tokens` includes those read from a cache, `output_tokens` those of thinking: both are
     billed so. `seconds` is the latency of the call, from being admitted to its last token, under
     whatever concurrency it ran; `compute_seconds` is its share of the machine's busy time, so that
-    the shares of a batch add up to the batch, and stays None for a model that runs elsewhere.
+    the shares of a batch add up to the batch, and stays None for a model that runs elsewhere. For
+    such a model `waited_seconds` is its share of the time that whoever asked waited for answers,
+    when they were first given: of all that was asked, the shares add up to that time.
     """
 
     model: str
@@ -84,6 +86,7 @@ class Usage:
     cache_write_tokens: float = 0.0  # put into a paid cache on behalf of this call
     cache_token_hours: float = 0.0  # this call's share of keeping them there
     tier: Tier = "standard"
+    waited_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

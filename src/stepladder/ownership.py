@@ -29,7 +29,6 @@ from .candidate_costs import (
     break_even,
     cost_curve,
     costs_of,
-    kept_saving,
     machines_for,
     monthly,
     or_nan,
@@ -295,21 +294,23 @@ def _stated(costs: Costs, field: _Field, parts: Monthly) -> Iterator[str]:
 
 
 def _kept(costs: Costs, field: _Field) -> Iterator[str]:
-    """Whether the prefix that the evaluation kept at the service is taken to be kept for good."""
-    if not costs.kept_tokens:
-        return
-    volume, tokens = _one(field.middle.requests_per_month), f"{costs.kept_tokens:,.0f}"
-    keeping = f"${costs.kept_dollars_per_month:,.2f} a month"
-    if math.isnan(volume):
-        yield f"priced without a kept prefix of {tokens} tokens: the volume is unknown"
-    elif kept_saving(costs, field.middle.requests_per_month)[0] > 0:
-        yield f"a prefix of {tokens} tokens is kept all month, for {keeping}: that is cheaper here"
-    else:
-        saved = f"${volume * costs.kept_saved_dollars:,.2f}"
-        yield (
-            f"no prefix is kept: {tokens} tokens would cost {keeping} and save {saved}; the "
-            "evaluation kept one because its calls were close together"
-        )
+    """Whether each prefix that the evaluation kept at the service is taken to be kept for good."""
+    volume = _one(field.middle.requests_per_month)
+    for one in costs.kept:
+        tokens, keeping = f"{one.tokens:,}", f"${one.dollars_per_month:,.2f} a month"
+        saved = volume * one.saved_dollars
+        if math.isnan(volume):
+            yield f"priced without a kept prefix of {tokens} tokens: the volume is unknown"
+        elif saved > one.dollars_per_month:
+            yield (
+                f"a prefix of {tokens} tokens is kept all month, for {keeping}: that is cheaper "
+                "here"
+            )
+        else:
+            yield (
+                f"no prefix is kept: {tokens} tokens would cost {keeping} and save ${saved:,.2f}; "
+                "the evaluation kept one because its calls were close together"
+            )
 
 
 def _turning(costs: Costs, field: _Field) -> Iterator[str]:

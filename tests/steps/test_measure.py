@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepladder.core import Counts, Example
+from stepladder.core import Counts, Example, Usage
 from stepladder.errors import ModelError
 from stepladder.metrics.accuracy import Accuracy
 from stepladder.solvers.prompt import PromptSolver
-from stepladder.steps.measure import paired_gain, try_solver
+from stepladder.steps.measure import paired_gain, seconds_of, try_solver
 from stepladder.steps.sampling import hold_out, spread_over_labels
 from stepladder.steps.worth import Measured, choose_k
 from stepladder.testing import FakeModel, fake_workshop
@@ -33,6 +33,15 @@ def test_an_attempt_scores_and_counts_what_it_took(tmp_path: Path) -> None:
     assert more.score == pytest.approx(2 / 3)
     assert more.effort.calls == 3
     assert more.tokens_per_request == pytest.approx(attempt.tokens_per_request)
+
+
+def test_calls_of_a_service_took_what_they_took_when_they_were_made() -> None:
+    away = [Usage("a:b", 1, 1, waited_seconds=seconds) for seconds in (2.0, 0.5)]
+    assert seconds_of(away, elapsed=0.01) == 2.5
+    local = Usage("local:b", 1, 1, seconds=9.0, compute_seconds=1.0)
+    assert seconds_of([*away, local], elapsed=0.01) == 3.5
+    assert seconds_of([*away, Usage("a:b", 1, 1)], elapsed=0.01) == 0.01, "one does not tell"
+    assert seconds_of([], elapsed=0.01) == 0.01
 
 
 def test_a_model_that_is_down_is_no_score_of_zero(tmp_path: Path) -> None:

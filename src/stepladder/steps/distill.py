@@ -22,6 +22,7 @@ from ..errors import NotApplicable, StepladderError, TaskError
 from ..solvers.artifact import save_artifact
 from ..solvers.prompt import PromptSolver
 from .distill_labels import ROWS, Labelling, Rules, label_inputs, labelled_lines
+from .measure import seconds_of
 
 __all__ = ["STUDENTS", "Distill"]
 
@@ -178,7 +179,7 @@ class Distill:
     ) -> Candidate:
         """The candidate with what the teacher's answers took counted in."""
         usage = labelling.usage
-        busy = sum(one.compute_seconds or 0.0 for one in usage)
+        asking = seconds_of(usage, labelling.seconds)
         tokens = sum((one.input_tokens or 0) + (one.output_tokens or 0) for one in usage)
         answers = workshop.price(usage) if usage else 0.0
         cautions = candidate.cautions
@@ -189,7 +190,7 @@ class Distill:
             step=self.name,
             name=f"{self.student}-{candidate.name}",
             changed=f"{said}; {candidate.changed}",
-            build_seconds=candidate.build_seconds + max(busy, labelling.seconds),
+            build_seconds=candidate.build_seconds + max(asking, labelling.seconds),
             build_dollars=_sum(answers, _built(candidate, task, workshop)),
             build_calls=candidate.build_calls + len(usage),
             build_tokens=candidate.build_tokens + tokens,

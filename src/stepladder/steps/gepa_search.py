@@ -18,7 +18,7 @@ from ..errors import ModelError
 from ..registry import need
 from ..solvers.prompt import calibrate, render_input, render_target
 from ..stats import aggregate
-from .measure import Effort, try_solver
+from .measure import Effort, seconds_of, try_solver
 from .prompt_search import Found, Search
 from .prompt_variants import Variant
 
@@ -144,7 +144,8 @@ class _Reflection:
             raise self.failure
         used = (response.usage.input_tokens or 0) + (response.usage.output_tokens or 0)
         dollars = self._search.workshop.price((response.usage,))
-        self._search.effort += Effort(1, used, time.perf_counter() - began, dollars)
+        seconds = seconds_of((response.usage,), time.perf_counter() - began)
+        self._search.effort += Effort(1, used, seconds, dollars)
         return response.text
 
 

@@ -14,14 +14,15 @@ from ..core import Counts, Example, Metric, Model, Output, Solver, Usage, Worksh
 from ..errors import ModelError
 from ..stats import aggregate
 
-__all__ = ["Attempt", "Effort", "can_score", "paired_gain", "try_solver"]
+__all__ = ["Attempt", "Effort", "can_score", "paired_gain", "seconds_of", "try_solver"]
 
 
 @dataclass(frozen=True)
 class Effort:
     """What a search took so far: model calls, tokens in and out, seconds on the clock, dollars.
 
-    Dollars are None once a part of them is unknown.
+    The seconds are those of the first time, also where answers were kept from then. Dollars are
+    None once a part of them is unknown.
     """
 
     calls: int = 0
@@ -108,7 +109,7 @@ def try_solver(
     counts = [metric.score(e, o) for e, o in zip(examples, outputs, strict=True)]
     used = [usage for output in outputs for usage in output.usage]
     tokens = sum((u.input_tokens or 0) + (u.output_tokens or 0) for u in used)
-    seconds = _busy_seconds(used, time.perf_counter() - began)
+    seconds = seconds_of(used, time.perf_counter() - began)
     effort = Effort(len(used), tokens, seconds, workshop.price(used))
     return Attempt(solver, tuple(examples), tuple(outputs), tuple(counts), effort)
 
@@ -118,10 +119,17 @@ def can_score(model: Model) -> bool:
     return bool(getattr(model, "scores_choices", True))
 
 
-def _busy_seconds(used: Sequence[Usage], elapsed: float) -> float:
-    """What the calls took when they were made; kept answers of a resumed run count as well."""
-    shares = [usage.compute_seconds for usage in used if usage.compute_seconds is not None]
-    return math.fsum(shares) if used and len(shares) == len(used) else elapsed
+def seconds_of(used: Sequence[Usage], elapsed: float) -> float:
+    """What the calls took when they were made; kept answers of a resumed run count as well.
+
+    Where a call does not tell, what `elapsed` now.
+    """
+    shares = [
+        usage.waited_seconds if usage.compute_seconds is None else usage.compute_seconds
+        for usage in used
+    ]
+    known = [share for share in shares if share is not None]
+    return math.fsum(known) if used and len(known) == len(used) else elapsed
 
 
 def paired_gain(better: Sequence[Counts], base: Sequence[Counts]) -> tuple[float, float]:
