@@ -6,6 +6,7 @@ Forms are those of the SDK's types; nobody here has seen the service itself.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -34,6 +35,7 @@ _STATES = {
     "failed": "JOB_STATE_FAILED",
     "cancelled": "JOB_STATE_CANCELLED",
 }
+SIGNATURE = "signed-by-the-service-of-tests"
 _DOLLARS_PER_TOKEN = 0.5 / 1_000_000
 
 
@@ -111,7 +113,27 @@ def _job_routes(state: State, kind: str) -> list[Route]:
         return JSONResponse(_record(training))
 
     async def get(request: Request) -> Response:
-        return JSONResponse(_record(state.trainings.poll(_job(state, kind, request).id)))
+        training = state.trainings.poll(_job(state, kind, request).id)
+        told = {} if kind == _PREFERENCE else {"metricsFileSignedUrl": signed(request, training)}
+        return JSONResponse({**_record(training), **told})
+
+    async def metrics_file(request: Request) -> Response:
+        return JSONResponse({"signedUrl": signed(request, _job(state, kind, request))})
+
+    async def metrics(request: Request) -> Response:
+        rows = [
+            {"step": epoch.step, "train/loss": epoch.loss, "train/epoch": epoch.number}
+            | ({} if epoch.validation_loss is None else {"eval/loss": epoch.validation_loss})
+            for epoch in _job(state, kind, request).history
+        ]
+        return Response("".join(json.dumps(row) + "\n" for row in rows))
+
+    def signed(request: Request, training: Training) -> str:
+        """Where anybody who knows the address reads it, as from a bucket."""
+        label = training.id.partition("-")[2]
+        account = training.parent.rpartition("/")[2]
+        path = f"{jobs.format(account=account)}/{label}/metrics.jsonl"
+        return f"{request.base_url}{path.lstrip('/')}?signature={SIGNATURE}"
 
     async def cancel(request: Request) -> Response:
         state.trainings.cancel(_job(state, kind, request).id)
@@ -121,6 +143,8 @@ def _job_routes(state: State, kind: str) -> list[Route]:
     return [
         Route(jobs, create, methods=["POST"]),
         Route(f"{jobs}/{{name}}:cancel", cancel, methods=["POST"]),
+        Route(f"{jobs}/{{name}}:getMetricsFileEndpoint", metrics_file, methods=["GET"]),
+        Route(f"{jobs}/{{name}}/metrics.jsonl", metrics, methods=["GET"]),
         Route(f"{jobs}/{{name}}", get, methods=["GET"]),
     ]
 

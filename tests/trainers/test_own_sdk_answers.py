@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from stepladder.core import LearningPoint
 from stepladder.models.openai.endpoints import load_endpoints
 from stepladder.trainers.own_sdks import call, wait_until
 from stepladder.trainers.service import ServiceFailed, TuningState
@@ -17,6 +18,11 @@ fireworks = pytest.importorskip("fireworks")
 together = pytest.importorskip("together")
 
 from stepladder.trainers.fireworks_jobs import FireworksService  # noqa: E402
+from stepladder.trainers.fireworks_losses import (  # noqa: E402
+    FireworksLosses,
+    LossesUnread,
+    curve_of,
+)
 from stepladder.trainers.together_jobs import TogetherService  # noqa: E402
 
 LABEL = "stepladder-0123456789abcdef0123"
@@ -300,3 +306,75 @@ def test_rows_that_are_never_read_are_given_up_on_in_passing() -> None:
         wait_until(lambda: False, "still reading", slept.append)
     assert caught.value.failure.retry
     assert sum(slept) == pytest.approx(600)
+
+
+def test_the_metrics_of_fireworks_are_read_in_both_forms_that_were_seen() -> None:
+    flat = '{"step": 2, "train/step": 2, "train/loss": 1.1, "train/lr": 0.0001}'
+    nested = '{"step": 1, "timestamp": 5.0, "data": {"train/epoch": 0, "train/loss": 1.4}}'
+    looks = '{"step": 2, "eval/loss": 1.2}'
+    broken = '{"step": 3, "train/loss": NaN}'
+    cut = '{"step": 4, "trai'
+    assert curve_of("\n".join([flat, nested, looks, broken, cut])) == [
+        LearningPoint(1, 0.0, 1.4),
+        LearningPoint(2, 0.0, 1.1, 1.2),
+    ]
+    assert curve_of("") == []
+    with pytest.raises(LossesUnread, match="in no form that is known"):
+        curve_of('{"loss": 1.0}')
+
+
+def test_metrics_are_fetched_encrypted_and_their_address_is_told_to_nobody() -> None:
+    losses = FireworksLosses(fireworks, local=False)
+    for address in ("http://127.0.0.1:9/metrics?signature=hidden", "https://127.0.0.1:9/?s=hidden"):
+        with pytest.raises(LossesUnread) as caught:
+            losses.curve(address)
+        assert "hidden" not in str(caught.value)
+    losses.close()
+
+
+def together_at(answers: Mapping[str, Any]) -> TogetherService:
+    """The real SDK before a service that knows these paths and no others."""
+    httpx = pytest.importorskip("httpx")
+
+    def handle(request: Any) -> Any:
+        found = answers.get(request.url.path)
+        return httpx.Response(404 if found is None else 200, json=found or {})
+
+    root = "https://api.example.org"
+    versions = int(together.__version__.partition(".")[0]) >= 3
+    client = together.Together(
+        api_key="key",
+        base_url=root if versions else f"{root}/v1",
+        max_retries=0,
+        http_client=httpx.Client(transport=httpx.MockTransport(handle)),
+    )
+    return TogetherService(load_endpoints()["together"], client, f"{root}/v1", together)
+
+
+def second_version(**changes: str) -> dict[str, Any]:
+    deployment = {
+        "id": "dep-1",
+        "name": "mine/tickets/d1",
+        "model": "projects/p-1/models/ml_1/revisions/rv_1",
+        "state": "DEPLOYMENT_STATE_READY",
+        **changes,
+    }
+    job = {"id": "ft-1", "status": "completed", "model_output_name": "mine/tuned"}
+    return {
+        "/v1/endpoints": {"data": []},
+        "/v1/fine-tunes": {"data": [job, {**job, "id": "ft-2", "model_output_name": "other"}]},
+        "/v1/fine-tunes/ft-1": {**job, "model_object_id": "ml_1"},
+        "/v1/whoami": {"project_id": "p-1"},
+        "/v2/projects/p-1/endpoints": {
+            "data": [{"id": "ep-1", "name": "mine/tickets", "deployments": [deployment]}]
+        },
+    }
+
+
+def test_a_deployment_of_togethers_second_version_is_found_by_the_models_id() -> None:
+    assert together_at(second_version()).deployment("mine/tuned").name == "mine/tickets/d1"
+    elsewhere = second_version(model="projects/p-1/models/ml_2/revisions/rv_1")
+    for other in (elsewhere, second_version(state="DEPLOYMENT_STATE_STOPPED")):
+        found = together_at(other).deployment("mine/tuned")
+        assert found.name is None
+        assert found.how.startswith("tg endpoints create --model 'mine/tuned'")

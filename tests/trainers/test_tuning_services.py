@@ -260,6 +260,34 @@ def test_the_loss_of_a_preference_job_has_another_name(away: Service, tmp_path: 
     assert all(point.held_out_loss is not None for point in trained.learning)
 
 
+@pytest.mark.parametrize("method", ["supervised", "preference"])
+def test_the_loss_of_a_job_at_fireworks_is_read_from_its_file_without_a_key(
+    away: Service, tmp_path: Path, method: Any
+) -> None:
+    asked = job(FIREWORKS, epochs=3)
+    if method == "preference":
+        pairs = tuple(replace(row, rejected="nonsense") for row in asked.train)
+        asked = replace(asked, train=pairs, held_out=(), method=method)
+    trained = train(FIREWORKS, tmp_path, asked)
+    losses = [point.train_loss for point in trained.learning]
+    assert len(losses) == 3
+    assert losses == sorted(losses, reverse=True)
+    read = [call for call in away.requests("metrics.jsonl") if call.answered]
+    assert read
+    assert not any(call.key for call in read)
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"signed-by-the-service" not in kept
+
+
+def test_losses_of_fireworks_that_cannot_be_read_are_a_caution(
+    away: Service, tmp_path: Path
+) -> None:
+    away.faults({"kinds": ["denied"], "path": "metrics.jsonl"})
+    trained = train(FIREWORKS, tmp_path, job(FIREWORKS, epochs=1))
+    assert trained.learning == ()
+    assert "the losses of the tuning cannot be read: 403" in trained.cautions
+
+
 def test_losses_that_cannot_be_read_are_a_caution_and_no_failure(
     away: Service, tmp_path: Path
 ) -> None:

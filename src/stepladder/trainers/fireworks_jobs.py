@@ -12,9 +12,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ..core import Json
 from ..errors import ModelError
@@ -22,11 +23,13 @@ from ..models import ProviderSettings
 from ..models.hosted.keys import redact
 from ..models.hosted.options import read_options
 from ..models.openai import find_endpoint
-from ..models.openai.endpoints import Endpoint
+from ..models.openai.endpoints import Endpoint, is_loopback
 from ..registry import need
+from .curves import thinned
+from .fireworks_losses import FireworksLosses, LossesUnread
 from .managed import ManagedTrainer
 from .own_sdks import call, key_and_address, open_sdk_client, refused, wait_until
-from .service import Choices, Deployment, Form, Order, Phase, TuningState
+from .service import Choices, Deployment, Form, Order, Phase, ServiceFailed, TuningState
 
 __all__ = ["ACCOUNT", "FireworksService", "open_trainer"]
 
@@ -85,7 +88,8 @@ def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
         )
     root = url.removesuffix(INFERENCE)
     client = open_sdk_client(sdk.Fireworks, sdk, api_key, root, account_id=account)
-    return ManagedTrainer(FireworksService(endpoint, client, root, account, sdk))
+    losses = FireworksLosses(sdk, local=is_loopback(urlsplit(url).hostname or ""))
+    return ManagedTrainer(FireworksService(endpoint, client, root, account, sdk, losses))
 
 
 @dataclass
@@ -97,6 +101,7 @@ class FireworksService:
     url: str
     account: str
     sdk: Any
+    losses: FireworksLosses | None = None  # None: not told
     sleep: Callable[[float], None] = time.sleep
     region: str | None = None
 
@@ -163,7 +168,33 @@ class FireworksService:
         return job
 
     def state(self, job_id: str) -> TuningState:
-        return _state(self._call(lambda: self._get(job_id)), self.account)
+        job = self._call(lambda: self._get(job_id))
+        return self._with_losses(_state(job, self.account), job, job_id)
+
+    def _with_losses(self, state: TuningState, job: Any, job_id: str) -> TuningState:
+        """The state with its losses; that they cannot be read fails no job, and is said."""
+        if self.losses is None or state.phase == "waiting":
+            return state
+        try:
+            address = self._metrics_file(job, job_id)
+            curve = self.losses.curve(address) if address else []
+        except (LossesUnread, ServiceFailed) as error:
+            why = error.failure.message if isinstance(error, ServiceFailed) else str(error)
+            said = f"the losses of the tuning cannot be read: {why}"
+            return replace(state, cautions=(*state.cautions, said))
+        if not curve:
+            return state
+        percent, last = state.step or 0, curve[-1]
+        steps = round(last.step * 100 / percent) if percent else None
+        return replace(state, step=last.step, steps=steps, learning=thinned(curve))
+
+    def _metrics_file(self, job: Any, job_id: str) -> str | None:
+        """Where the job's metrics are; None while there are none."""
+        jobs, name = self._jobs(job_id)
+        if not hasattr(jobs, "get_metrics_file_endpoint"):
+            return getattr(job, "metrics_file_signed_url", None) or None
+        found = self._found(lambda: jobs.get_metrics_file_endpoint(name))
+        return None if found is None else found.signed_url or None
 
     def cancel(self, job_id: str) -> None:
         jobs, name = self._jobs(job_id)
@@ -189,6 +220,8 @@ class FireworksService:
 
     def close(self) -> None:
         self.client.close()
+        if self.losses is not None:
+            self.losses.close()
 
     def _jobs(self, job_id: str) -> tuple[Any, str]:
         """The SDK's resource of the job's kind, and the id without what names its kind."""

@@ -30,6 +30,9 @@ __all__ = ["TogetherService", "open_trainer"]
 
 Result = TypeVar("Result")
 
+ANSWERING = {  # states of a deployment
+    "DEPLOYMENT_STATE_READY", "DEPLOYMENT_STATE_SCALING", "DEPLOYMENT_STATE_DEGRADED",
+}  # fmt: skip
 LOOKS = 4  # at the held-out rows while a job runs; the service has no choice of its own
 NANODOLLARS = 1_000_000_000  # of a job's `total_price`, as the SDK's own command line reads it
 _PHASES: dict[str, Phase] = {
@@ -60,11 +63,15 @@ def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
     read_options(settings)
     endpoint = find_endpoint(settings.name)
     api_key, url = key_and_address(endpoint)
-    # from the third major version on, the SDK's own paths begin with /v1
-    root = url.removesuffix("/v1") if int(sdk.__version__.partition(".")[0]) >= 3 else url
+    root = url.removesuffix("/v1") if _names_versions(sdk) else url
     return ManagedTrainer(
         TogetherService(endpoint, open_sdk_client(sdk.Together, sdk, api_key, root), url, sdk)
     )
+
+
+def _names_versions(sdk: Any) -> bool:
+    """Whether the SDK's own paths begin with the API's version: from its third major one on."""
+    return int(sdk.__version__.partition(".")[0]) >= 3
 
 
 @dataclass
@@ -140,19 +147,45 @@ class TogetherService:
         self._call(lambda: self.client.fine_tuning.cancel(job_id))
 
     def deployment(self, model: str) -> Deployment:
+        found = self._call(lambda: self._endpoint(model) or self._deployed(model))
+        how = (
+            f"tg endpoints create --model '{model}' --hardware HARDWARE --wait "
+            "(https://docs.together.ai/docs/fine-tuning/deployment)"
+        )
+        return Deployment(found, "" if found else how)
+
+    def _endpoint(self, model: str) -> str | None:
+        """Under which name an endpoint of the API's first version answers with the model."""
         # asked by its path: the newer SDK has methods for the API's second version alone
         path = f"{self.url}/endpoints"
         options: Any = {"params": {"type": "dedicated", "mine": "true"}}
-        found: Any = self._call(lambda: self.client.get(path, cast_to=object, options=options))
+        found: Any = self.client.get(path, cast_to=object, options=options)
         for one in found.get("data", []):
             if one.get("model") == model and one.get("state") == "STARTED":
-                return Deployment(str(one["name"]))
-        return Deployment(
-            None,
-            f"tg endpoints create --model '{model}' --hardware HARDWARE --wait "
-            "(https://docs.together.ai/docs/fine-tuning/deployment); an endpoint of the API's "
-            "second version is not found by itself",
+                return str(one["name"])
+        return None
+
+    def _deployed(self, model: str) -> str | None:
+        """The same of the second version, which knows models by id and splits an endpoint's calls.
+
+        The name is the deployment's own, so that no other model of the endpoint answers.
+        """
+        jobs = self.client.fine_tuning
+        made = [job.id for job in jobs.list().data if job.x_model_output_name == model]
+        wanted = {jobs.retrieve(job).api_model_object_id for job in made} - {None}
+        if not wanted:
+            return None
+        project = self.client.project_id or self.client.whoami().project_id
+        root = self.url.removesuffix("/v1")
+        second = self.client.with_options(
+            base_url=root if _names_versions(self.sdk) else f"{root}/v2"
         )
+        for endpoint in second.beta.endpoints.list(project_id=project):
+            for one in endpoint.deployments:
+                # projects/P/models/ID/revisions/R
+                if one.state in ANSWERING and wanted & set(one.model.split("/")[3:4]):
+                    return str(one.name)
+        return None
 
     def close(self) -> None:
         self.client.close()
