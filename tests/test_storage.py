@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,13 @@ def test_a_race_for_the_name_is_won_by_the_same_content_only(tmp_path: Path) -> 
     assert Bucket("rows", Raced(b"one\n")).put(file, "a.jsonl") == "gs://rows/a.jsonl"
     with pytest.raises(StoreError):
         Bucket("rows", Raced(b"two\n")).put(file, "a.jsonl")
+
+
+def test_a_bucket_that_is_not_there_is_told_in_one_line(bucket: Bucket, tmp_path: Path) -> None:
+    (file := tmp_path / "train.jsonl").write_text("{}\n", encoding="utf-8")
+    elsewhere = replace(bucket, name="nobodys-bucket")
+    with pytest.raises(ModelError) as caught:
+        elsewhere.put(file, "train.jsonl")
+    said = caught.value.message
+    assert said == "cannot write 'gs://nobodys-bucket/train.jsonl': 404 Not Found"
+    assert "has to exist" in caught.value.hint

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,18 @@ def _told(what: str) -> Iterator[None]:
         ) from error
     except (GoogleAPICallError, RetryError, RequestException) as error:
         raise ModelError(
-            f"{what}: {redact(str(error))}",
+            f"{what}: {redact(_said(error))}",
             hint="the bucket has to exist, and you need the role 'Storage Object User' on it",
         ) from error
+
+
+def _said(error: Any) -> str:
+    """One line: the status and the service's own words, without the request and its whole body."""
+    status = getattr(error, "code", None)
+    if status is None:
+        return " ".join(str(error).split())
+    try:
+        words = error.response.json()["error"]["message"]
+    except (AttributeError, KeyError, TypeError, ValueError):  # no body, or not JSON
+        words = status.phrase if isinstance(status, HTTPStatus) else ""
+    return " ".join(f"{int(status)} {words}".split())

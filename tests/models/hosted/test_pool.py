@@ -206,6 +206,20 @@ def test_an_outage_ends_the_run_instead_of_failing_call_by_call() -> None:
     assert len(service.asked) < 150
 
 
+def test_a_service_that_was_never_reached_is_given_up_long_before_the_deadline() -> None:
+    gone = replace(DOWN, unreached=True)
+
+    def run(schedule: dict[int, list[Failure]], time: SimulatedTime) -> str:
+        limits = {"concurrency": 1, "deadline_seconds": 600.0, "attempts": 50}
+        outcomes = dict(pool(None, time, **limits).run(Service(schedule).calls(20)))
+        return str(outcomes[19])
+
+    never, then = ({number: [gone] * 200 for number in range(first, 20)} for first in (0, 1))
+    assert "nothing was answered for 30 s" in run(never, time := SimulatedTime(lambda: 1.0))
+    assert time.now < 1060
+    assert "nothing was answered for 600 s" in run(then, SimulatedTime(lambda: 1.0)), "it was there"
+
+
 def test_after_a_fatal_failure_nothing_is_sent_and_all_the_rest_fail_with_it() -> None:
     service = Service({3: [DENIED]})
     outcomes = dict(pool(concurrency=1).run(service.calls(1000)))

@@ -43,9 +43,11 @@ _BAD_CREDENTIALS = {
     "API_KEY_INVALID", "ACCESS_TOKEN_EXPIRED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
     "ACCESS_TOKEN_TYPE_UNSUPPORTED", "CREDENTIALS_MISSING", "ACCOUNT_STATE_INVALID",
 }  # fmt: skip
-_ADDRESS = (
-    "check the network, and the address if GOOGLE_GEMINI_BASE_URL or GOOGLE_VERTEX_BASE_URL is set"
-)
+_ADDRESSES = {
+    "gemini": "check the network, and the address if GOOGLE_GEMINI_BASE_URL is set",
+    "vertex": "check the network and the location in [providers.vertex], which is a part of the "
+    "service's address; or that address if GOOGLE_VERTEX_BASE_URL is set",
+}
 _RETRY = {408, 409, 425, 499, 500, 502, 503, 504}
 _UNSURE = {502, 504}  # given up on half-way, by a gateway or at a deadline
 _OF_ONE_REQUEST = re.compile(r"\bfile\b|cached ?content", re.IGNORECASE)
@@ -67,7 +69,7 @@ def explain(
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         return _unsigned(error, provider)
     if isinstance(error, _transport("TransportError")):
-        return _broken(error)
+        return _broken(error, _ADDRESSES.get(provider, ""))
     if isinstance(error, _transport("DecodingError")):
         return Failure(f"an answer cannot be read: {_told(error)}", retry=True, maybe_billed=True)
     if isinstance(error, errors.UnknownApiResponseError | JSONDecodeError | ValidationError):
@@ -134,18 +136,19 @@ def _unsigned(error: google.auth.exceptions.GoogleAuthError, provider: str) -> F
     passing = isinstance(error, google.auth.exceptions.TransportError) or error.retryable
     message = f"Google credentials cannot be used: {_told(error)}"
     hint = _CREDENTIALS.get(provider, "")
-    return Failure(message, retry=bool(passing), fatal=not passing, hint=hint)
+    unreached = isinstance(error, google.auth.exceptions.TransportError)
+    return Failure(message, bool(passing), fatal=not passing, unreached=unreached, hint=hint)
 
 
-def _broken(error: Exception) -> Failure:
+def _broken(error: Exception, hint: str) -> Failure:
     """The connection failed, or the time was up."""
     unsent = _transport("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
     if isinstance(error, _transport("UnsupportedProtocol", "LocalProtocolError")):
-        return Failure(_told(error), fatal=True, hint=_ADDRESS)
+        return Failure(_told(error), fatal=True, hint=hint)
     if isinstance(error, unsent + _transport("WriteError", "WriteTimeout")):
         distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
         message = f"the service was not reached: {_told(error)}"
-        return Failure(message, retry=not distrusted, fatal=distrusted, hint=_ADDRESS)
+        return Failure(message, not distrusted, fatal=distrusted, unreached=True, hint=hint)
     return Failure(
         f"the connection broke before the answer was there: {_told(error)}",
         retry=True,

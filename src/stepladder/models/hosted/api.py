@@ -17,6 +17,7 @@ class Failure:
 
     `throttled`: the service asks for fewer calls. `maybe_billed`: it broke off after the service
     may have done the work. `fatal`: every other call would fail likewise (key, project, model).
+    `unreached`: it never got to the service, which may not be where it is looked for.
     """
 
     message: str
@@ -25,6 +26,7 @@ class Failure:
     wait_seconds: float | None = None  # what the service said
     maybe_billed: bool = False
     fatal: bool = False
+    unreached: bool = False
     hint: str = ""
 
 

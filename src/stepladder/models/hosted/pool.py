@@ -27,6 +27,7 @@ T = TypeVar("T")
 LEAST_WAITING = 64  # calls that wait for a retry before no new ones begin
 LEAST_UNREAD = 256  # answers that nobody took yet before no new calls begin
 WORKER = "stepladder-call"  # what its threads are called
+NEVER_REACHED_SECONDS = 30.0  # a wrong address or no network is told long before the deadline
 TOLD_SECONDS = 10.0  # a shorter wait is not worth a line on the screen
 
 
@@ -117,6 +118,7 @@ class Pool:
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._runs: list[_Run[object]] = []
+        self._reached = False  # the service, by any call yet
         self.pace = Pace(limits.concurrency)
 
     def run(self, calls: Iterable[Callable[[], T]]) -> Iterator[tuple[int, T | Failure]]:
@@ -327,6 +329,7 @@ class Pool:
     def _settle(self, job: _Job[T], outcome: T | Failure, run: _Run[T]) -> None:
         """Keep an answer; send again what may be; let the rest fail."""
         now = self._timing.clock()
+        self._reached |= not (isinstance(outcome, Failure) and outcome.unreached)
         if isinstance(outcome, Failure):
             self._slow_down(job, outcome, run, now)
             seconds = backoff(job.failures + job.turned_away, self._timing.random)
@@ -369,6 +372,8 @@ class Pool:
         """What the call fails with, or None when it is to be sent again at `again_at`."""
         limits, tries = self._limits, job.failures + job.turned_away
         outage = limits.deadline_seconds
+        if not self._reached:
+            outage = min(outage, NEVER_REACHED_SECONDS)
         if failure.fatal or not failure.retry or run.ending:
             return failure
         if failure.maybe_billed and not limits.retry_unsure:

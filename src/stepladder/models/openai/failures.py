@@ -50,7 +50,8 @@ def explain_failure(
         return _of_status(error, endpoint, said, now or datetime.now(UTC))
     if isinstance(error, openai.APITimeoutError):
         began = _cause(error) not in ("ConnectTimeout", "PoolTimeout")
-        return Failure(f"{endpoint.name} did not answer in time", retry=True, maybe_billed=began)
+        said = f"{endpoint.name} did not answer in time"
+        return Failure(said, retry=True, maybe_billed=began, unreached=not began)
     if isinstance(error, openai.APIConnectionError):
         return _of_connection(error, endpoint, url, redact)
     if isinstance(error, CUT | openai.APIResponseValidationError):
@@ -103,7 +104,8 @@ def _of_connection(error: Exception, endpoint: Endpoint, url: str, redact: Redac
     if kind == "ConnectError":
         certificate = "CERTIFICATE_VERIFY_FAILED" in why
         message = f"no connection to {endpoint.name} at {url!r}: {why}"
-        return Failure(message, retry=not certificate, fatal=certificate, hint=_where(endpoint))
+        hint = _where(endpoint)
+        return Failure(message, not certificate, fatal=certificate, unreached=True, hint=hint)
     message = f"the connection to {endpoint.name} broke: {kind or type(error).__name__} {why}"
     return Failure(message.strip(), retry=True, maybe_billed=True)
 
