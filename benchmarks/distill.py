@@ -3,12 +3,17 @@
 The teacher is the embedded model (SmolLM2-135M-Instruct) behind a long prompt: what the annotators
 did, a line a field, and train examples up to 2,000 tokens. It is weak, and its answers are what the
 students of the first kind learn. So a second teacher is measured as well: the same model tuned
-on half of train, asked with the schema. For each teacher one student learns its answers to the
-other half of train as if nobody had labelled it, and for the ceiling one learns the gold labels
-of that half. Everything is measured on the same test examples.
+on half of train, asked with a few words. For each teacher students learn its answers to inputs of
+the other half of train as if nobody had labelled it, and for the ceiling they learn the gold labels
+of these. Everything is measured on the same test examples.
 
-    python benchmarks/distill.py --data FOLDER --write
+    python benchmarks/distill.py --data FOLDER --teachers long-prompt --write
+    python benchmarks/distill.py --data FOLDER --teachers tuned --write
+    python benchmarks/distill.py --data FOLDER --teachers gold --write
 
+With --write, lines of other teachers stay in the result, and a student is compared with the teacher
+of its own run. Each command takes two cores about ten minutes; --inputs and --minutes make it more.
+Latency is that of one request alone, and dollars are the machine's at the price table's.
 FOLDER holds PHEE's `train.jsonl` and `test.jsonl` with `id`, `input`, `output` and `meta`. What
 annotators did is told in our own words in GUIDE below.
 """
@@ -18,16 +23,20 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from custom_kinds import make_task, read, rounded
+from custom_data import make_task, read
+from custom_kinds import earlier, rounded
 from environment import finish, parser, where
 
 from stepladder.compare import paired_gain
-from stepladder.core import Candidate, Evaluation, Example, Json, Task, Workshop
+from stepladder.core import Candidate, Evaluation, Example, Hardware, Json, Task, Workshop
+from stepladder.cost import SECONDS_PER_HOUR, dollars_per_hour, load_prices
 from stepladder.errors import NotApplicable
 from stepladder.evaluate import Bench, evaluate
 from stepladder.metrics import load_metric
@@ -39,6 +48,10 @@ from stepladder.steps.fine_tune import FineTune
 from stepladder.steps.prompt_variants import plain_prompt
 
 MODEL = "local:smollm2-135m-instruct"
+NAME = "distill_phee_events"
+GOLD = "gold"
+TEACHERS, STUDENTS = ("long-prompt", "tuned", GOLD), ("fine_tune", "encoder")
+ALONE = 10  # requests that are timed one by one
 LONG = 2000  # tokens of the teacher's prompt
 SHORT = (
     "List the drug events of the sentence as JSON. event: adverse_event or "
@@ -76,12 +89,16 @@ or where one drug both helps and harms.
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--data", type=Path, required=True, help="the folder of phee_events")
-    options.add_argument("--inputs", type=int, default=400, help="so many unlabelled inputs")
-    options.add_argument("--test", type=int, default=100, help="measure on so many")
-    options.add_argument("--minutes", type=float, default=3.0, help="of each training")
+    options.add_argument("--inputs", type=int, default=200, help="so many unlabelled inputs")
+    options.add_argument("--test", type=int, default=60, help="measure on so many")
+    options.add_argument("--minutes", type=float, default=2.0, help="of each training")
     options.add_argument("--students", default="fine_tune,encoder")
-    options.add_argument("--teachers", default="long-prompt,tuned")
+    options.add_argument("--teachers", default=",".join(TEACHERS))
+    options.add_argument("--machine", default="aws-t3-large", help="whose price an hour costs")
     chosen = options.parse_args()
+    for wanted, known in ((chosen.students, STUDENTS), (chosen.teachers, TEACHERS)):
+        if unknown := set(wanted.split(",")) - {*known}:
+            options.error(f"there is no {sorted(unknown)[0]!r}; known: {', '.join(known)}")
     place = where()
     train, test = (read(chosen.data / f"{name}.jsonl") for name in ("train", "test"))
     task = replace(
@@ -94,27 +111,39 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         provider = LocalProvider(Path(scratch))
         workshop = Workshop(provider.model, Path(scratch), lambda event, told: None)
-        bench = _Bench(task, test, workshop, chosen.minutes)
+        hour = dollars_per_hour(Hardware(chosen.machine), load_prices(today=date.today())).dollars
+        bench = _Bench(task, test, workshop, chosen.minutes, hour)
         lines = bench.table(chosen.teachers.split(","), chosen.students.split(","), taught, pool)
         provider.close()
-    result = {
-        **place,
+    settings: dict[str, Json] = {
         "data": "phee_events",
         "examples": {"teacher": len(taught), "unlabelled": len(pool), "test": len(test)},
         "minutes": chosen.minutes,
         "metric": task.metric.name,
-        "table": lines,
+        "priced_as": chosen.machine,
     }
-    finish("distill_phee_events", result, write=chosen.write)
+    kept = [
+        line
+        for line in earlier(NAME, settings, "table")
+        if line["teacher"] not in chosen.teachers.split(",")
+    ]
+    lines = [{**line, "measured": place} for line in lines]
+    finish(NAME, {**place, **settings, "table": [*kept, *lines]}, write=chosen.write)
 
 
 class _Bench:
     """Measures solvers on the same test and keeps their rows to compare in pairs."""
 
     def __init__(
-        self, task: Task, test: Sequence[Example], workshop: Workshop, minutes: float
+        self,
+        task: Task,
+        test: Sequence[Example],
+        workshop: Workshop,
+        minutes: float,
+        dollars_per_hour: float | None,
     ) -> None:
         self.task, self.test, self.workshop, self.minutes = task, test, workshop, minutes
+        self.dollars_per_hour = dollars_per_hour
         self._bench = Bench(task, load_metric(task), workshop, lambda usage: None)
 
     def table(
@@ -124,16 +153,19 @@ class _Bench:
         taught: Sequence[Example],
         pool: Sequence[Example],
     ) -> list[dict[str, Json]]:
-        """Each teacher, its students, and the students of the gold labels."""
+        """Each teacher and its students; those of "gold" learn what people said."""
         lines: list[dict[str, Json]] = []
         for name in teachers:
+            if name == GOLD:
+                lines += self.students(students, pool, name, None)
+                continue
             teacher = self.teacher(name, taught)
             line, seen = self.measured(f"teacher: {name}", teacher)
             labelling = label_inputs(teacher.solver, pool, Rules(), self.task, self.workshop)
-            lines.append({**line, "labelling": _told(labelling)})
+            lines.append({**line, "teacher": name, "labelling": _told(labelling)})
             print(json.dumps(lines[-1]["labelling"]), flush=True)
-            lines += self.students(students, labelling.examples, f"of {name}", seen)
-        return lines + self.students(students, pool, "of gold labels", None)
+            lines += self.students(students, labelling.examples, name, seen)
+        return lines
 
     def teacher(self, name: str, taught: Sequence[Example]) -> Candidate:
         """The solver that answers what is unlabelled."""
@@ -152,18 +184,26 @@ class _Bench:
         """A student of each kind, measured; one that cannot learn from these says why."""
         found: list[dict[str, Json]] = []
         for name in names:
+            line: dict[str, Json] = {"solver": f"student: {name} of {of}", "teacher": of}
             try:
-                if name == "fine_tune":
-                    student = self.tuned(examples, SHORT, self.minutes)
-                else:
-                    step = Encoder(minutes=self.minutes)
-                    [student] = step.propose(self.task, examples, None, self.workshop)
+                student = self.student(name, examples)
             except NotApplicable as reason:
-                print(f"{name} {of}: {reason.message}", flush=True)
-                found.append({"solver": f"student: {name} {of}", "why": reason.message})
+                print(f"{line['solver']}: {reason.message}", flush=True)
+                found.append({**line, "why": reason.message})
                 continue
-            line, seen = self.measured(f"student: {name} {of}", student)
-            found.append({**line, "learned_from": len(examples), **_against(seen, teacher)})
+            measured, seen = self.measured(str(line["solver"]), student)
+            against = _against(seen, teacher)
+            found.append({**measured, **line, "learned_from": len(examples), **against})
+        return found
+
+    def student(self, name: str, examples: Sequence[Example]) -> Candidate:
+        """What learns from the answers."""
+        if not examples:
+            raise NotApplicable("no answer of the teacher was good enough to learn from")
+        if name == "fine_tune":
+            return self.tuned(examples, SHORT, self.minutes)
+        step = Encoder(minutes=self.minutes)
+        [found] = step.propose(self.task, examples, None, self.workshop)
         return found
 
     def tuned(self, examples: Sequence[Example], words: str, minutes: float) -> Candidate:
@@ -180,15 +220,32 @@ class _Bench:
             **rounded(seen),
             "input_tokens": seen.input_tokens,
             "output_tokens": seen.output_tokens,
-            "p50_seconds": seen.p50_seconds,
-            "p95_seconds": seen.p95_seconds,
+            "ms_alone": round(1000 * self.alone(candidate), 1),
             "compute_seconds": _mean(seen),
+            "dollars_per_1000": self.dollars_per_1000(_mean(seen)),
             "train_seconds": round(candidate.build_seconds, 1),
             "changed": candidate.changed,
             "cautions": list(candidate.cautions),
         }
-        print(json.dumps({key: line[key] for key in ("solver", "score", "input_tokens")}))
+        shown = ("solver", "score", "input_tokens", "ms_alone")
+        print(json.dumps({key: line[key] for key in shown}), flush=True)
         return line, seen
+
+    def alone(self, candidate: Candidate) -> float:
+        """Seconds of a request that nothing is beside, in the median; the prompt is known."""
+        inputs = [example.input for example in self.test[: ALONE + 1]]
+        seconds = []
+        for one in inputs:
+            began = time.perf_counter()
+            list(candidate.solver.answer([one], self.workshop))
+            seconds.append(time.perf_counter() - began)
+        return sorted(seconds[1:])[len(seconds[1:]) // 2]
+
+    def dollars_per_1000(self, seconds: float | None) -> float | None:
+        """What the machine's time for a thousand requests costs."""
+        if seconds is None or self.dollars_per_hour is None:
+            return None
+        return round(1000 * seconds / SECONDS_PER_HOUR * self.dollars_per_hour, 5)
 
 
 def long_prompt(task: Task, train: Sequence[Example], workshop: Workshop) -> PromptSolver:

@@ -30,6 +30,7 @@ __all__ = [
     "aggregate",
     "alpha_for_opening",
     "examples_needed",
+    "expected_calibration_error",
     "interval",
     "least_n",
     "lower_bound",
@@ -39,6 +40,7 @@ __all__ = [
 
 MOST_STAKED = 0.75  # of the betting capital at once; Waudby-Smith & Ramdas suggest 1/2 or 3/4
 MOST_EXAMPLES = 1_000_000  # where `examples_needed` gives up
+BINS = 15  # of answers, to compare confidence with the share of right ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,20 @@ def p95_upper(seconds: Sequence[float | None], alpha: float) -> float:
     below = betainc(rank, times.size - rank + 1.0, 0.95)  # P(at least `rank` answers are under p95)
     enough = np.flatnonzero(below <= alpha)
     return float(times[enough[0]]) if enough.size else math.inf
+
+
+def expected_calibration_error(
+    confidence: Sequence[float], right: Sequence[float], bins: int = BINS
+) -> float:
+    """Mean distance of confidence and share of right answers, in bins of as many answers each.
+
+    Bins of equal count: with bins of equal width, most answers of a good model share one.
+    """
+    said, came = np.asarray(confidence, float), np.asarray(right, float)
+    order = np.argsort(said, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    gaps = [len(part) * abs(said[part].mean() - came[part].mean()) for part in parts]
+    return float(sum(gaps) / max(1, len(order)))
 
 
 def examples_needed(

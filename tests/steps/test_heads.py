@@ -115,6 +115,19 @@ def test_tuning_is_a_rung_of_its_own_after_what_is_fitted_in_seconds(tmp_path: P
     assert 0 < quick < tuned
 
 
+def test_the_tuning_is_held_to_its_minutes(tmp_path: Path) -> None:
+    workshop = fake_workshop(FakeModel(), tmp_path)
+    step = Heads(minutes=1e-6)
+    quick, tuned = step.rungs(SORT, workshop)
+    assert quick.minutes == tuned.minutes == 1e-6
+    unbounded = Heads().rungs(SORT, workshop)[1].estimate(SORT, messages(36), workshop)
+    assert tuned.estimate(SORT, messages(36), workshop).seconds < unbounded.seconds
+    (candidate,) = tuned.propose(SORT, messages(36), None, workshop)
+    assert any("time limit" in said for said in candidate.cautions)
+    with pytest.raises(StepladderError, match="minutes = 0"):
+        Heads(minutes=0)
+
+
 def test_only_tasks_with_labels_climb_it_unasked() -> None:
     assert "heads" in [step.name for step in make_steps(SORT, LADDER)]
     assert "heads" not in [step.name for step in make_steps(EXTRACT, LADDER)]

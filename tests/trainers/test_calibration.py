@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepladder.core import Example
+from stepladder.stats import expected_calibration_error
 from stepladder.trainers.calibration import (
     brier_score,
     calibration_of,
     choose_thresholds,
     deal_folds,
-    expected_calibration_error,
     fit_temperature,
 )
 

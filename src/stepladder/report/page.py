@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core import Decision, Gain, Task, Trial
+from ..core import Decision, Evaluation, Gain, Task, Trial
 from .changes import as_text, changes, full_texts, prompt_text, solver_fields
 from .failures import Failures, compared_trials
 from .hosted import call_sentences, upgrade_sentences
@@ -212,8 +212,11 @@ def _trial_row(trial: Trial) -> View:
         "score": percent(seen.score),
         "interval": interval(seen.low, seen.high),
         "also": [
-            f"{name} {percent(score)} ({interval(low, high)})"
-            for name, (score, low, high, _) in seen.also.items()
+            *(
+                f"{name} {percent(score)} ({interval(low, high)})"
+                for name, (score, low, high, _) in seen.also.items()
+            ),
+            *_confidence(seen),
         ],
         "n": count(seen.n),
         "planned": count(seen.planned) if seen.n < seen.planned else None,
@@ -223,6 +226,13 @@ def _trial_row(trial: Trial) -> View:
         "build_time": duration(candidate.build_seconds),
         "build_dollars": dollars(candidate.build_dollars),
     }
+
+
+def _confidence(seen: Evaluation) -> list[str]:
+    """How far the answers' confidence can be believed, where they came with one."""
+    if seen.calibration_error is None:
+        return []
+    return [f"calibration error {percent(seen.calibration_error)}"]
 
 
 def _token_pair(trial: Trial) -> str:

@@ -198,6 +198,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "cache_saved_dollars_per_1000": measured.cache_saved_dollars_per_1000,
         "batch_share": measured.batch_share,
         "model_calls": measured.model_calls,
+        "calibration_error": measured.calibration_error,
         "also": {
             name: dict(zip(("score", "low", "high", "n"), found, strict=True))
             for name, found in measured.also.items()

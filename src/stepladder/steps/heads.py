@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core import Candidate, Estimate, Example, Task, Trial, Workshop
+from ..errors import StepladderError
 from ..solvers.prompt import PromptSolver
 from ..trainers.contrastive import CONTRASTIVE_OPTIONS, fit_contrastive
 from ..trainers.heads import FittedHead, fit_joined, fit_nearest_vectors, fit_vectors
@@ -52,6 +53,11 @@ class Heads:
     def __post_init__(self) -> None:
         object.__setattr__(self, "solvers", tuple(self.solvers))  # a task file gives a list
         check_solvers(self.name, self.solvers, _NAMES)
+        if self.minutes is not None and not 0 < self.minutes < float("inf"):
+            raise StepladderError(
+                f"step 'heads' cannot tune an encoder with minutes = {self.minutes!r}",
+                hint="minutes is a number above 0",
+            )
 
     @staticmethod
     def concerns(task: Task) -> bool:
@@ -75,7 +81,8 @@ class Heads:
         seconds += sum(_SECONDS_PER_CELL[name] for name in self._wanted()) * cells
         if TUNED in self.solvers:
             passes = 2 * CONTRASTIVE_OPTIONS.epochs  # each text once, and once as a partner
-            seconds += seconds_to_tune(characters, passes)
+            tuning = seconds_to_tune(characters, passes)
+            seconds += tuning if self.minutes is None else min(tuning, 60 * self.minutes)
         note = f"fits {', '.join(self._wanted())} on a text encoder on this machine"
         return Estimate(seconds, 0.0, 0, note)
 
@@ -124,7 +131,9 @@ class Heads:
             "logistic regression over vectors of the encoder tuned so that texts of a label lie "
             "together"
         )
-        return tuned(self.name, name, fit_contrastive(task, train, workshop), changed)
+        bound = None if self.minutes is None else 60 * self.minutes
+        options = replace(CONTRASTIVE_OPTIONS, max_seconds=bound)
+        return tuned(self.name, name, fit_contrastive(task, train, workshop, options), changed)
 
     def _wanted(self) -> list[str]:
         return [name for name in _NAMES if name in self.solvers]

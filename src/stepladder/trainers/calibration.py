@@ -16,13 +16,13 @@ import numpy as np
 
 from ..core import Example
 from ..metrics.text import as_text
+from ..stats import expected_calibration_error
 
 __all__ = [
     "Calibration", "brier_score", "calibration_of", "choose_thresholds", "deal_folds",
-    "expected_calibration_error", "fit_temperature",
+    "fit_temperature",
 ]  # fmt: skip
 
-BINS = 15
 ENOUGH = 10  # examples of a label from which on it gets a threshold of its own
 SUSPECT = 0.1  # an expected calibration error above this is worth a caution
 
@@ -92,17 +92,6 @@ def calibration_of(probabilities: Any, truth: Any, *, several: bool) -> Calibrat
         confidence, right = probabilities[rows, best], truth[rows, best]
     error = expected_calibration_error(confidence, right)
     return Calibration(error, brier_score(probabilities, truth), len(truth))
-
-
-def expected_calibration_error(confidence: Any, right: Any, bins: int = BINS) -> float:
-    """Mean distance of confidence and share of right answers, in bins of as many answers each.
-
-    Bins of equal count: with bins of equal width, most answers of a good model share one.
-    """
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    gaps = [len(part) * abs(confidence[part].mean() - right[part].mean()) for part in parts]
-    return float(sum(gaps) / max(1, len(order)))
 
 
 def brier_score(probabilities: Any, truth: Any) -> float:
