@@ -407,6 +407,20 @@ def test_a_latency_target_needs_enough_examples_too() -> None:
     assert (found.verdict, found.examples_needed) == ("blocked", 72)
 
 
+def test_what_was_said_when_candidates_were_built_is_a_caution_once_for_all_that_share_it() -> None:
+    said = "ended by its time limit after 0.1 epochs"
+    trials = [
+        replace(one, candidate=replace(one.candidate, cautions=cautions))
+        for one, cautions in (
+            (trial_of("a", 100), (said,)),
+            (trial_of("b", 100), (said, "step / b: it over-fitted")),
+            (trial_of("c", 100), ()),
+        )
+    ]
+    found = conclude(trials, [], [], TARGET, TEST)
+    assert found.cautions == (f"step / a, b: {said}", "step / b: it over-fitted")
+
+
 def test_cautions_name_unknown_money_and_approximate_bounds() -> None:
     trial = trial_of("a", 290)
     passed = replace(opened(trial, 290), method="bootstrap (approximate)")

@@ -363,6 +363,17 @@ def _cautions(
         yield f"the test refused what it was opened for {times}; {spent:.3g} of alpha is spent"
     if any("approximate" in one.method for one in confirmations):
         yield "the bound on this metric is approximate: it has no proof for small test sets"
+    yield from _built_with_cautions(trials)
+
+
+def _built_with_cautions(trials: Sequence[Trial]) -> Iterator[str]:
+    """What was said when candidates were built, once for all of a step that share it."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for trial in trials:
+        for said in trial.candidate.cautions:
+            shared.setdefault((trial.candidate.step, said), []).append(trial.candidate.name)
+    for (step, said), names in shared.items():
+        yield said if said.startswith(f"{step} / ") else f"{step} / {', '.join(names)}: {said}"
 
 
 def _key(trial: Trial) -> tuple[str, str]:

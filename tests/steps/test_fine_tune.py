@@ -38,6 +38,7 @@ class ScriptedTrainer:
     jobs: list[TrainingJob] = field(default_factory=list)
     highest: float = 1.0
     missing: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def train(self, job: TrainingJob, artifacts: Path, tell: Tell) -> TrainedModel:
         if self.missing:
@@ -46,7 +47,10 @@ class ScriptedTrainer:
         if job.options.learning_rate > self.highest:
             raise ModelError("training diverged: loss nan", hint="lower learning_rate")
         learning = (LearningPoint(0, 0.0, 3.0, 3.0), LearningPoint(9, 2.0, 0.5, 0.6, 4.0))
-        return TrainedModel("local:tuned/abc", artifacts / "abc", learning, 7.0, 1234, ("said",))
+        folder = artifacts / "abc"
+        return TrainedModel(
+            "local:tuned/abc", folder, learning, 7.0, 1234, ("said",), facts=self.facts
+        )
 
 
 @pytest.fixture
@@ -162,6 +166,36 @@ def test_what_was_chosen_for_the_user_is_said(
     options = trainer.jobs[-1].options
     assert (options.learning_rate, options.epochs) == (2e-4, 1.5)
     assert "method" not in propose(FineTune(method="dora"), task, tmp_path).changed
+
+
+@pytest.mark.parametrize(
+    ("packing", "said"),
+    [
+        (
+            {"used": True, "padding": 0.084, "why": "that gains time"},
+            "; computed with products in bfloat16, rows packed into one sequence (8% of the "
+            "batches would be padding)",
+        ),
+        (
+            {"used": False, "padding": 0.024, "why": "it gains little"},
+            "; computed with products in bfloat16, rows not packed (2% of the batches is padding): "
+            "it gains little",
+        ),
+    ],
+)
+def test_how_a_training_was_computed_is_said(
+    trainer: ScriptedTrainer,
+    base: str,
+    tmp_path: Path,
+    packing: Mapping[str, Any],
+    said: str,
+) -> None:
+    task = replace(SORT, models=(base,))
+    trainer.facts = {"environment": {"products_in": "bfloat16"}, "packing": packing}
+    assert said in propose(FineTune(packing=packing["used"]), task, tmp_path).changed
+    assert trainer.jobs[-1].packing is packing["used"]
+    trainer.facts = {}  # of a training that an earlier version did
+    assert "computed with" not in propose(FineTune(), task, tmp_path).changed
 
 
 def test_memory_decides_what_is_held_and_how(
@@ -300,6 +334,8 @@ def test_the_estimate_grows_with_data_and_keeps_to_the_minutes(base: str, tmp_pa
 
     assert seconds(FineTune(epochs=2), 400) == pytest.approx(4 * seconds(FineTune(epochs=2), 100))
     assert seconds(FineTune(epochs=900, minutes=1), 400) == 60
+    short = FineTune(epochs=900, minutes=1).estimate(task, messages(400), workshop(tmp_path))
+    assert "ended after 1 min" in short.note
     estimate = FineTune().estimate(task, messages(50), workshop(tmp_path))
     assert "assumed" in estimate.note
     assert estimate.dollars is None
