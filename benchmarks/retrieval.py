@@ -226,7 +226,7 @@ def _searched(opened: index.Index, near_real: Callable[[Sequence[str]], Any]) ->
 
 
 def _made_up(texts: Sequence[str], count: int, changed: int | None = None) -> Iterator[Document]:
-    """Five sentences each, drawn from the real texts; the one that changed has another at its end."""
+    """Five sentences each, drawn from the real texts; one that changed has another at its end."""
     chance = np.random.default_rng(1)
     sentences = [one for text in texts for one in text.split(". ") if len(one) > 40]
     for number in range(count):

@@ -247,6 +247,12 @@ def retrieval_large(found: Result) -> Iterator[str]:
             [f"{name}: ms per query, median / p95", f"{one['median']:.1f} / {one['p95']:.1f}"]
         )
     rows.append(["recall@10 of the graph", f"{found['recall@10_of_the_graph']:.3f}"])
+    if again := found.get("one_document_changed"):
+        rows += [
+            [f"one document changed: {part} again, s", f"{value:,.0f}"]
+            for part, value in again["seconds"].items()
+        ]
+        rows.append(["one document changed: passages encoded", str(again["passages_encoded"])])
     yield from table(["what", "measured"], rows)
 
 
