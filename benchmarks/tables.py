@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calls_tables import calls
+from custom_tables import custom_kinds, distilled, from_scratch
 from engine_tables import live_engine
 from labels_tables import labels
 from train_tables import train_speed
@@ -27,6 +28,11 @@ everything, and `python benchmarks/tables.py` writes this page from them. The de
 [tables of its own](decision_guarantee.md). What was tried, failures too, is in
 [the log](../docs/log.md).
 """
+CUSTOM = (
+    "banking77", "banking77_10", "clinc150", "cuad_clauses", "nusax_senti", "phee_events",
+    "maintie",
+)  # fmt: skip
+FROM_SCRATCH = ("symbols", "banking77", "nusax_senti")
 WEAK = 0.1  # a score with which beating it shows nothing
 Result = Mapping[str, Any]
 
@@ -61,7 +67,11 @@ def sections() -> Iterator[str]:
         ("calls", calls),
         ("serve_memory", serve_memory),
         ("train_speed", train_speed),
+        ("labels", more_labels),
         ("database", database),
+        *((f"custom_{name}", custom_kinds) for name in CUSTOM),
+        *((f"scratch_{name}", from_scratch) for name in FROM_SCRATCH),
+        ("distill_phee_events", distilled),
     ):
         path = HERE / "results" / f"{name}.json"
         if path.is_file():
