@@ -84,6 +84,7 @@ def test_methods_are_compared_with_the_first(folder: Path, stepladder: Stepladde
     done = stepladder("tune-methods", folder, "--methods", again)
     assert done.code == 0
     assert "served as" in done.out
+    assert "chosen from the data" in done.out
     assert f"{100 * full['score']:.1f}%" in done.out
     assert not (folder / "openings.jsonl").exists()
 
@@ -96,5 +97,10 @@ def test_a_method_that_cannot_be_had_says_why(
     done = stepladder("tune-methods", folder, "--methods", "freeze,qlora")
     assert done.code == 0
     assert "not tried: qlora, since QLoRA needs the package 'bitsandbytes'" in done.out
-    assert stepladder("tune-methods", folder, "--methods", "magic").code != 0
+    trained = {*folder.glob("runs/artifacts/*/training.json")}
+    assert len(trained) == 1
+    unknown = stepladder("tune-methods", folder, "--methods", "full,magic")
+    assert unknown.code != 0
+    assert "no method 'magic'" in unknown.err
+    assert {*folder.glob("runs/artifacts/*/training.json")} == trained  # said before any training
     assert stepladder("tune-methods", folder, "--model", "openai:gpt").code != 0

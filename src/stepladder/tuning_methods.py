@@ -52,11 +52,13 @@ class Compared:
 def compare_methods(step: FineTune, methods: Sequence[str], on: Climb) -> list[Compared]:
     """Each method in the order given; one that cannot be had here says why.
 
-    Raises NotApplicable where none can.
+    Raises StepladderError before anything is tuned where a method is unknown, and NotApplicable
+    where none can be had.
     """
+    steps = {method: replace(step, method=method) for method in methods}  # type: ignore[arg-type]
     found: list[Compared] = []
-    for method in dict.fromkeys(methods):
-        one = _tuned(replace(step, method=method), method, on)  # type: ignore[arg-type]
+    for method, tuning in steps.items():
+        one = _tuned(tuning, method, on)
         first = next((other for other in found if other.evaluation is not None), None)
         if one.evaluation is not None and first is not None and first.evaluation is not None:
             bench = on.bench

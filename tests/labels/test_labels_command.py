@@ -57,7 +57,9 @@ def test_what_to_label_next_is_new_and_ready_to_be_filled_in(
 ) -> None:
     known = json.loads((task / "train.jsonl").read_text().splitlines()[0])
     pool = [{**row, "label": None} for row in ticket_rows(40, 9)]
+    held = json.loads((task / "dev.jsonl").read_text().splitlines()[0])
     pool.append({"id": "seen", "input": known["input"].upper()})
+    pool.append({"id": "held out", "input": held["input"]})
     file = tmp_path / "new.jsonl"
     write_rows(file, pool)
     out_file = tmp_path / "ask.jsonl"
@@ -67,7 +69,9 @@ def test_what_to_label_next_is_new_and_ready_to_be_filled_in(
     assert code == 0, err
     asked = [json.loads(line) for line in out_file.read_text().splitlines()]
     assert len(asked) == 10
-    assert {row["id"] for row in asked} <= {row["id"] for row in pool} - {"seen"}
+    assert {row["id"] for row in asked} <= {row["id"] for row in pool} - {"seen", "held out"}
+    assert "in train, with its label" in err
+    assert "in dev or test" in err
     sure = [row["confidence"] for row in asked]
     assert sure == sorted(sure)
     assert all(row["expected"] is None for row in asked)

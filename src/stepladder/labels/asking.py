@@ -13,6 +13,7 @@ import numpy as np
 
 from ..climb import Climb
 from ..core import Example, Solver, Step
+from ..data.pool import open_pool
 from ..data.split import input_text
 from ..errors import NotApplicable
 from ..steps.sampling import label_of
@@ -90,18 +91,21 @@ def label_next(
 ) -> list[tuple[Example, float | None]]:
     """The `n` inputs of the pool to label next, the most wanted first, with the confidence in each.
 
-    Inputs that train has already, in other case or spacing too, are left out.
+    Left out, and told, is what train has already, in other case or spacing too, and what dev or
+    test has, nearly too: its label is there, and in train it would flatter every score.
 
     Raises:
         NotApplicable: nothing is left of the pool.
         StepladderError: the way needs confidences and the solver has none.
     """
-    seen = {_normal(example) for example in on.split.train}
-    left = [example for example in pool if _normal(example) not in seen]
+    opened = open_pool(pool, on.split)
+    left, why = opened.inputs, ", ".join(f"{n:,} {why}" for why, n in opened.left_out.items())
     if not left:
         raise NotApplicable(
-            "every unlabelled input is in train already", hint="collect inputs that are new"
+            f"no unlabelled input is left to ask for: {why}", hint="collect inputs that are new"
         )
+    if why:
+        on.bench.workshop.tell("note", {"text": f"not asked for: {why}"})
     answers = dict(solver.answer([one.input for one in left], on.bench.workshop))
     confidence = [answers[at].confidence if at in answers else None for at in range(len(left))]
     vectors = labelled = None
@@ -125,10 +129,6 @@ def _vectors(examples: Sequence[Example], on: Climb) -> np.ndarray:
 
     texts = [input_text(example.input) for example in examples]
     return np.asarray(embed_kept(texts, on.bench.workshop.artifacts))
-
-
-def _normal(example: Example) -> str:
-    return " ".join(input_text(example.input).casefold().split())
 
 
 def _size(point: Point) -> int:

@@ -36,9 +36,16 @@ def methods_text(found: Sequence[Compared], task: Task) -> str:
         )
     lines += ["", "served as"]
     lines += [f"{one.method:<8}  {SERVING.get(one.method, UNKNOWN)}" for one in tried]
+    lines += ["", "chosen for each"]
+    lines += [f"{one.method:<8}  {one.candidate.changed}" for one in tried if one.candidate]
+    said = [(one.method, each) for one in tried if one.candidate for each in one.candidate.cautions]
     left = [one for one in found if one.evaluation is None]
-    lines += ["", *(f"not tried: {one.method}, since {one.why}" for one in left)]
-    return "\n".join(lines).rstrip()
+    for part in (
+        [f"caution: {method}: {each}" for method, each in said],
+        [f"not tried: {one.method}, since {one.why}" for one in left],
+    ):
+        lines += ["", *part] if part else []
+    return "\n".join(lines)
 
 
 def methods_record(found: Sequence[Compared], task: Task) -> dict[str, Json]:
