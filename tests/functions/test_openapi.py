@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stepladder.errors import TaskError
 from stepladder.functions.description import CallFailed, validator_of
 from stepladder.functions.openapi import LARGEST_ANSWER, open_openapi
+from stepladder.functions.openapi_file import read_operations, read_spec
 
 SPEC = {
     "openapi": "3.0.3",
@@ -263,6 +268,32 @@ def test_a_file_that_cannot_be_used_says_where(tmp_path: Path, spec: object, sai
         open_openapi(written(tmp_path, spec), base="https://a.test", allowed=["https://a.test"])
     assert said in told.value.message
     assert told.value.hint
+
+
+def places(value: object, at: tuple = ()) -> Iterator[tuple]:
+    """Where something stands in a file, by the keys that lead there."""
+    each = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inside in each:
+        yield (*at, key)
+        if isinstance(inside, dict | list):
+            yield from places(inside, (*at, key))
+
+
+@settings(max_examples=100)
+@given(
+    at=st.sampled_from(list(places(SPEC))),
+    odd=st.sampled_from([None, True, 7, "x", "", [], {}, ["x"], [None], {"a": 1}, {"$ref": 1}]),
+)
+def test_whatever_stands_anywhere_in_a_file_it_is_read_or_refused(at: tuple, odd: object) -> None:
+    spec = json.loads(json.dumps(SPEC))
+    inside = spec
+    for key in at[:-1]:
+        inside = inside[key]
+    inside[at[-1]] = odd
+    with TemporaryDirectory() as folder:
+        with suppress(TaskError):
+            operations = read_operations(read_spec(written(Path(folder), spec)), "it")
+            assert all(validator_of(one.described.function.parameters) for one in operations)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..core import Function, Json
 from ..errors import TaskError
 from ..registry import need
 from .description import Described, as_schema
+from .openapi_shapes import Part, check_part
 
 __all__ = ["Operation", "Parameter", "Scheme", "base_of", "read_operations", "read_schemes",
            "read_spec"]  # fmt: skip
@@ -80,6 +81,7 @@ def read_spec(path: Path) -> Mapping[str, Json]:
             f"{path.name} is not OpenAPI 3.0 or 3.1: it says openapi = {version!r}",
             hint="convert it, for instance from Swagger 2.0",
         )
+    check_part(spec, "file", path.name)
     return dict(spec)
 
 
@@ -90,7 +92,7 @@ def base_of(spec: Mapping[str, Json], path: Path, given: str | None) -> str:
     if given is None:
         for name, variable in (servers[0].get("variables") or {}).items():
             base = base.replace("{" + name + "}", str(variable.get("default", "")))
-    parts = urlsplit(base)
+    parts = _split(base, path)
     odd = parts.query or parts.fragment or parts.username is not None or "{" in base
     if parts.scheme not in ("http", "https") or not parts.hostname or odd:
         raise TaskError(
@@ -100,12 +102,22 @@ def base_of(spec: Mapping[str, Json], path: Path, given: str | None) -> str:
     return base.rstrip("/")
 
 
+def _split(base: str, path: Path) -> SplitResult:
+    try:
+        return urlsplit(base)
+    except ValueError as error:
+        raise TaskError(
+            f"{path.name}: {base!r} is no address of a service: {error}",
+            hint='give base = "https://host/path"',
+        ) from error
+
+
 def read_schemes(spec: Mapping[str, Json], place: str) -> dict[str, Scheme]:
     """The security schemes that a secret of the environment can serve, by name."""
     told = _at(spec, "components").get("securitySchemes") or {}
     found = {}
     for name in told:
-        one = _resolved(told[name], spec, f"{place}: security scheme {name!r}")
+        one = _resolved(told[name], spec, f"{place}: security scheme {name!r}", "scheme")
         kind, where = one.get("type"), one.get("in")
         if kind == "apiKey" and where in ("query", "header"):
             found[name] = Scheme(one["name"], where)
@@ -122,7 +134,7 @@ def read_operations(spec: Mapping[str, Json], place: str) -> list[Operation]:
     schemes = read_schemes(spec, place)
     found: list[Operation] = []
     for path, item in _at(spec, "paths").items():
-        item = _resolved(item, spec, f"{place}: {path}")
+        item = _resolved(item, spec, f"{place}: {path}", "path")
         for method in METHODS:
             if method in item:
                 one = _Reader(spec, schemes, f"{place}: {method.upper()} {path}")
@@ -147,6 +159,7 @@ class _Reader:
 
     def operation(self, path: str, method: str, item: Mapping[str, Json]) -> Operation:
         told = item[method]
+        check_part(told, "operation", self.place)
         name = told.get("operationId") or re.sub(r"[^a-zA-Z0-9]+", "_", f"{method} {path}").strip(
             "_"
         )
@@ -186,7 +199,7 @@ class _Reader:
         """Those of the path, and those of the operation, which go before them."""
         found: dict[tuple[str, str], Mapping[str, Json]] = {}
         for one in [*(item.get("parameters") or ()), *(told.get("parameters") or ())]:
-            where = _resolved(one, self.spec, self.place)
+            where = _resolved(one, self.spec, self.place, "parameter")
             found[where["in"], where["name"]] = where
         names = [name for _, name in found]
         for (place, name), where in found.items():
@@ -205,7 +218,7 @@ class _Reader:
             yield Parameter(argument, name, place, bool(where.get("explode", True))), where  # type: ignore[arg-type]  # one of the keys of _STYLES
 
     def _schema(self, where: Mapping[str, Json]) -> dict[str, Json]:
-        schema = dict(where["schema"])
+        schema = _as_object(where["schema"])
         if where.get("description"):
             schema = {"allOf": [schema]} if "$ref" in schema else schema
             schema["description"] = where["description"]
@@ -214,7 +227,7 @@ class _Reader:
     def _body(self, told: Mapping[str, Json]) -> tuple[Json, bool] | None:
         if "requestBody" not in told:
             return None
-        body = _resolved(told["requestBody"], self.spec, self.place)
+        body = _resolved(told["requestBody"], self.spec, self.place, "body")
         content = body.get("content") or {}
         for kind, one in content.items():
             if _JSON_BODY.fullmatch(kind.lower()):
@@ -245,15 +258,23 @@ class _Reader:
 # --- references and schemas ---------------------------------------------------------------------
 
 
-def _resolved(told: Json, spec: Mapping[str, Json], place: str) -> Mapping[str, Json]:
-    """What a reference leads to, or the thing itself."""
+def _resolved(told: Json, spec: Mapping[str, Json], place: str, part: Part) -> Mapping[str, Json]:
+    """What a reference leads to, or the thing itself, which has the form of this part."""
     for _ in range(16):
         if not isinstance(told, Mapping):
             break
         if "$ref" not in told:
+            check_part(told, part, place)
             return told
         told = _led_to(told["$ref"], spec, place)
     raise TaskError(f"{place}: a reference leads to no object", hint="correct the file")
+
+
+def _as_object(schema: Json) -> dict[str, Json]:
+    """A schema in words: `true` lets everything in, `false` nothing."""
+    if isinstance(schema, bool):
+        return {} if schema else {"not": {}}
+    return dict(schema)
 
 
 def _led_to(reference: Json, spec: Mapping[str, Json], place: str) -> Json:
