@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stepladder.core import Call, Message, Request, Response, Usage
+from stepladder.core import Call, Request, Response, Usage
 
 __all__ = ["FUNCTIONS", "Scripted", "call", "write_functions"]
 
@@ -119,7 +119,3 @@ class Scripted:
 def results(request: Request) -> list[str]:
     """What functions returned, as the model is told."""
     return [str(m.content) for m in request.messages if m.role == "function"]
-
-
-def last_of(messages: tuple[Message, ...], role: str) -> Message:
-    return [message for message in messages if message.role == role][-1]

@@ -183,10 +183,6 @@ class Openings:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def so_far(self, test: str) -> int:
-        """How often the test set with this hash has been opened."""
-        return sum(entry["test"] == test for entry in self._entries())
-
     def before(self, test: str, run: str) -> int:
         """How often it had been opened when `run` first opened it: a replay sees the same."""
         entries = [entry for entry in self._entries() if entry["test"] == test]

@@ -31,7 +31,6 @@ _ASKED = (
     f"{_PROJECT}/publishers/google/models/{{model}}",
     f"{_PROJECT}/endpoints/{{endpoint}}",
 )
-VERSIONS = ("v1", "v1beta", "v1beta1", "v1alpha")
 
 
 def gemini_routes(state: State) -> list[Route]:

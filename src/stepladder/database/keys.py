@@ -32,13 +32,6 @@ class Keys(Kept):
         with self._connections.write() as connection:
             add(connection, keys, key)
 
-    def key_by_hash(self, hash: str) -> ApiKey | None:
-        """The key with this hash; None where there is none or it was revoked."""
-        wanted = select(keys).where(*same(keys, hash=hash), keys.c.revoked_at.is_(None))
-        with self._connections.read() as connection:
-            found = connection.execute(wanted).mappings().first()
-        return None if found is None else record_of(ApiKey, keys, dict(found))
-
     def keys(self) -> list[ApiKey]:
         """All keys there ever were, the oldest first."""
         with self._connections.read() as connection:
