@@ -139,8 +139,29 @@ def _read_records(
     if not rows:
         return None
     order = tuple(dict.fromkeys(name for _, row in rows for name in row))
+    spans, classes = _read_fields(key, order, rows, counts)
+    per_answer = [len(one.get(key, ())) for one in answers]
+    several = sum(number > 1 for number in per_answer) / len(per_answer)
+    listed = not all(number == 1 for number in per_answer) or key is not None
+    style: Style = _style(spans) if listed else "frame"
+    grouped = style == "frame" and several >= GROUPED
+    if style == "frame" and not grouped:
+        counts.merged += sum(number > 1 for number in per_answer)
+    return Records(
+        key, style, listed, min(per_answer) > 0, tuple(spans), tuple(classes), order,
+        grouped=grouped,
+    )  # fmt: skip
+
+
+def _read_fields(
+    key: str | None,
+    names: Sequence[str],
+    rows: Sequence[tuple[str, Row]],
+    counts: _Counts,
+) -> tuple[list[SpanField], list[ClassField]]:
+    """The fields that are copied from the text, and those of few values; others are dropped."""
     spans, classes = [], []
-    for name in order:
+    for name in names:
         given = [(text, row[name]) for text, row in rows if row.get(name) is not None]
         if not given:
             continue
@@ -154,17 +175,7 @@ def _read_records(
         else:
             absent: tuple[Json, ...] = () if len(given) == len(rows) else (None,)
             classes.append(ClassField(name, (*absent, *values)))
-    per_answer = [len(one.get(key, ())) for one in answers]
-    several = sum(number > 1 for number in per_answer) / len(per_answer)
-    listed = not all(number == 1 for number in per_answer) or key is not None
-    style: Style = _style(spans) if listed else "frame"
-    grouped = style == "frame" and several >= GROUPED
-    if style == "frame" and not grouped:
-        counts.merged += sum(number > 1 for number in per_answer)
-    return Records(
-        key, style, listed, min(per_answer) > 0, tuple(spans), tuple(classes), order,
-        grouped=grouped,
-    )  # fmt: skip
+    return spans, classes
 
 
 def _is_copied(given: Sequence[tuple[str, Json]]) -> bool:
