@@ -74,7 +74,7 @@ def eliminate(
     common = sorted(set.intersection(*(set(found) for found in rows.values())))
     if not common:
         return {}
-    level = alpha / (max(looks, 1) * (len(rows) - 1))
+    level, n = alpha / (max(looks, 1) * (len(rows) - 1)), len(common)
     groups = [next(iter(rows.values()))[id].group for id in common]
     counts = {name: [counts_of(found[id]) for id in common] for name, found in rows.items()}
     units = {name: units_of(found, scale, groups, seed=0) for name, found in counts.items()}
@@ -86,22 +86,16 @@ def eliminate(
         high = interval(counts[name], scale, 2 * level, groups=groups).high
         return target is not None and high < target
 
-    losers = {}
+    best, losers = units.pop(leader), {}
     for name, mine in units.items():
-        if name == leader:
-            continue
-        worse = _is_worse(mine, units[leader], level, exact=exact)
         cheaper = _cost(cost, name) < _cost(cost, leader)
-        so_far = f"on the first {len(common)} examples"
+        worse = _is_worse(mine, best, level, exact=exact)
         if worse and (target is None or not cheaper or misses(name)):
-            losers[name] = (
-                f"{mine.score:.3f} against {units[leader].score:.3f} of {leader!r} {so_far}"
-            )
+            why = f"against {best.score:.3f} of {leader!r} on the first {n} examples"
+            losers[name] = f"{mine.score:.3f} {why}"
         elif misses(leader) and misses(name):
-            losers[name] = (
-                f"{mine.score:.3f} {so_far}: no more than the leader {leader!r} can it reach the "
-                f"target of {target:g}"
-            )
+            why = f"no more than the leader {leader!r} can it reach the target of {target:g}"
+            losers[name] = f"{mine.score:.3f} on the first {n} examples: {why}"
     return losers
 
 
