@@ -10,18 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
-from ..core import Example, Message, Task, Workshop
+from ..core import Example, Task, Workshop
 from ..errors import NotApplicable
 from ..functions.catalogue import load_catalogue
 from ..solvers.calling import CallingSolver, training_pair
 from ..solvers.prompt import PromptSolver, render, render_target
+from ..trainers import Conversation
 from .prompt_variants import plain_prompt
 from .sampling import hold_out, spread_over_labels
 
 __all__ = [
-    "Bounds", "Lesson", "check_enough", "conversation", "held_out_size", "make_lesson",
-    "short_prompt",
+    "Bounds", "Lesson", "check_enough", "conversation", "conversations", "held_out_size",
+    "make_lesson", "need_packages", "short_prompt", "telling",
 ]  # fmt: skip
 
 _SHORT_WORDS = 12
@@ -89,7 +91,7 @@ def short_prompt(task: Task, model: str, instructions: str | None) -> PromptSolv
 
 def conversation(
     solver: PromptSolver | CallingSolver, example: Example, workshop: Workshop | None = None
-) -> tuple[tuple[Message, ...], str]:
+) -> Conversation:
     """What the model will be given for this example, and what it should say.
 
     For a solver that calls functions their descriptions are read from the workshop.
@@ -99,6 +101,33 @@ def conversation(
         catalogue = load_catalogue(workshop.artifacts, solver.artifact)
         return training_pair(solver, example.input, example.expected, catalogue)
     return render(solver, example.input), render_target(solver, example.expected)
+
+
+def conversations(
+    lesson: Lesson, workshop: Workshop | None = None
+) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+    """What is trained on and what is held out, as `conversation` gives them."""
+    learned, held = (
+        tuple(conversation(lesson.solver, example, workshop) for example in side)
+        for side in (lesson.train, lesson.held_out)
+    )
+    return learned, held
+
+
+def need_packages(what: str, *packages: str) -> None:
+    """Raise NotApplicable where one of the packages that a local training needs is missing."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise NotApplicable(
+                f"{what} needs the package {package!r}, which is not installed",
+                hint="pip install 'stepladder[train]'",
+            )
+
+
+def telling(workshop: Workshop, stage: str) -> Workshop:
+    """The workshop that tells of a training by its stage."""
+    tell = workshop.tell
+    return replace(workshop, tell=lambda event, told: tell(event, {**told, "stage": stage}))
 
 
 def _first_sentence(text: str) -> str:

@@ -23,7 +23,15 @@ from ..trainers import Conversation, TrainedModel, Trainer, TrainingJob, Trainin
 from ..trainers.scratch import Blueprint, parameters_of, plant
 from .baseline import has_media
 from .fine_tune_domain import DomainText, read_domain
-from .fine_tune_plan import Bounds, Lesson, conversation, make_lesson, short_prompt
+from .fine_tune_plan import (
+    Bounds,
+    Lesson,
+    conversations,
+    make_lesson,
+    need_packages,
+    short_prompt,
+    telling,
+)
 from .fine_tune_stages import Stage, stage_words
 from .scratch_choices import (
     CHARACTERS_PER_TOKEN,
@@ -135,7 +143,7 @@ class Scratch:
         done: list[tuple[Stage, TrainingJob, TrainedModel]] = []
         for stage in self._stages(plan, options):
             job = stage.job(name, folder)
-            trained = trainer.train(job, workshop.artifacts, _telling(workshop, stage.name).tell)
+            trained = trainer.train(job, workshop.artifacts, telling(workshop, stage.name).tell)
             done.append((stage, job, trained))
             name, folder = trained.name, trained.folder / "model"
         seconds = sum(trained.seconds for _, _, trained in done)
@@ -156,12 +164,7 @@ class Scratch:
 
     def _plan(self, task: Task, train: Sequence[Example]) -> _Plan:
         """What is learned from, from train alone; NotApplicable where there is nothing for it."""
-        for package in ("torch", "transformers", "tokenizers"):
-            if find_spec(package) is None:
-                raise NotApplicable(
-                    f"training from scratch needs the package {package!r}, which is not installed",
-                    hint="pip install 'stepladder[train]'",
-                )
+        need_packages("training from scratch", "torch", "transformers", "tokenizers")
         if task.kind == "calls" or has_media(train):
             raise NotApplicable("a model from scratch learns texts, labels and JSON only")
         if len(train) < self.least:
@@ -189,19 +192,12 @@ class Scratch:
         )
 
     def _stages(self, plan: _Plan, options: TrainingOptions) -> list[Stage]:
-        sides = [
-            tuple(conversation(plan.lesson.solver, example) for example in side)
-            for side in (plan.lesson.train, plan.lesson.held_out)
-        ]
-
         def answers(base: str, folder: Path) -> TrainingJob:
-            return TrainingJob(
-                base, folder, sides[0], sides[1], options, _threads(self), self.device
-            )
+            return TrainingJob(base, folder, *plan.sides, options, _threads(self), self.device)
 
         stages = [Stage("answers", answers, 0.0, "answer token")]
         if plan.domain is not None:
-            stages.insert(0, self._domain(plan.domain, sides[0], options))
+            stages.insert(0, self._domain(plan.domain, plan.rows, options))
         return stages
 
     def _domain(
@@ -235,9 +231,12 @@ class _Plan:
     domain: DomainText | None
 
     @cached_property
+    def sides(self) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+        return conversations(self.lesson)
+
+    @property
     def rows(self) -> tuple[Conversation, ...]:
-        assert isinstance(self.lesson.solver, PromptSolver)
-        return tuple(conversation(self.lesson.solver, example) for example in self.lesson.train)
+        return self.sides[0]
 
     @cached_property
     def corpus(self) -> tuple[str, ...]:
@@ -288,8 +287,3 @@ def _counted(folder: Path, rows: Sequence[Conversation]) -> tuple[int, float]:
         for messages, answer in rows[:_COUNTED]
     ]
     return len(tokenizer.tokenizer), sum(counted) / len(counted)
-
-
-def _telling(workshop: Workshop, stage: str) -> Workshop:
-    tell = workshop.tell
-    return replace(workshop, tell=lambda event, told: tell(event, {**told, "stage": stage}))
