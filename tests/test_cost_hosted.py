@@ -271,3 +271,12 @@ def test_an_old_price_of_tuning_is_called_stale_for_tuned_models_only():
 def test_the_price_in_force_today():
     assert token_price("x:full@a", PRICES) is FULL
     assert token_price("x:none", PRICES) is None
+
+
+def test_an_answer_of_another_tier_has_no_price_and_says_so():
+    usage = Usage("vertex:gemini-3.5-flash", 100, 10, 0, audio_tokens=0, tier="other")
+    prices = load_prices(today=date(2026, 11, 22))
+    assert price(replace(usage, tier="standard"), prices, Hardware()).dollars is not None
+    found = price(usage, prices, Hardware())
+    assert found.dollars is None
+    assert "a tier that is not the standard one" in found.unknown

@@ -349,6 +349,8 @@ def _by_tokens(usage: Usage, tiers: Sequence[TokenPrice], factor: float | None) 
 def _missing(usage: Usage, tier: TokenPrice) -> str | None:
     """Why the dollars are unknown: what the service did not report, or the table does not have."""
     model = usage.model
+    if usage.tier == "other":
+        return f"{model!r} answered in a tier that is not the standard one; its price is not known"
     if tier.cached is not None and usage.cached_tokens is None:
         return f"{model!r} did not report how many tokens were cached"
     if tier.audio is not None and usage.audio_tokens is None:

@@ -14,7 +14,7 @@ __all__ = [
 ]  # fmt: skip
 
 Json = Any  # None, bool, int, float, str, list or dict of these
-Tier = Literal["standard", "batch"]
+Tier = Literal["standard", "batch", "other"]  # other: a project's own setting, of unknown price
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,3 +217,23 @@ def test_the_rest_of_an_answer_is_asked_for_with_the_token_that_came() -> None:
     assert (response.text, response.finish) == ("one two three", "length")
     tokens = [json.loads(sent.content).get("continuationToken") for sent in WIRE.requests]
     assert tokens == [None, "-_8=", "dG9r"]
+
+
+@pytest.mark.parametrize(
+    ("told", "tier"),
+    [
+        ({}, "standard"),
+        ({"trafficType": "ON_DEMAND"}, "standard"),
+        ({"serviceTier": "standard"}, "standard"),
+        ({"trafficType": "PROVISIONED_THROUGHPUT"}, "other"),
+        ({"trafficType": "ON_DEMAND_PRIORITY"}, "other"),
+        ({"serviceTier": "flex"}, "other"),
+    ],
+)
+def test_a_tier_that_a_project_is_set_to_is_not_taken_for_the_standard_one(
+    told: dict[str, str], tier: str
+) -> None:
+    usage = {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4, **told}
+    content = {"parts": [{"text": "yes"}]}
+    said = {"candidates": [{"content": content, "finishReason": "STOP"}], "usageMetadata": usage}
+    assert answered(said).usage.tier == tier

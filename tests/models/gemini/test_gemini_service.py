@@ -114,11 +114,11 @@ def test_a_function_is_called_and_its_result_read(gemini: Provider) -> None:
     assert isinstance(first.calls[0], Call)
 
 
-@pytest.mark.parametrize("kind", ["429", "500", "503", "drop", "cut", "truncated"])
+@pytest.mark.parametrize("kind", ["429", "500", "503", "drop", "cut", "truncated", "slow"])
 def test_what_goes_wrong_once_is_asked_again_and_answered(
     kind: str, service: Service, gemini: Provider
 ) -> None:
-    service.faults({"kinds": [kind], "times": 2, "wait_seconds": 0.01})
+    service.faults({"kinds": [kind], "times": 2, "wait_seconds": 0.01, "seconds": 0.2})
     found = answers(gemini, MODEL, *[asked(f"lost card {number}") for number in range(6)])
     assert [one.error for one in found] == [None] * 6
     assert set(service.answered(":generateContent").values()) == {1}

@@ -46,6 +46,21 @@ def test_usage_is_what_was_reported() -> None:
     assert usage.cache_write_tokens == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "told", "tier"),
+    [
+        ("openai", "default", "standard"),
+        ("openai", "priority", "other"),
+        ("azure", "flex", "other"),
+        ("together", "on_demand", "standard"),  # whose words are not OpenAI's
+    ],
+)
+def test_a_tier_that_a_project_is_set_to_is_not_taken_for_the_standard_one(
+    name: str, told: str, tier: str
+) -> None:
+    assert answer({**completion(), "service_tier": told}, name=name).usage.tier == tier
+
+
 def test_tokens_that_a_service_wrote_into_its_cache_are_counted() -> None:
     body = completion()
     body["usage"]["prompt_tokens_details"]["cache_write_tokens"] = 7

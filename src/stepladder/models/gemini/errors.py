@@ -103,6 +103,8 @@ def _refused(message: str, error: errors.APIError, provider: str) -> Failure:
     of_one_request = bool(_OF_ONE_REQUEST.search(_message(error)))
     if error.code == 404 and not of_one_request:
         hint = "see which models there are with 'stepladder models'"
+        if provider == "vertex":
+            hint += "; not every location has each, and [providers.vertex] says which is asked"
         return Failure(message, fatal=True, hint=hint)
     if error.code == 403 and not of_one_request:
         return Failure(message, fatal=True, hint=_CREDENTIALS.get(provider, ""))

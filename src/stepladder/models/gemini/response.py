@@ -19,6 +19,7 @@ from ...core import Call, Json, Request, Response, Tier, Usage
 __all__ = ["continuation_of", "joined", "to_response"]
 
 _PLAIN = (None, "FINISH_REASON_UNSPECIFIED", "STOP")
+_STANDARD = (None, "unspecified", "traffic_type_unspecified", "on_demand", "standard")
 _COUNTERS = (
     "promptTokenCount", "toolUsePromptTokenCount", "thoughtsTokenCount", "candidatesTokenCount",
     "totalTokenCount", "cachedContentTokenCount",
@@ -104,6 +105,7 @@ def _usage(report: Json, request: Request, model: str, tier: Tier) -> Usage:
     """What the call consumed, by the service's own report."""
     counts = {name: _count((report or {}).get(name)) for name in _COUNTERS}
     prompt = counts["promptTokenCount"]
+    tier = _tier(report or {}, tier)
     if prompt is None:
         return Usage(model, tier=tier)
     read = prompt + (counts["toolUsePromptTokenCount"] or 0)
@@ -123,6 +125,18 @@ def _usage(report: Json, request: Request, model: str, tier: Tier) -> Usage:
         audio_tokens=_audio_tokens(report.get("promptTokensDetails"), request),
         tier=tier,
     )
+
+
+def _tier(report: Mapping[str, Json], asked: Tier) -> Tier:
+    """The tier that is billed: a project may be served in one (priority, provisioned) unasked."""
+    told = (report.get("trafficType"), report.get("serviceTier"))
+    if asked == "standard" and any(_lower(one) not in _STANDARD for one in told):
+        return "other"
+    return asked
+
+
+def _lower(value: Json) -> str | None:
+    return None if value is None else str(value).lower()
 
 
 def _count(value: Json) -> int | None:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 LEAST_WAITING = 64  # calls that wait for a retry before no new ones begin
 LEAST_UNREAD = 256  # answers that nobody took yet before no new calls begin
 WORKER = "stepladder-call"  # what its threads are called
-NEVER_REACHED_SECONDS = 30.0  # a wrong address or no network is told long before the deadline
+NEVER_REACHED_SECONDS = 10.0  # a wrong address or no network: told as such, and soon
 TOLD_SECONDS = 10.0  # a shorter wait is not worth a line on the screen
 
 

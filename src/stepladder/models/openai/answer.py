@@ -41,7 +41,8 @@ def read_answer(
         message = choice["message"]
         finish = choice.get("finish_reason")
         text = _text(message.get("content"))
-        usage = read_usage(completion.get("usage"), name, request, tier)
+        billed = _tier(completion.get("service_tier"), endpoint, tier)
+        usage = read_usage(completion.get("usage"), name, request, billed)
         logprob = _logprob(choice.get("logprobs")) if request.logprob else None
         calls = tuple(_call(call) for call in message.get("tool_calls") or ())
     except _Damaged as error:  # the model's mistake, and paid for
@@ -66,7 +67,19 @@ def read_answer(
 _THOUGHTS = re.compile(
     r"\A\s*<think>.*?(?:</think>\s*|\Z)", re.S
 )  # of a server that leaves them in
+_TIERED = ("openai", "azure")
+_STANDARD = (None, "auto", "default")
 _FINISH: dict[str, Literal["stop", "length"]] = {"length": "length", "max_tokens": "length"}
+
+
+def _tier(told: Json, endpoint: Endpoint, asked: Tier) -> Tier:
+    """The tier that is billed: a project of OpenAI's may be set to another one than the standard.
+
+    What other services mean by such words is not known.
+    """
+    if asked == "standard" and endpoint.name in _TIERED and told not in _STANDARD:
+        return "other"
+    return asked
 
 
 def read_usage(reported: Json, name: str, request: Request, tier: Tier) -> Usage:
