@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..core import Json
 from ..data.checks import CheckReport
@@ -11,6 +11,8 @@ from ..data.init import Guess, InitReport
 
 __all__ = ["check_text", "init_text"]
 
+PLACES = 3  # of findings that say the same
+
 
 def check_text(report: CheckReport) -> str:
     """Problems, warnings, then what is known of the data; each finding with its place and cure."""
@@ -18,7 +20,7 @@ def check_text(report: CheckReport) -> str:
     for title, findings in (("problems", report.problems), ("warnings", report.warnings)):
         if findings:
             lines.append(f"{title}:")
-            lines += [line for finding in findings for line in _lines(finding)]
+            lines += [line for alike in _alike(findings) for line in _lines(alike)]
     lines += [
         f"{name}: {_fact(value)}" for name, value in report.facts.items() if value is not None
     ]
@@ -43,11 +45,23 @@ def _guess(guess: Guess) -> str:
     return f"{guess.key:16} {value}: {guess.reason}"
 
 
-def _lines(finding: Finding) -> list[str]:
-    place = f"{finding.place}: " if finding.place else ""
-    times = f" (and {finding.count - 1} more like it)" if finding.count > 1 else ""
-    cure = [f"      {finding.cure}"] if finding.cure else []
-    return [f"  {place}{finding.message}{times}", *cure]
+def _alike(findings: Sequence[Finding]) -> Iterable[list[Finding]]:
+    """Findings that say the same, together, in the order of the first of each."""
+    said: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        said.setdefault((finding.message, finding.cure), []).append(finding)
+    return said.values()
+
+
+def _lines(alike: Sequence[Finding]) -> list[str]:
+    """What they say, once, with the first places, and what to do."""
+    first = alike[0]
+    places = [finding.place for finding in alike if finding.place]
+    place = f"{', '.join(places[:PLACES])}: " if places else ""
+    more = sum(finding.count for finding in alike) - max(1, min(len(places), PLACES))
+    times = f" (and {more} more like it)" if more else ""
+    cure = [f"      {first.cure}"] if first.cure else []
+    return [f"  {place}{first.message}{times}", *cure]
 
 
 def _fact(value: Json) -> str:
