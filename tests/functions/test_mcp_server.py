@@ -21,12 +21,18 @@ PROGRAM = str(Path(__file__).with_name("mcp_rides.py"))
 
 @pytest.fixture(scope="module")
 def rides() -> Iterator[McpServer]:
-    os.environ["RIDES_SECRET"], os.environ["RIDES_OTHER"] = "given", "not given"
-    server = open_mcp_command(sys.executable, [PROGRAM], environment=["RIDES_SECRET"])
+    told = {
+        "RIDES_SECRET": "given",
+        "RIDES_TOKEN": "token of the tests",
+        "RIDES_OTHER": "not given",
+    }
+    os.environ |= told
+    server = open_mcp_command(sys.executable, [PROGRAM], environment=[*told][:2])
     yield server
     server.close()
     server.close()
-    del os.environ["RIDES_SECRET"], os.environ["RIDES_OTHER"]
+    for name in told:
+        del os.environ[name]
 
 
 def test_its_tools_are_functions_all_with_side_effects_unless_it_is_trusted(rides) -> None:
@@ -53,6 +59,11 @@ def test_it_is_given_the_variables_that_are_named_and_no_other(rides) -> None:
     assert "RIDES_OTHER" not in given
 
 
+def test_a_secret_that_it_says_back_is_hidden(rides) -> None:
+    assert rides.call("environment", {}, 20)["RIDES_TOKEN"] == "[secret]"
+    assert rides.call("find_rides", {"city": "a token of the tests"}, 20) == ["a [secret] 1"]
+
+
 def test_a_closed_server_answers_nothing() -> None:
     server = open_mcp_command(sys.executable, [PROGRAM], trust_hints=True)
     assert [one.side_effects for one in server.described] == [False, True, True]
@@ -66,6 +77,8 @@ def test_what_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         open_mcp_command("no-such-program")
     with pytest.raises(TaskError, match="cannot be used"):
         open_mcp_command(sys.executable, ["-c", "pass"])
+    with pytest.raises(TaskError, match="the last that it said is 'no licence'"):
+        open_mcp_command(sys.executable, ["-c", "import sys; sys.exit('\\x1b\\nno licence')"])
     monkeypatch.delenv("RIDES_SECRET", raising=False)
     with pytest.raises(TaskError, match="'RIDES_SECRET', which is not set"):
         open_mcp_command(sys.executable, [PROGRAM], environment=["RIDES_SECRET"])
