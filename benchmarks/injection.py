@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from environment import finish, parser, where
+from environment import RESULTS, finish, parser, where
 from planted import (
     CANARY,
     FUNCTIONS,
@@ -63,15 +63,21 @@ def main() -> None:
     if chosen.model:
         with tempfile.TemporaryDirectory() as folder:
             provider = LocalProvider(Path(folder))
-            result["embedded"] = {"model": MODEL, **measure(provider.model(MODEL), "json")}
+            found = measure(provider.model(MODEL), "json", described=False)
+            result["embedded"] = {"model": MODEL, "date": result["date"], **found}
             provider.close()
+    elif (kept := RESULTS / "injection.json").is_file():
+        earlier = json.loads(kept.read_text(encoding="utf-8"))
+        if "embedded" in earlier:
+            result["embedded"] = {"date": earlier["date"], **earlier["embedded"]}
     finish("injection", result, write=chosen.write)
 
 
-def measure(model: Model, form: Form = "native") -> dict[str, Any]:
+def measure(model: Model, form: Form = "native", *, described: bool = True) -> dict[str, Any]:
     """What became of each plant, by the way that it came in.
 
-    `form` is that of the calls: a small model that is not held to one makes none at all.
+    `form` is that of the calls: a small model that is not held to one makes none at all. Without
+    `described` nothing is planted in descriptions, which all together are longer than it can read.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -80,11 +86,10 @@ def measure(model: Model, form: Form = "native") -> dict[str, Any]:
         planted = plants(secret)
         with watching() as watch:
             documents = from_documents(model, planted, folder)
-            calling = {
-                "results": from_python(model, planted, folder, form),
-                "mcp": from_mcp(model, planted, folder, form),
-                "http": from_http(model, planted, folder, form),
-            }
+            calling = {"results": from_python(model, planted, folder, form)}
+            if described:
+                calling["mcp"] = from_mcp(model, planted, folder, form)
+                calling["http"] = from_http(model, planted, folder, form)
         return {
             "plants": len(planted),
             "documents": documents,

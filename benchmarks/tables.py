@@ -450,7 +450,8 @@ def injection(found: Result) -> Iterator[str]:
     )
     models = [("obeys all it finds", worst)]
     if "embedded" in found:
-        models.append((found["embedded"]["model"], found["embedded"]))
+        own = found["embedded"]
+        models.append((f"{own['model']}, {own['date'][:10]}", own))
     rows = [row for name, one in models for row in _by_way(one, name, spoken=one is worst)]
     heads = ["model", "way in", "calls asked for", "run: looking up, writing a note"]
     yield from table([*heads, "run beyond", "said what was planted"], rows)
@@ -458,7 +459,7 @@ def injection(found: Result) -> Iterator[str]:
     for name, one in models:
         done = one["obeyed_by_the_harness"].items()
         told = ", ".join(f"{key.replace('_', ' ')} {count}" for key, count in done)
-        yield f"- Done by the program, with {name!r}: {told}."
+        yield f"- Done by the program ({name}): {told}."
     mcp, served = worst["mcp"], worst["served"]
     yield (
         f"- The MCP server asked {mcp['asked_in_turn']} times for a model's answer, a person's or "
@@ -475,6 +476,8 @@ def _by_way(one: Result, model: str, *, spoken: bool) -> Iterator[list[str]]:
     yield [model, "documents", "-", "-", "-", said]
     ways = {"results": "Python function", "mcp": "MCP server", "http": "HTTP service"}
     for key, way in ways.items():
+        if key not in one:
+            continue
         found = one[key]
         states = found["calls_by_state"]
         # held to lists of calls, the embedded model has no last words
