@@ -80,6 +80,7 @@ def test_all_speak_json(task: Path, stepladder: Stepladder) -> None:
 
 def test_nothing_was_climbed_or_deployed(tmp_path: Path, stepladder: Stepladder) -> None:
     assert "no finished climb" in stepladder("deploy", tmp_path).err
+    assert "there is no folder" in stepladder("deploy", tmp_path / "mistyped").err
     assert "nothing was deployed" in stepladder("rollback", tmp_path).err
     assert stepladder("deploy", tmp_path, "--list").out == "no bundles\n"
     assert stepladder("deploy", tmp_path, "--list", "--json").record == []

@@ -27,6 +27,10 @@ def latest_run(where: Path) -> Path:
     """The run folder itself, or the run of a task that was decided last."""
     if where.is_file() or (where / "decision.json").is_file():
         return where
+    if not where.is_dir():
+        raise StepladderError(
+            f"there is no folder {str(where)!r}", hint="name a task folder, or one of its runs"
+        )
     decided = sorted(
         (where / "runs").glob("*/decision.json"), key=lambda path: path.stat().st_mtime
     )

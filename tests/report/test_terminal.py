@@ -58,6 +58,19 @@ def test_gains_skipped_steps_cautions_and_openings_are_all_said() -> None:
         assert said in text
 
 
+def test_slices_are_said_with_their_floors_the_worst_first() -> None:
+    text = " ".join(verdict_text(fake_decision(), fake_task()).split())
+    _, _, slices = text.partition("By slice, fine_tune / lora r=16")
+    spanish, english = slices.index("language=es: "), slices.index("language=en: ")
+    assert spanish < english
+    assert "has to be at least 70.0%" in slices[spanish:english]
+    record = json.loads(json.dumps(decision_record(fake_decision(), fake_task(), {})))
+    for trial in record["trials"]:
+        one = next(iter(trial["slices"].values()), None)
+        trial["slices"] = {f"place={n}": one for n in range(20)} if one else {}
+    assert "5 more, which are better, in the report" in " ".join(record_text(record).split())
+
+
 def test_control_characters_of_the_data_do_not_reach_the_terminal() -> None:
     decision = fake_decision(cautions=("\x1b[2J\x07evil\u202etxt",))
     text = verdict_text(decision, fake_task())

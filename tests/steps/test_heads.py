@@ -113,6 +113,8 @@ def test_tuning_is_a_rung_of_its_own_after_what_is_fitted_in_seconds(tmp_path: P
     assert Heads(solvers=("linear",)).rungs(SORT, workshop) == [Heads(solvers=("linear",))]
     quick, tuned = (rung.estimate(SORT, messages(36), workshop).seconds for rung in rungs)
     assert 0 < quick < tuned
+    few = rungs[1].estimate(SORT, messages(18), workshop).seconds
+    assert few == pytest.approx(tuned, rel=0.1)  # a small train is drawn from again and again
 
 
 def test_the_tuning_is_held_to_its_minutes(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def open_binary(path: Path) -> BinaryIO:
     except OSError as error:
         raise TaskError(
             f"{path.name!r} cannot be read: {error.strerror or error}",
-            hint=f"put the file at {str(path)!r}, or change its name in [data]",
+            hint=f"put the file at {str(path)!r}, or name another one; [data] names a task's own",
         ) from error
 
 

@@ -40,6 +40,7 @@ __all__ = ["LiveLadder", "as_text", "plan_text", "record_text", "summary_table",
 
 Record = Mapping[str, Json]
 WHOLE = 800  # characters of a sentence: its end is often the cure
+MOST_SLICES = 15
 NARROW = 96  # columns below which the table gives up one of its own
 
 
@@ -65,6 +66,7 @@ def record_text(record: Record, *, width: int | None = None) -> str:
     parts += _bullets("Not all of the data was used", [limits] if limits else [])
     parts += _openings(record)
     parts += _bullets("Also measured", _also(record))
+    parts += _slices(record)
     parts += _bullets("Dearer against cheaper models", upgrade_sentences(record))
     parts += _bullets("Calls to models", call_sentences(record))
     parts += _bullets("Skipped", (f"{e['step']}: {e['reason']}" for e in record["skipped"]))
@@ -159,6 +161,27 @@ def _also(record: Record) -> list[str]:
         for trial in record["trials"]
         if trial.get("also")
     ]
+
+
+def _slices(record: Record) -> list[RenderableType]:
+    """The slices of the chosen trial, or of the best: the worst first, beside their floors."""
+    trials = record["trials"]
+    chosen = [t for t in trials if record["chosen"] == {k: t[k] for k in ("step", "solver")}]
+    whole = [trial for trial in trials if trial["stopped_early"] is None] or trials
+    trial = max(chosen or whole, key=lambda one: one["score"] or 0.0, default=None)
+    if trial is None or not trial.get("slices"):
+        return []
+    floors = record["target"].get("floors") or {}
+    lines = [
+        f"{name}: {percent(one['score'])} ({interval(one['low'], one['high'])}), "
+        f"n = {count(one['n'])}"
+        + (f"; has to be at least {percent(floors[name])}" if name in floors else "")
+        for name, one in sorted(trial["slices"].items(), key=lambda item: item[1]["score"] or 0.0)
+    ]
+    more = len(lines) - MOST_SLICES
+    if more > 0:
+        lines[MOST_SLICES:] = [f"{more} more, which are better, in the report"]
+    return _bullets(f"By slice, {who_of(trial['step'], trial['solver'])}", lines)
 
 
 def _price_cells(trial: dict[str, Any], narrow: bool) -> tuple[Text, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from ..core import Candidate, Estimate, Example, Task, Trial, Workshop
 from ..errors import StepladderError
 from ..solvers.prompt import PromptSolver
-from ..trainers.contrastive import CONTRASTIVE_OPTIONS, fit_contrastive
+from ..trainers.contrastive import CONTRASTIVE_OPTIONS, fit_contrastive, pairs_of
 from ..trainers.heads import FittedHead, fit_joined, fit_nearest_vectors, fit_vectors
 from ..trainers.labelled import of_task, read_labels
 from .baseline import check_solvers, fit_each
@@ -80,7 +80,8 @@ class Heads:
         seconds = characters / CHARACTERS_PER_SECOND
         seconds += sum(_SECONDS_PER_CELL[name] for name in self._wanted()) * cells
         if TUNED in self.solvers:
-            passes = 2 * CONTRASTIVE_OPTIONS.epochs  # each text once, and once as a partner
+            pairs = pairs_of(len(train)) / max(1, len(train))
+            passes = 2 * CONTRASTIVE_OPTIONS.epochs * pairs  # a text and its partner
             tuning = seconds_to_tune(characters, passes)
             seconds += tuning if self.minutes is None else min(tuning, 60 * self.minutes)
         note = f"fits {', '.join(self._wanted())} on a text encoder on this machine"

@@ -32,7 +32,7 @@ from .heads import fit_judged
 from .labelled import Labelled, read_labels
 from .learner import Learner
 
-__all__ = ["CONTRASTIVE_OPTIONS", "Pair", "draw_pairs", "fit_contrastive"]
+__all__ = ["CONTRASTIVE_OPTIONS", "Pair", "draw_pairs", "fit_contrastive", "pairs_of"]
 
 CONTRASTIVE_OPTIONS = TrainingOptions(
     method="full",
@@ -85,6 +85,11 @@ def fit_contrastive(
     return run_job(job, workshop, partial(_make, job, labelled, workshop))
 
 
+def pairs_of(n: int) -> int:
+    """How many pairs an epoch over `n` texts has."""
+    return min(MOST_PAIRS, max(LEAST_PAIRS, n))
+
+
 def draw_pairs(
     anchors: Sequence[EncodedText], pool: Sequence[EncodedText], n: int, seed: int
 ) -> list[Pair]:
@@ -121,7 +126,7 @@ def _make(job: EncoderJob, labelled: Labelled, workshop: Workshop, train: Train)
     rows = encode_texts(texts, labelled.places)
     held, learnt = hold_out(job.train, seed)
     known, held_rows = [rows[at] for at in learnt], [rows[at] for at in held]
-    pairs = draw_pairs(known, known, min(MOST_PAIRS, max(LEAST_PAIRS, len(known))), seed)
+    pairs = draw_pairs(known, known, pairs_of(len(known)), seed)
     if not pairs:
         raise NotApplicable("no two train examples share a label")
     judged = draw_pairs(held_rows, known, max(len(held), 64), seed)
