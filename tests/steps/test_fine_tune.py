@@ -382,7 +382,7 @@ def test_a_missing_package_is_a_reason_not_a_crash(
     task = replace(SORT, models=(base,))
     with pytest.raises(NotApplicable, match="peft"):
         propose(FineTune(), task, tmp_path)
-    monkeypatch.setattr("stepladder.steps.fine_tune_local.find_spec", lambda name: None)
+    monkeypatch.setattr("stepladder.steps.fine_tune_plan.find_spec", lambda name: None)
     with pytest.raises(NotApplicable, match="torch") as caught:
         FineTune().estimate(task, messages(50), workshop(tmp_path))
     assert "stepladder[train]" in caught.value.hint

@@ -20,7 +20,15 @@ from ..solvers.calling import CallingSolver
 from ..solvers.prompt import PromptSolver
 from ..trainers import Method, TrainedModel, Trainer, TrainingJob, TrainingOptions
 from .fine_tune_choices import Chosen, Lengths, choose
-from .fine_tune_plan import Lesson, conversation, make_lesson, short_prompt
+from .fine_tune_plan import (
+    Lesson,
+    conversation,
+    conversations,
+    make_lesson,
+    need_packages,
+    short_prompt,
+    telling,
+)
 from .fine_tune_search import MOST_EPOCHS, Searched, search
 from .fine_tune_stages import Stage, domain_stage, preference_stage, stage_words
 from .functions import calling_solver
@@ -100,7 +108,7 @@ class LocalRoute:
         cautions: list[str] = []
         searched: Searched | None = None
         for stage in plan.stages:
-            several = workshop if len(plan.stages) == 1 else _telling(workshop, stage.name)
+            several = workshop if len(plan.stages) == 1 else telling(workshop, stage.name)
             try:
                 job = stage.job(base, folder)
                 if stage.name == "answers" and self.step.searches:
@@ -149,7 +157,7 @@ class LocalRoute:
 
     def _plan(self, task: Task, train: Sequence[Example], workshop: Workshop) -> _Plan:
         """What will be trained, from train alone; NotApplicable when it cannot be."""
-        _need_packages()
+        need_packages("fine-tuning", "torch", "peft", "transformers")
         solver = self._solver(task, workshop)
         lesson = make_lesson(self.base, solver, train, task, self.step.bounds)
         mean, longest = _tokens(lesson.solver, train, workshop)
@@ -166,13 +174,8 @@ class LocalRoute:
         self, lesson: Lesson, options: TrainingOptions, mean: float, workshop: Workshop
     ) -> Stage:
         def job(base: str, folder: Path) -> TrainingJob:
-            sides = [
-                tuple(conversation(lesson.solver, example, workshop) for example in side)
-                for side in (lesson.train, lesson.held_out)
-            ]
-            return TrainingJob(
-                base, folder, sides[0], sides[1], options, self.step.threads, self.step.device
-            )
+            sides = conversations(lesson, workshop)
+            return TrainingJob(base, folder, *sides, options, self.step.threads, self.step.device)
 
         tokens = mean * len(lesson.train) * options.epochs
         return Stage("answers", job, tokens, "answer token")
@@ -234,21 +237,6 @@ def _how(options: TrainingOptions) -> str:
     if options.method in ("prompt", "prefix"):
         return f"{options.method} tuning of {options.virtual_tokens} virtual tokens"
     return "all weights"
-
-
-def _telling(workshop: Workshop, stage: str) -> Workshop:
-    """The workshop that tells of a training by its stage."""
-    tell = workshop.tell
-    return replace(workshop, tell=lambda event, told: tell(event, {**told, "stage": stage}))
-
-
-def _need_packages() -> None:
-    for package in ("torch", "peft", "transformers"):
-        if find_spec(package) is None:
-            raise NotApplicable(
-                f"fine-tuning needs the package {package!r}, which is not installed",
-                hint="pip install 'stepladder[train]'",
-            )
 
 
 def _folder(model: str) -> Path:
