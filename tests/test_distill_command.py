@@ -38,6 +38,9 @@ def task(tmp_path: Path) -> Path:
 def test_a_solver_of_an_earlier_run_teaches_one_that_can_be_deployed(
     task: Path, stepladder: Stepladder
 ) -> None:
+    rows = [json.loads(line) for line in (task / "dev.jsonl").read_text("utf-8").splitlines()]
+    write_rows(task / "dev.jsonl", [{**row, "language": "en" if n % 3 else "nl"}
+                                    for n, row in enumerate(rows)])  # fmt: skip
     stepladder("climb", task, "--steps", "baseline")
     arguments = ("distill", task, "--unlabelled", task / "inbox.jsonl", "--student", "baseline")
     done = stepladder(*arguments, "--teacher", "baseline/linear", "--json")
@@ -65,6 +68,7 @@ def test_a_solver_of_an_earlier_run_teaches_one_that_can_be_deployed(
     assert again.code == 0
     assert "input tokens" in again.out
     assert "difference, in pairs" in again.out
+    assert again.out.count("n = 20") == 2  # the teacher and the student, by language
     chosen = choose(page.parent, solver="distill/baseline-linear", unconfirmed=True)
     assert any(name.startswith("artifacts/") for name in contents(chosen))
 

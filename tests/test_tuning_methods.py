@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
                 "id": f"{name}-{n}",
                 "input": f"{NAMES[n % len(NAMES)]} {start + n}: {COLOURS[n % 4]}",
                 "label": COLOURS[n % 4],
+                "language": "en" if n % 3 else "nl",
             }
             for n in range(count)
         ]
@@ -85,6 +86,7 @@ def test_methods_are_compared_with_the_first(folder: Path, stepladder: Stepladde
     assert done.code == 0
     assert "served as" in done.out
     assert "chosen from the data" in done.out
+    assert "language=nl, n = 8" in done.out
     assert f"{100 * full['score']:.1f}%" in done.out
     assert not (folder / "openings.jsonl").exists()
 

@@ -98,6 +98,7 @@ def _table(found: Distilled, task: Task) -> list[tuple[str, list[str]]]:
     return [
         (f"{task.metric.name} on dev", [_score(one) for one in seen]),
         ("difference, in pairs", gains),
+        *((name, [_slice(one, name) for one in seen]) for name in seen[0].slices),
         ("input tokens", [tokens(one.input_tokens) for one in seen]),
         ("output tokens", [tokens(one.output_tokens) for one in seen]),
         ("latency p50 / p95", [latency(one.p50_seconds, one.p95_seconds) for one in seen]),
@@ -110,6 +111,13 @@ def _table(found: Distilled, task: Task) -> list[tuple[str, list[str]]]:
 
 def _score(seen: Evaluation) -> str:
     return f"{percent(seen.score)} ({interval(seen.low, seen.high)})"
+
+
+def _slice(seen: Evaluation, name: str) -> str:
+    if name not in seen.slices:
+        return UNKNOWN
+    score, low, high, n = seen.slices[name]
+    return f"{percent(score)} ({interval(low, high)}), n = {count(n)}"
 
 
 def _gain(trial: Trial) -> str:
@@ -180,6 +188,10 @@ def _trial_record(trial: Trial) -> dict[str, Json]:
         "low": seen.low,
         "high": seen.high,
         "n": seen.n,
+        "slices": {
+            name: dict(zip(("score", "low", "high", "n"), measured, strict=True))
+            for name, measured in seen.slices.items()
+        },
         "gain": None
         if gain is None
         else {"difference": gain.difference, "low": gain.low, "high": gain.high},

@@ -36,6 +36,7 @@ def methods_text(found: Sequence[Compared], task: Task) -> str:
         )
     lines += ["", "served as"]
     lines += [f"{one.method:<8}  {SERVING.get(one.method, UNKNOWN)}" for one in tried]
+    lines += _slices(tried)
     lines += ["", "chosen for each"]
     lines += [f"{one.method:<8}  {one.candidate.changed}" for one in tried if one.candidate]
     said = [(one.method, each) for one in tried if one.candidate for each in one.candidate.cautions]
@@ -46,6 +47,20 @@ def methods_text(found: Sequence[Compared], task: Task) -> str:
     ):
         lines += ["", *part] if part else []
     return "\n".join(lines)
+
+
+def _slices(tried: Sequence[Compared]) -> list[str]:
+    """Each slice of dev with the score of every method, below its name."""
+    seen = [(one.method, one.evaluation.slices) for one in tried if one.evaluation is not None]
+    lines: list[str] = []
+    for name, (*_, n) in seen[0][1].items():
+        lines += ["", f"{name}, n = {n}"]
+        scores = [(method, slices[name]) for method, slices in seen if name in slices]
+        lines += [
+            f"{method:<8}  {percent(score)} {interval(low, high)}"
+            for method, (score, low, high, _) in scores
+        ]
+    return lines
 
 
 def methods_record(found: Sequence[Compared], task: Task) -> dict[str, Json]:
@@ -70,6 +85,10 @@ def _record(one: Compared) -> dict[str, Json]:
         "low": scored.low,
         "high": scored.high,
         "n": scored.n,
+        "slices": {
+            name: dict(zip(("score", "low", "high", "n"), found, strict=True))
+            for name, found in scored.slices.items()
+        },
         "gain": None
         if gain is None
         else {
