@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stepladder.models.local.bounds import whole_ranges
 from stepladder.models.local.schemas import Unenforced, pattern_size, read_schema
 
 
@@ -65,40 +69,97 @@ def test_bounds_of_fractions_are_left_to_the_check() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "given"),
+    ("bounds", "shown"),
     [
-        ({"minimum": 0.5, "maximum": 7.5}, {"type": "integer", "minimum": 1, "maximum": 7}),
-        ({"minimum": 6}, {"type": "integer", "minimum": 6, "maximum": 10**18 - 1}),
-        ({"minimum": 18}, {"type": "integer", "minimum": 18}),
+        ({"minimum": 0.5, "maximum": 7.5}, {"minimum": 1, "maximum": 7}),
+        ({"minimum": 6}, {"minimum": 6, "maximum": 10**18 - 1}),
+        ({"minimum": 18}, {"minimum": 18}),
         (
             {"exclusiveMinimum": -(2**63), "maximum": 2**80},
-            {"type": "integer", "minimum": 1 - 10**18, "maximum": 10**18 - 1},
+            {"minimum": 1 - 10**18, "maximum": 10**18 - 1},
         ),
-        ({"minimum": 2000, "maximum": 2003}, {"enum": [2000, 2001, 2002, 2003]}),
-        ({"exclusiveMinimum": -203, "exclusiveMaximum": -200}, {"enum": [-202, -201]}),
-        ({"minimum": 17, "maximum": 8000}, {"type": "integer", "minimum": 17, "maximum": 8000}),
+        ({"exclusiveMinimum": -203, "exclusiveMaximum": -200}, {"minimum": -202, "maximum": -201}),
+        ({"minimum": 2010, "maximum": 2039}, {"minimum": 2010, "maximum": 2039}),
+        ({"minimum": -55, "maximum": 71638}, {"minimum": -55, "maximum": 71638}),
     ],
 )
 def test_bounds_of_whole_numbers_are_given_as_the_engine_keeps_to_them(
-    bounds: dict[str, Any], given: dict[str, Any]
+    bounds: dict[str, Any], shown: dict[str, Any]
 ) -> None:
-    assert read_schema({"type": "integer", **bounds}).engine == given
+    assert read_schema({"type": "integer", **bounds}).engine == {"type": "integer", **shown}
     either = read_schema({"type": ["integer", "null"], **bounds})
+    assert either.engine == {"type": ["integer", "null"], **shown}
     either.check(None)
-    either.check(given.get("minimum", given.get("enum", [0])[0]))
+
+
+def ranges(schema: Any) -> list[tuple[int, int]]:
+    """What the alternatives of a schema refer to."""
+    names = [one["$ref"].rpartition("/")[2] for one in schema["anyOf"] if "$ref" in one]
+    return [(schema["$defs"][name]["minimum"], schema["$defs"][name]["maximum"]) for name in names]
 
 
 @pytest.mark.parametrize(
-    "bounds",
+    ("low", "high", "parts"),
     [
-        {"minimum": 34, "maximum": 71638},
-        {"minimum": 45000, "maximum": 49999},
-        {"maximum": -55},
-        {"minimum": 5, "maximum": 3},
+        (2000, 2030, [(2000, 2029), (2030, 2030)]),
+        (34, 71638, [(34, 99), (100, 71638)]),
+        (0, 150, [(0, 99), (100, 149), (150, 150)]),
+        (-1050, 3, [(-1050, -1050), (-1049, -1000), (-999, -1), (0, 3)]),
+        (955, 1000, [(955, 959), (960, 999), (1000, 1000)]),
+        (45123, 45209, [(45123, 45129), (45130, 45199), (45200, 45209)]),
+        (-2030, -2000, [(-2030, -2030), (-2029, -2000)]),
+        (-(10**18) + 1, -55, [(-(10**18) + 1, -100), (-99, -55)]),
     ],
 )
-def test_a_range_that_the_engine_gets_wrong_is_refused_by_name(bounds: dict[str, Any]) -> None:
-    with pytest.raises(Unenforced, match=" and ".join(map(repr, bounds))):
+def test_a_range_that_the_engine_gets_wrong_is_cut_into_named_ones(
+    low: int, high: int, parts: list[tuple[int, int]]
+) -> None:
+    bounds = {"minimum": low, "maximum": high}
+    checked = read_schema({"type": "integer", "description": "d", **bounds})
+    assert ranges(checked.engine) == parts
+    assert checked.engine.keys() == {"description", "anyOf", "$defs"}
+    either = read_schema({"type": ["integer", "string"], "maxLength": 3, **bounds})
+    assert either.engine["anyOf"][-1] == {"type": ["string"], "maxLength": 3}
+    assert ranges(either.engine) == parts
+
+
+def test_the_names_of_ranges_are_of_the_whole_schema_and_nobody_elses() -> None:
+    years = {"type": "integer", "minimum": 2000, "maximum": 2030}
+    taken = {"whole_2000_2029": {"type": "null"}}
+    schema = {"type": "array", "items": {"properties": {"year": years}}, "$defs": taken}
+    engine = read_schema(schema).engine
+    names = {"whole_2000_2029", "whole_2000_2029_", "whole_2030_2030"}
+    assert engine["$defs"].keys() == names
+    assert engine["$defs"]["whole_2000_2029"] == {"type": "null"}
+    named = engine["items"]["properties"]["year"]["anyOf"]  # type: ignore[index]
+    assert named[0] == {"$ref": "#/$defs/whole_2000_2029_"}
+
+
+def test_a_range_of_too_many_parts_is_widened_and_checked_afterwards() -> None:
+    checked = read_schema({"type": "integer", "minimum": 2345678, "maximum": 2876543})
+    assert checked.engine == {"type": "integer", "minimum": 2_000_000, "maximum": 2_999_999}
+    checked.check(2345678)
+    with pytest.raises(ValueError, match="less than the minimum"):
+        checked.check(2345677)
+
+
+@given(st.integers(-(10**18) + 1, 10**18 - 1), st.integers(0, 10**7))
+def test_ranges_are_the_whole_without_a_gap(low: int, more: int) -> None:
+    high = min(low + more, 10**18 - 1)
+    parts = whole_ranges({"minimum": low, "maximum": high})
+    assert len(parts) <= 2 * 132
+    ends = [(a, b) for a, b in parts if a is not None and b is not None]
+    assert len(ends) == len(parts)
+    assert all(a <= b for a, b in ends)
+    assert all(before[1] + 1 == after[0] for before, after in pairwise(ends))
+    widened = ends[0][0] < low or ends[-1][1] > high
+    assert ends[0][0] <= low <= high <= ends[-1][1]
+    assert not widened or more > 10_000
+
+
+def test_bounds_that_leave_no_number_are_refused_by_name() -> None:
+    bounds = {"minimum": 5, "maximum": 3}
+    with pytest.raises(Unenforced, match="'minimum' and 'maximum': no number"):
         read_schema({"type": "integer", **bounds})
     assert read_schema({"type": "integer", **bounds}, strict=False).engine == {"type": "integer"}
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...core import Json
-from .bounds import BOUNDS, with_whole_bounds
+from .bounds import BOUNDS, whole_ranges
 
 __all__ = ["Checked", "Unenforced", "pattern_size", "read_schema"]
 
@@ -91,7 +91,7 @@ def _read(text: str, strict: bool) -> Checked:
     _check_schema(schema)
     if '"patternProperties"' in text and '"unevaluatedProperties"' in text:
         raise Unenforced("", "'unevaluatedProperties' with 'patternProperties' is not enforced")
-    return Checked(schema, _Rewriting(schema, strict).any(schema, "", 0))
+    return Checked(schema, _Rewriting(schema, strict).whole())
 
 
 class _Rewriting:
@@ -101,6 +101,14 @@ class _Rewriting:
         self._root = root
         self._validator = _validator(root)
         self._strict = strict
+        self._named: dict[str, Json] = {}  # definitions of our own, by name
+
+    def whole(self) -> Json:
+        """The schema, with the definitions that it needs now."""
+        made = self.any(self._root, "", 0)
+        if not self._named:
+            return made
+        return {**made, "$defs": {**made.get("$defs", {}), **self._named}}
 
     def any(self, schema: Json, path: str, depth: int) -> Json:
         if isinstance(schema, bool):
@@ -155,12 +163,28 @@ class _Rewriting:
         bounds = [name for name in BOUNDS if name in schema]
         if not bounds:
             return schema
-        if "integer" in kinds and "number" not in kinds:
-            try:
-                return with_whole_bounds(schema)
-            except ValueError as error:
-                self._refuse(path, f"{' and '.join(map(repr, bounds))}: {error}")
-        return {name: value for name, value in schema.items() if name not in bounds}
+        rest = {name: value for name, value in schema.items() if name not in bounds}
+        if "integer" not in kinds or "number" in kinds:
+            return rest
+        try:
+            ranges = whole_ranges(schema)
+        except ValueError as error:
+            self._refuse(path, f"{' and '.join(map(repr, bounds))}: {error}")
+            return rest
+        if len(ranges) == 1:
+            return rest | _ends(*ranges[0])
+        others = [kind for kind in kinds if kind != "integer"]
+        options: list[Json] = [{**rest, "type": others}] if others else []
+        described = {name: value for name, value in rest.items() if name not in _telling()}
+        return {**described, "anyOf": [*map(self._referred, ranges), *options]}
+
+    def _referred(self, ends: tuple[int | None, int | None]) -> dict[str, Json]:
+        """A range under a name: beside other ranges the engine is only right with names."""
+        name = f"whole_{ends[0]}_{ends[1]}"
+        while name in self._root.get("$defs", {}):
+            name += "_"
+        self._named[name] = {"type": "integer", **_ends(*ends)}
+        return {"$ref": f"#/$defs/{name}"}
 
     def _inside(self, schema: dict[str, Json], path: str, depth: int) -> dict[str, Json]:
         for name in _WITHIN["one"]:
@@ -181,7 +205,7 @@ class _Rewriting:
         return schema
 
     def _leads_somewhere(self, reference: str) -> bool:
-        if reference == "#":
+        if reference == "#" or reference.removeprefix("#/$defs/") in self._named:
             return True
         found: Json = self._root
         for part in reference.removeprefix("#/").split("/"):
@@ -194,6 +218,11 @@ class _Rewriting:
     def _refuse(self, path: str, what: str) -> None:
         if self._strict:
             raise Unenforced(path, what)
+
+
+def _ends(low: int | None, high: int | None) -> dict[str, Json]:
+    ends = {"minimum": low, "maximum": high}
+    return {name: end for name, end in ends.items() if end is not None}
 
 
 def _values(schema: dict[str, Json], root: Any) -> dict[str, Json]:
