@@ -14,6 +14,7 @@ from stepladder.trainers.batches import (
     encode,
     epoch_batches,
     fitting,
+    padding_share,
     training_plan,
 )
 
@@ -46,6 +47,14 @@ def test_rows_of_similar_length_share_a_batch() -> None:
     batches = epoch_batches(ragged, 400, seed=0, epoch=0)
     padded = sum(len(batch) * max(ragged[index] for index in batch) for batch in batches)
     assert padded < 1.1 * sum(ragged)
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), max_size=5))
+def test_padding_is_what_the_shorter_rows_of_a_part_lack(parts: list[list[int]]) -> None:
+    rows = [[Encoded((1,) * length, ()) for length in part] for part in parts]
+    padded = sum(max(part) - length for part in parts for length in part)
+    whole = sum(len(part) * max(part) for part in parts)
+    assert padding_share(rows) == pytest.approx(padded / whole if whole else 0.0)
 
 
 @given(lengths, st.floats(0.1, 4.0))

@@ -80,6 +80,20 @@ def test_two_workers_learn_what_one_process_learns(tiny: Path, tmp_path: Path, m
         assert theirs[name] == pytest.approx(weight, abs=2e-3), name
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_workers_that_pack_their_rows_learn_what_one_process_learns_padded(
+    tiny: Path, tmp_path: Path, method: str
+) -> None:
+    job = job_of(tiny, method)
+    _, told = alone(replace(job, packing=False), tmp_path / "one")
+    folder = tmp_path / "two" / job_hash(job)
+    assert train_together(replace(job, packing=True), folder) == [0, 0]
+    two = finished_model(folder.parent, folder.name)
+    assert two is not None
+    assert two.facts["packing"]["used"]
+    assert losses(told_by(folder, 0)) == pytest.approx(losses(told), abs=1e-4)
+
+
 def test_more_workers_than_rows_in_a_batch(tiny: Path, tmp_path: Path) -> None:
     """A batch of one row: the others take part with nothing, and nobody waits for ever."""
     job = job_of(tiny, "full", epochs=0.3, rows_per_batch=1)

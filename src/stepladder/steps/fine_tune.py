@@ -42,15 +42,16 @@ class FineTune:
     What is None is chosen, for local weights, and told: the `method` so that it fits into memory,
     `rank` and `epochs` from how many examples there are, `tokens_per_batch` so that a batch holds
     about eight of them, `learning_rate` by method, `layers` ("freeze") and `virtual_tokens`
-    ("prompt", "prefix"), `checkpointing` where memory is short; for a hosted model the service
-    chooses. `domain` is a file or folder of raw text that a local model reads first,
-    `domain_epochs` times. Method "preference" learns from pairs of answers, a local model after
-    the examples and with DPO's `beta`. `held_out` is the share of train that decides when to stop,
-    and is not trained on. `minutes` bounds a local training and `examples` how many are trained on.
-    `instructions` is the prompt at serving time (the first sentence of the task's if None). A task
-    with fewer than `least` examples is not tuned. `cancel_on_interrupt` ends a job at a service on
-    Ctrl-C, `retry_failed` pays for another one where it failed. With `trainer` "ray" a local model
-    is trained by so many `workers` of a cluster. `search` trainings, or as many as begin within
+    ("prompt", "prefix"), `checkpointing` where memory is short, `packing` of a batch's rows into
+    one sequence where that gains time; for a hosted model the service chooses. `domain` is a file
+    or folder of raw text that a local model reads first, `domain_epochs` times. Method
+    "preference" learns from pairs of answers, a local model after the examples and with DPO's
+    `beta`. `held_out` is the share of train that decides when to stop, and is not trained on.
+    `minutes` bounds a local training and `examples` how many are trained on. `instructions` is the
+    prompt at serving time (the first sentence of the task's if None). A task with fewer than
+    `least` examples is not tuned. `cancel_on_interrupt` ends a job at a service on Ctrl-C,
+    `retry_failed` pays for another one where it failed. With `trainer` "ray" a local model is
+    trained by so many `workers` of a cluster. `search` trainings, or as many as begin within
     `search_minutes`, look for a better rate, rank and epochs where these are left open.
     """
 
@@ -82,6 +83,7 @@ class FineTune:
     layers: int | None = None
     virtual_tokens: int | None = None
     checkpointing: bool | None = None
+    packing: bool | None = None
     beta: float = 0.1
     domain: str | None = None
     domain_epochs: float = 1.0

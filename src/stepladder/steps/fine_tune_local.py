@@ -175,7 +175,15 @@ class LocalRoute:
     ) -> Stage:
         def job(base: str, folder: Path) -> TrainingJob:
             sides = conversations(lesson, workshop)
-            return TrainingJob(base, folder, *sides, options, self.step.threads, self.step.device)
+            return TrainingJob(
+                base,
+                folder,
+                *sides,
+                options,
+                self.step.threads,
+                self.step.device,
+                packing=self.step.packing,
+            )
 
         tokens = mean * len(lesson.train) * options.epochs
         return Stage("answers", job, tokens, "answer token")
@@ -214,7 +222,8 @@ class LocalRoute:
             words += f"; chosen from the data: {', '.join(by_rule)}"
         if searched is not None:
             words += f"; {searched.words}"
-        return words + stage_words(done)
+        trained = next(trained for stage, _, trained in done if stage.name == "answers")
+        return words + _computed(trained.facts) + stage_words(done)
 
     def _name(self, options: TrainingOptions) -> str:
         name: str = options.method
@@ -226,6 +235,22 @@ class LocalRoute:
 
 
 _RANKED = ("lora", "dora", "rslora", "qlora")
+
+
+def _computed(facts: Mapping[str, Json]) -> str:
+    """How a training was computed: in which numbers, and whether its rows were packed."""
+    said = []
+    numbers = facts.get("environment", {}).get("products_in")
+    if numbers is not None:
+        said.append(f"products in {numbers}")
+    packing = facts.get("packing")
+    if packing is not None and packing["used"]:
+        padding = f"{packing['padding']:.0%} of the batches would be padding"
+        said.append(f"rows packed into one sequence ({padding})")
+    elif packing is not None:
+        padding = f"{packing['padding']:.0%} of the batches is padding"
+        said.append(f"rows not packed ({padding}): {packing['why']}")
+    return f"; computed with {', '.join(said)}" if said else ""
 
 
 def _how(options: TrainingOptions) -> str:

@@ -72,7 +72,8 @@ def domain_stage(step: FineTune, task: Task, options: TrainingOptions) -> Stage:
     tokens = text.characters / LETTERS_PER_TOKEN * step.domain_epochs
 
     def job(base: str, folder: Path) -> TrainingJob:
-        return TrainingJob(base, folder, text.train, text.held_out, mine, step.threads, step.device)
+        given = (base, folder, text.train, text.held_out, mine, step.threads, step.device)
+        return TrainingJob(*given, packing=step.packing)
 
     return Stage("domain", job, tokens, "token of held-out domain text")
 
@@ -119,7 +120,8 @@ def preference_stage(
 
     def job(base: str, folder: Path) -> TrainingJob:
         cut = len(pairs) - held
-        return TrainingJob(base, folder, pairs[:cut], pairs[cut:], mine, step.threads, step.device)
+        given = (base, folder, pairs[:cut], pairs[cut:], mine, step.threads, step.device)
+        return TrainingJob(*given, packing=step.packing)
 
     tokens = 2 * mean_tokens * len(pairs) * mine.epochs
     return Stage("preferences", job, tokens, "held-out pair")

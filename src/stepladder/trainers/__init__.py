@@ -101,10 +101,12 @@ class TrainingOptions:
 class TrainingJob:
     """A base model, what it should learn, and how. Rows are as `options.objective` has them.
 
-    `held_out` is a slice of train: it decides when to stop and is never trained on. `threads` and
-    `device` say where to run; they are recorded, and do not make it another job. `start` is the
-    folder of a LoRA adapter of this base to go on from. `most_kept` asks for an adapter at the end
-    of every epoch, or of about so many of them; with `merge` false there is no merged model.
+    `held_out` is a slice of train: it decides when to stop and is never trained on. `threads`,
+    `device` and `packing` say how it is computed; they are recorded, and do not make it another
+    job. `packing` lays the rows of a batch one behind the other, without padding; None does it
+    where it gains time. `start` is the folder of a LoRA adapter of this base to go on from.
+    `most_kept` asks for an adapter at the end of every epoch, or of about so many of them; with
+    `merge` false there is no merged model.
     """
 
     base: str
@@ -117,6 +119,7 @@ class TrainingJob:
     start: Path | None = None
     most_kept: int = 0
     merge: bool = True
+    packing: bool | None = None
 
 
 @dataclass(frozen=True)

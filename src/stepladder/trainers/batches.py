@@ -1,13 +1,14 @@
 """Conversations to token rows, and token rows to batches. Pure; no torch.
 
 A batch is bounded by its size in tokens *with padding*, because that is what it costs; rows of
-similar length share one so that little of it is padding.
+similar length share one so that little of it is padding. How much is told by `padding_share`, for
+`packing.py` to judge.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from . import Conversation
 
 __all__ = [
     "Encoded", "Learnable", "Tokenizer", "cut", "encode", "epoch_batches", "fitting",
-    "training_plan", "within",
+    "padding_share", "training_plan", "within",
 ]  # fmt: skip
 
 Kind = TypeVar("Kind")
@@ -39,10 +40,16 @@ class Tokenizer(Protocol):
 
 
 class Learnable(Protocol):
-    """A row in tokens: its length is what it costs, its weight what the mean loss is taken over."""
+    """A row in tokens: its length is what it costs, its weight what the mean loss is taken over.
+
+    `lengths` are those of the sequences that it is computed as.
+    """
 
     @property
     def weight(self) -> int: ...
+
+    @property
+    def lengths(self) -> tuple[int, ...]: ...
 
     def __len__(self) -> int: ...
 
@@ -60,6 +67,10 @@ class Encoded:
     @property
     def weight(self) -> int:
         return len(self.answer)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return (len(self),)
 
 
 def encode(
@@ -153,6 +164,16 @@ def training_plan(
         plan += [(epoch + (n + 1) / len(batches), batch) for n, batch in enumerate(batches[:used])]
         epoch += 1
     return plan
+
+
+def padding_share(parts: Iterable[Sequence[Learnable]]) -> float:
+    """The share of what is in memory that is padding, where each part is as wide as its longest."""
+    filled, padded = 0, 0
+    for rows in parts:
+        lengths = [length for row in rows for length in row.lengths]
+        filled += sum(lengths)
+        padded += len(lengths) * max(lengths)
+    return 1.0 - filled / padded if padded else 0.0
 
 
 def _slices(order: Sequence[int], size: int) -> list[list[int]]:

@@ -1,9 +1,9 @@
 """The model under training: the loss on answers alone, and one step of AdamW.
 
 Speed comes from four places: the head (a fifth of a small model) only sees positions whose next
-token is learned, rows are padded on the right so that no attention mask is needed (a causal model
-cannot look ahead at padding), matrix products run in bfloat16 where the machine has it, and what is
-between the products is done in fewer passes (`fast.py`).
+token is learned, rows lie so that no attention mask is needed (`laying.py`), matrix products run in
+bfloat16 where the machine has it, and what is between the products is done in fewer passes
+(`fast.py`).
 Written for CPU and GPU; it has only been run on CPUs so far.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 from .batches import Encoded, Learnable
 from .company import ALONE, Company
+from .laying import Borders, Laid, behind, beside
 
 __all__ = [
     "Learner", "Reader", "Scores", "StepScores", "answer_logits", "answer_loss", "answer_scores",
@@ -39,33 +40,37 @@ def answer_scores(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int, 
         return loss, len(targets), int((logits.detach().argmax(dim=-1) == targets).sum())
     from .fast import cross_entropy
 
-    ids, positions, targets = _tensors(rows, learner.pad_id, learner.device)
+    laid = learner.lay(rows)
     with learner.autocast():
-        states = reader.read(ids, positions)
+        states = reader.read(laid)
         if torch.is_autocast_enabled(learner.device.type):
             states = states.to(torch.get_autocast_dtype(learner.device.type))
-    loss, right = cross_entropy(states, reader.head.weight, targets)
-    return loss, len(targets), right
+    loss, right = cross_entropy(states, reader.head.weight, laid.answers)
+    return loss, len(laid.answers), right
 
 
 @dataclass(frozen=True)
 class Reader:
-    """What is read of a model at chosen places: (ids, flat positions) -> states or logits.
+    """What is read of a model where rows ask for an answer token: states or logits.
 
     `read` gives the states that `head` makes logits of; with no head it gives logits.
     """
 
-    read: Callable[[Any, Any], Any]
+    read: Callable[[Laid], Any]
     head: Any = None
 
-    def logits(self, ids: Any, positions: Any) -> Any:
-        read = self.read(ids, positions)
+    def logits(self, laid: Laid) -> Any:
+        read = self.read(laid)
         return read if self.head is None else self.head(read)
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A model with its optimizer and the way to run them on this machine."""
+    """A model with its optimizer and the way to run them on this machine.
+
+    With `packed` rows are laid one behind the other, which the model's attention has to know
+    (`packing.py`).
+    """
 
     model: Any  # a PEFT model or a causal language model
     optimizer: Any
@@ -76,6 +81,13 @@ class Learner:
     pad_id: int
     scores: Scores = answer_scores
     company: Company = ALONE
+    packed: bool = False
+
+    def lay(self, rows: Sequence[Encoded]) -> Laid:
+        """The rows as the model reads them."""
+        if self.packed:
+            return behind(rows, self.device)
+        return beside(rows, self.pad_id, self.device)
 
     @property
     def names(self) -> dict[int, str]:
@@ -126,9 +138,9 @@ def answer_loss(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int]:
 
 def answer_logits(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, Any]:
     """The logits that predict the answer tokens of `rows`, row after row, and those tokens."""
-    ids, positions, targets = _tensors(rows, learner.pad_id, learner.device)
+    laid = learner.lay(rows)
     with learner.autocast():
-        return learner.reader.logits(ids, positions), targets
+        return learner.reader.logits(laid), laid.answers
 
 
 @dataclass(frozen=True)
@@ -175,26 +187,6 @@ def take_step(
     return StepScores(total, weight, right, norm)
 
 
-def _tensors(rows: Sequence[Encoded], pad_id: int, device: Any) -> tuple[Any, Any, Any]:
-    """Padded ids, the flat positions that predict an answer token, and those tokens."""
-    import torch
-
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    positions: list[int] = []
-    targets: list[int] = []
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row.prompt + row.answer)
-        first = number * width + len(row.prompt) - 1
-        positions += range(first, first + len(row.answer))
-        targets += row.answer
-    return (
-        ids.to(device),
-        torch.tensor(positions).to(device),
-        torch.tensor(targets).to(device),
-    )
-
-
 def reader_of(model: Any) -> Reader:
     """The head applied to the chosen positions alone, if this model's logits are only that.
 
@@ -206,35 +198,62 @@ def reader_of(model: Any) -> Reader:
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = causal.get_output_embeddings()
 
-    def chosen(ids: Any, positions: Any) -> Any:
-        return _hidden(model, causal, ids).flatten(0, 1).index_select(0, positions)
+    def chosen(laid: Laid) -> Any:
+        return _hidden(model, causal, laid).flatten(0, 1).index_select(0, laid.asking)
 
-    def everywhere(ids: Any, positions: Any) -> Any:
-        logits = model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] :]
-        return logits.flatten(0, 1).index_select(0, positions)
+    def everywhere(laid: Laid) -> Any:
+        read = model(input_ids=laid.ids, use_cache=False, **_packed(laid.borders))
+        logits = read.logits[:, -laid.ids.shape[1] :]
+        return logits.flatten(0, 1).index_select(0, laid.asking)
 
-    ids = torch.tensor([[1, 2]], device=next(model.parameters()).device)
-    both = torch.tensor([0, 1], device=ids.device)
+    device = next(model.parameters()).device
+    two = beside([Encoded((1,), (2, 0))], 0, device)
     model.eval()
     with torch.no_grad():
-        mine, whole = head(chosen(ids, both)).float(), everywhere(ids, both).float()
+        mine, whole = head(chosen(two)).float(), everywhere(two).float()
     plain = type(head) is torch.nn.Linear and head.bias is None
     if plain and torch.allclose(mine, whole, atol=1e-4, rtol=1e-4):
         return Reader(chosen, head)
     return Reader(everywhere)
 
 
-def _hidden(model: Any, causal: Any, ids: Any) -> Any:
-    """What the head sees of each token; vectors that a method puts before the input are put."""
+def _packed(borders: Borders | None, after: int = 0) -> dict[str, Any]:
+    """What a model is told of packed rows, each of which begins `after` so many tokens."""
     import torch
 
+    if borders is None:
+        return {}
+    counted = torch.cat([torch.arange(after, after + length) for length in borders.lengths])
+    return {"position_ids": counted[None].to(borders.places.device), "borders": borders}
+
+
+def _hidden(model: Any, causal: Any, laid: Laid) -> Any:
+    """What the head sees of each token; vectors that a method puts before the input are put."""
+    ids, borders = laid.ids, laid.borders
     config = getattr(model, "peft_config", {}).get("default")
     if config is None or not config.is_prompt_learning:
-        return causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    before = model.get_prompt(batch_size=len(ids))
-    if config.peft_type == "PREFIX_TUNING":
-        read = causal.base_model(input_ids=ids, past_key_values=before, use_cache=True)
+        read = causal.base_model(input_ids=ids, use_cache=False, **_packed(borders))
         return read.last_hidden_state
-    words = torch.cat([before, causal.get_input_embeddings()(ids)], dim=1)
-    hidden = causal.base_model(inputs_embeds=words, use_cache=False).last_hidden_state
-    return hidden[:, config.num_virtual_tokens :]
+    before, count = model.get_prompt(batch_size=len(ids)), config.num_virtual_tokens
+    if config.peft_type == "PREFIX_TUNING":
+        told = _packed(borders, after=count)
+        read = causal.base_model(input_ids=ids, past_key_values=before, use_cache=True, **told)
+        return read.last_hidden_state
+    return _behind_words(causal, laid, before, count)
+
+
+def _behind_words(causal: Any, laid: Laid, before: Any, count: int) -> Any:
+    """What the head sees of each token behind `count` vectors that stand before every row."""
+    import torch
+
+    words = causal.get_input_embeddings()(laid.ids)
+    if laid.borders is None:
+        words = torch.cat([before, words], dim=1)
+        read = causal.base_model(inputs_embeds=words, use_cache=False)
+        return read.last_hidden_state[:, count:]
+    rows = words.split(laid.borders.lengths, dim=1)
+    words = torch.cat([one for row in rows for one in (before, row)], dim=1)
+    longer = laid.borders.longer(count)
+    read = causal.base_model(inputs_embeds=words, use_cache=False, **_packed(longer))
+    hidden = read.last_hidden_state.split(longer.lengths, dim=1)
+    return torch.cat([row[:, count:] for row in hidden], dim=1)

@@ -34,11 +34,12 @@ from .company import ALONE, Company
 from .export import bytes_in, save_adapter
 from .jobs import alone
 from .learner import Learner, make_learner, reader_of
-from .loop import Keeping, fit, held_out_loss
+from .loop import Keeping, fit, held_out_loss, padding_of
 from .memory import forget_peak, peak_bytes
 from .methods import METHODS
 from .objectives import encode_rows, scores_of
 from .opening import chosen_device, cores, open_model
+from .packing import Packing, choose_packing, packed
 from .preferences import margins, with_reference
 from .quiet import quiet
 from .telling import cautions, facts
@@ -112,13 +113,7 @@ def train_into(
     train, left_out = encode_rows(job.train, tokenizer, job.options)
     held_out, _ = encode_rows(job.held_out, tokenizer, job.options)
     model = open_model(job, device, [*train, *held_out])
-    learner = make_learner(
-        model,
-        weight_decay=job.options.weight_decay,
-        pad_id=tokenizer.pad_id,
-        device=device,
-        scores=scores_of(job.options),
-    )
+    learner, packing = _learner(model, job, train, tokenizer.pad_id)
     if job.options.objective == "preference":
         tell("training", {"reference": len(train) + len(held_out)})
         train = with_reference(learner, train, job.options.tokens_per_batch)
@@ -139,9 +134,27 @@ def train_into(
         found = _save(job, learner, held_out, folder)
         said = cautions(progress, left_out, found["held_out_loss_merged"])
         told = facts(job, progress, (train, held_out), said, found["held_out_loss_merged"])
-        write_json(folder / "training.json", {**told, **found, "kept": _kept(folder)})
+        write_json(
+            folder / "training.json",
+            {**told, **found, "packing": asdict(packing), "kept": _kept(folder)},
+        )
         _finish(folder)
     return finished_model(folder.parent, folder.name)
+
+
+def _learner(
+    model: Any, job: TrainingJob, rows: Sequence[Any], pad_id: int
+) -> tuple[Learner, Packing]:
+    """The learner of the job, which packs the rows where that is wanted or pays."""
+    learner = make_learner(
+        model,
+        weight_decay=job.options.weight_decay,
+        pad_id=pad_id,
+        device=chosen_device(job.device),
+        scores=scores_of(job.options),
+    )
+    packing = choose_packing(learner, job.packing, padding_of(rows, job.options))
+    return packed(learner) if packing.used else learner, packing
 
 
 def _save(
@@ -198,7 +211,7 @@ def _saved_loss(
         for parameter in model.parameters():
             parameter.copy_(parameter.half())
     with learner.autocast():
-        served = replace(learner, model=model, reader=reader_of(model))
+        served = replace(learner, model=model, reader=reader_of(model), packed=False)
     return held_out_loss(served, held_out, options.tokens_per_batch)
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from ..core import LearningPoint, Tell
 from ..errors import ModelError
 from . import TrainingOptions
-from .batches import Learnable, fitting, training_plan
+from .batches import Learnable, fitting, padding_share, training_plan
 from .checkpoint import Progress, latest_checkpoint
 from .learner import Learner, take_step
 
 __all__ = [
     "NOTHING_KEPT", "Keeping", "fit", "held_out_loss", "held_out_scores", "kept_steps",
-    "learning_rate_at",
+    "learning_rate_at", "padding_of",
 ]  # fmt: skip
 
 POINTS = 40  # learning points besides the evaluations, over the whole training
@@ -132,6 +132,17 @@ def held_out_scores(
     return total / count, right / count
 
 
+def padding_of(rows: Sequence[Learnable], options: TrainingOptions) -> float:
+    """The share of the first epoch's batches that is padding where rows are not packed, 0 to 1."""
+    lengths = [len(row) for row in rows]
+    plan = training_plan(
+        lengths, options.tokens_per_batch, options.seed, 1.0, options.rows_per_batch
+    )
+    return padding_share(
+        part for _, batch in plan for part in _parts(rows, batch, lengths, options)
+    )
+
+
 def kept_steps(plan: Sequence[tuple[float, list[int]]], most: int) -> frozenset[int]:
     """The steps that end an epoch, the last one among them, thinned evenly to `most`."""
     if most <= 0:
@@ -166,7 +177,7 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
     rate = learning_rate_at(
         _share(course, progress, ahead=1), options.warm_up, options.learning_rate
     )
-    parts = _parts(course, batch)
+    parts = _parts(course.train, batch, course.lengths, options)
     scores = take_step(learner, parts, course.usual, learning_rate=rate, clip=options.clip)
     _check_finite(scores.loss, scores.norm, progress.step + 1, options)
     progress = replace(
@@ -189,12 +200,17 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
     return progress
 
 
-def _parts(course: _Course, batch: Sequence[int]) -> list[list[Learnable]]:
+def _parts(
+    rows: Sequence[Learnable],
+    batch: Sequence[int],
+    lengths: Sequence[int],
+    options: TrainingOptions,
+) -> list[list[Learnable]]:
     """The rows of a step, in as many parts as memory asks for."""
-    if course.options.rows_per_batch is None:
-        return [[course.train[index] for index in batch]]
-    parts = fitting(batch, course.lengths, course.options.tokens_per_batch)
-    return [[course.train[index] for index in part] for part in parts]
+    if options.rows_per_batch is None:
+        return [[rows[index] for index in batch]]
+    parts = fitting(batch, lengths, options.tokens_per_batch)
+    return [[rows[index] for index in part] for part in parts]
 
 
 def _look(course: _Course, learner: Learner, progress: Progress) -> tuple[Progress, float | None]:

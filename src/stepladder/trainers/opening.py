@@ -54,13 +54,25 @@ def open_model(job: TrainingJob, device: Any, rows: Sequence[Learnable]) -> Any:
         ) from error
     model.config.use_cache = False
     if job.options.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        _compute_twice(model, job)
     grown = way.grow(model, job, rows).to(device)
     if has_bfloat16(device):
         from .fast import hasten
 
         hasten(grown, job.options)
     return grown
+
+
+def _compute_twice(model: Any, job: TrainingJob) -> None:
+    """Have activations dropped, and computed again when gradients need them."""
+    if job.options.method == "prefix" or not model.supports_gradient_checkpointing:
+        who = "method 'prefix'" if job.options.method == "prefix" else repr(job.base)
+        raise ModelError(
+            f"activations cannot be computed twice by {who}", hint="leave checkpointing out"
+        )
+    # the older name is all that transformers had before 5.20 or so, and warns since
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def chosen_device(wanted: str) -> Any:

@@ -50,6 +50,10 @@ class EncodedPair:
     def weight(self) -> int:
         return 1
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return len(self.chosen), len(self.rejected)
+
 
 @dataclass(frozen=True)
 class Margins:
