@@ -124,10 +124,16 @@ def test_the_tuning_is_held_to_its_minutes(tmp_path: Path) -> None:
     assert quick.minutes == tuned.minutes == 1e-6
     unbounded = Heads().rungs(SORT, workshop)[1].estimate(SORT, messages(36), workshop)
     assert tuned.estimate(SORT, messages(36), workshop).seconds < unbounded.seconds
-    (candidate,) = tuned.propose(SORT, messages(36), None, workshop)
-    assert any("time limit" in said for said in candidate.cautions)
     with pytest.raises(StepladderError, match="minutes = 0"):
         Heads(minutes=0)
+
+
+@pytest.mark.slow
+def test_a_tuning_that_was_ended_by_its_minutes_says_so(tmp_path: Path) -> None:
+    workshop = fake_workshop(FakeModel(), tmp_path)
+    step = Heads(solvers=("contrastive",), minutes=1e-6)
+    (candidate,) = step.propose(SORT, messages(36), None, workshop)
+    assert any("time limit" in said for said in candidate.cautions)
 
 
 def test_only_tasks_with_labels_climb_it_unasked() -> None:
