@@ -17,7 +17,7 @@ from ..errors import ModelError
 from . import Conversation
 
 __all__ = [
-    "Encoded", "Learnable", "Tokenizer", "cut", "encode", "epoch_batches", "fitting",
+    "Encoded", "Learnable", "Packable", "Tokenizer", "cut", "encode", "epoch_batches", "fitting",
     "padding_share", "training_plan", "within",
 ]  # fmt: skip
 
@@ -40,13 +40,16 @@ class Tokenizer(Protocol):
 
 
 class Learnable(Protocol):
-    """A row in tokens: its length is what it costs, its weight what the mean loss is taken over.
-
-    `lengths` are those of the sequences that it is computed as.
-    """
+    """A row in tokens: its length is what it costs, its weight what the mean loss is taken over."""
 
     @property
     def weight(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+
+class Packable(Protocol):
+    """A row that is computed as one sequence or several, of these `lengths`."""
 
     @property
     def lengths(self) -> tuple[int, ...]: ...
@@ -166,7 +169,7 @@ def training_plan(
     return plan
 
 
-def padding_share(parts: Iterable[Sequence[Learnable]]) -> float:
+def padding_share(parts: Iterable[Sequence[Packable]]) -> float:
     """The share of what is in memory that is padding, where each part is as wide as its longest."""
     filled, padded = 0, 0
     for rows in parts:

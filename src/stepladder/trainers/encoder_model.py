@@ -23,6 +23,7 @@ from ..encoders.running import (
 )
 from ..encoders.windows import cut_windows
 from ..registry import need
+from .laying import Laid
 from .learner import Learner, Reader, Scores, has_bfloat16
 
 __all__ = [
@@ -172,5 +173,5 @@ def encoder_artifact(model: Any, **facts: Json) -> dict[str, bytes]:
     }
 
 
-def _no_logits(ids: Any, positions: Any) -> Any:
+def _no_logits(laid: Laid) -> Any:
     raise NotImplementedError("an encoder predicts no next token")

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..core import LearningPoint, Tell
 from ..errors import ModelError
 from . import TrainingOptions
-from .batches import Learnable, fitting, padding_share, training_plan
+from .batches import Kind, Learnable, Packable, fitting, padding_share, training_plan
 from .checkpoint import Progress, latest_checkpoint
 from .learner import Learner, take_step
 
@@ -132,7 +132,7 @@ def held_out_scores(
     return total / count, right / count
 
 
-def padding_of(rows: Sequence[Learnable], options: TrainingOptions) -> float:
+def padding_of(rows: Sequence[Packable], options: TrainingOptions) -> float:
     """The share of the first epoch's batches that is padding where rows are not packed, 0 to 1."""
     lengths = [len(row) for row in rows]
     plan = training_plan(
@@ -201,11 +201,8 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
 
 
 def _parts(
-    rows: Sequence[Learnable],
-    batch: Sequence[int],
-    lengths: Sequence[int],
-    options: TrainingOptions,
-) -> list[list[Learnable]]:
+    rows: Sequence[Kind], batch: Sequence[int], lengths: Sequence[int], options: TrainingOptions
+) -> list[list[Kind]]:
     """The rows of a step, in as many parts as memory asks for."""
     if options.rows_per_batch is None:
         return [[rows[index] for index in batch]]
