@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from custom_data import DATA, few, make_task, read
 from environment import RESULTS, finish, parser, where
 
@@ -234,11 +233,14 @@ class Measuring:
 
 def calibration_error(rows: Sequence[Mapping[str, Json]]) -> float | None:
     """By how much confidence and share of right answers differ, in the mean over equal bins."""
-    sure = [row for row in rows if row["confidence"] is not None]
+    sure = [
+        (float(confidence), row["value"] == row["expected"])
+        for row in rows
+        if isinstance(confidence := row["confidence"], int | float)
+    ]
     if not sure:
         return None
-    confidence = np.array([row["confidence"] for row in sure], float)
-    right = np.array([row["value"] == row["expected"] for row in sure], float)
+    confidence, right = zip(*sure, strict=True)
     return round(expected_calibration_error(confidence, right), 4)
 
 
