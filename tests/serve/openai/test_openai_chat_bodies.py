@@ -310,7 +310,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"tools": [TOOL], "tool_choice": allowed(mode="auto")}, "tool_choice.allowed_tools.tools"),
     ({"reasoning_effort": "enormous"}, "reasoning_effort"),
     ({"modalities": ["text", "audio"]}, "modalities"),
-    ({"verbosity": "low"}, "verbosity"),
+    ({"verbosity": "loud"}, "verbosity"),
     ({"audio": {"voice": "x", "format": "wav"}}, "audio"),
     ({"web_search_options": {}}, "web_search_options"),
     ({"metadata": {"a": 1}}, "metadata.a"),
@@ -340,7 +340,7 @@ def test_what_changes_no_answer_is_accepted() -> None:
         prompt_cache_retention="24h",
         prediction={"type": "content", "content": "x"},
         modalities=["text"],
-        verbosity="medium",
+        verbosity="low",
         logit_bias={},
     )
 

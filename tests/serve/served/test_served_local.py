@@ -228,9 +228,10 @@ def test_it_is_a_served_model(engine: FakeEngine) -> None:
     check_served_model(served(engine), Ask("fake", prompt="once"))
 
 
-def test_thinking_is_named_as_not_used(engine: FakeEngine) -> None:
-    events = events_of(served(engine), ask(given=frozenset({"reasoning_effort", "temperature"})))
-    assert totals_of(events).ignored == ("reasoning_effort",)
+def test_thinking_and_verbosity_are_named_as_not_used(engine: FakeEngine) -> None:
+    given = frozenset({"reasoning_effort", "temperature", "verbosity"})
+    events = events_of(served(engine), ask(given=given))
+    assert totals_of(events).ignored == ("reasoning_effort", "verbosity")
 
 
 async def _all(engine: FakeEngine) -> None:

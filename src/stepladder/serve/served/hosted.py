@@ -17,6 +17,7 @@ from ...core import Json, Model, Request, Response, Usage
 from ...errors import StepladderError
 from ...models.live import Sampling
 from .. import Ask, End, Event, ModelCard, Piece, Refusal, Totals
+from .sampling_fields import LENGTHS, unused
 
 __all__ = ["OUTPUT_TOKENS", "HostedServed"]
 
@@ -56,7 +57,8 @@ class HostedServed:
             yield Piece(index, response.text, calls=response.calls)
             yield End(index, _finish(response))
         calls = tuple(response.usage for response in responses)
-        yield Totals(_together(self._model.name, calls), calls)
+        ignored = unused(ask.given, LENGTHS)
+        yield Totals(_together(self._model.name, calls), calls, ignored=ignored)
 
     async def count_tokens(self, ask: Ask) -> int:
         """The provider's estimate."""

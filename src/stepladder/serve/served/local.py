@@ -18,7 +18,7 @@ from .. import Ask, Event, ModelCard, Refusal, Totals
 from . import PromptTooLong
 from .candidate import Candidate, usage_of
 from .planning import Plan, plan_for, prompt_ids
-from .sampling_fields import THINKING, unused
+from .sampling_fields import LENGTHS, THINKING, unused
 from .sequences import follow
 from .text import TextTokenizer
 
@@ -67,7 +67,7 @@ class LocalServed:
         finally:
             await answering.aclose()
         usage = usage_of(self.card.name, candidates)
-        yield Totals(usage, (usage,), ignored=unused(ask.given, THINKING))
+        yield Totals(usage, (usage,), ignored=unused(ask.given, LENGTHS | THINKING))
 
     async def count_tokens(self, ask: Ask) -> int:
         """How many input tokens this is, with template and function declarations."""

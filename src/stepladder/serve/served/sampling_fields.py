@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["THINKING", "unused"]
+__all__ = ["LENGTHS", "THINKING", "unused"]
 
+LENGTHS = frozenset({"verbosity"})  # how much is to be said, by a word that no model here knows
 THINKING = frozenset({"reasoningeffort", "thinkingconfig", "thinkingbudget", "thinkinglevel"})
 _DRAWING = frozenset(
     {
         "temperature", "topp", "topk", "seed", "stop", "stopsequences", "presencepenalty",
         "frequencypenalty", "maxtokens", "maxcompletiontokens", "maxoutputtokens", "bestof",
-        "logitbias", "verbosity", "echo", "suffix", "paralleltoolcalls", "toolchoice",
-        "toolconfig", *THINKING,
+        "logitbias", "echo", "suffix", "paralleltoolcalls", "toolchoice", "toolconfig",
+        *LENGTHS, *THINKING,
     }
 )  # fmt: skip
 
