@@ -110,7 +110,7 @@ class Spoken:
     """A token as the caller sees it; log-probabilities are natural logarithms.
 
     `data` are the token's own bytes: a character may take several tokens, and then `text` of the
-    earlier ones is empty or a replacement character.
+    earlier ones is empty or a replacement character. A negative `id` is no token's: a whole label.
     """
 
     id: int

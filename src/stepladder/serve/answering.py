@@ -175,7 +175,7 @@ async def answer(
     call = Recorded(server, caller, ask.model, protocol, route, body)
     try:
         model = await _model(server, caller, ask.model)
-        await call.admit(model.card, ask.n)
+        await call.admit(model.card, _made(model.card, ask))
     except BaseException as error:
         call.fail(error)
         raise
@@ -246,6 +246,11 @@ async def embed(
         raise
     call.embedded(sum(embedded.tokens))
     return embedded
+
+
+def _made(card: ModelCard, ask: Ask) -> int:
+    """How many answers are made: those of a bundle are one, told several times."""
+    return 1 if card.kind == "bundle" else ask.n
 
 
 def model_for(server: Server, caller: Caller, name: str) -> ServedModel:

@@ -20,8 +20,8 @@ from .citing import Knowledge, rules
 from .parse import Parsed, parse_json, parse_label, parse_text
 
 __all__ = [
-    "CONTENT_FREE", "Demo", "PromptSolver", "calibrate", "instruction_block", "outcome", "parse",
-    "render", "render_input", "render_target", "request_of", "requests_for",
+    "CONTENT_FREE", "Demo", "PromptSolver", "calibrate", "instruction_block", "label_logprobs",
+    "outcome", "parse", "render", "render_input", "render_target", "request_of", "requests_for",
 ]  # fmt: skip
 
 Demo = tuple[Input, Json]
@@ -266,14 +266,20 @@ def _scored(solver: PromptSolver, response: Response) -> Output:
     if len(response.choice_logprobs) != len(solver.labels):
         error = f"{len(response.choice_logprobs)} scores for {len(solver.labels)} labels"
         return Output(None, response.text, (response.usage,), error=error)
-    logprobs = _log_softmax(response.choice_logprobs)
-    if solver.scoring == "calibrated":
-        pairs = zip(logprobs, solver.label_priors, strict=True)
-        logprobs = _log_softmax([logprob - prior for logprob, prior in pairs])
+    logprobs = label_logprobs(solver, response.choice_logprobs)
     best = max(range(len(logprobs)), key=lambda position: (logprobs[position], -position))
     label = solver.labels[best]
     text = render_target(solver, label)
     return Output(label, text, (response.usage,), math.exp(logprobs[best]))
+
+
+def label_logprobs(solver: PromptSolver, scores: Sequence[float]) -> list[float]:
+    """Log P(label | it is one of the labels), by which a solver that scores them answers."""
+    logprobs = _log_softmax(scores)
+    if solver.scoring == "calibrated":
+        pairs = zip(logprobs, solver.label_priors, strict=True)
+        logprobs = _log_softmax([logprob - prior for logprob, prior in pairs])
+    return logprobs
 
 
 def _check_priors(solver: PromptSolver) -> None:

@@ -4,99 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from served_bundles import NAME, PLAIN, Says, Scorer, base, bundle, opened
 from served_models import ask, ends_of, events_of, text_of, totals_of, until
 
-from stepladder.bundles.bundle import Bundle, BundledModel
+from stepladder.bundles.bundle import BundledModel
 from stepladder.core import (
-    DataSource,
     Message,
-    MetricSpec,
     Output,
     Part,
     Request,
-    Target,
-    Task,
     Usage,
 )
 from stepladder.errors import ModelError
 from stepladder.fake_live import FakeEngine, FakeTokenizer
 from stepladder.models.live import Prompt
 from stepladder.serve import Ask, Refusal
-from stepladder.serve.served.bases import Base, Bases, Measured
+from stepladder.serve.served.bases import Bases, Measured
 from stepladder.serve.served.bundle import BundleServed, open_bundle
 from stepladder.serve.served.leaving import Leaving
 from stepladder.serve.served.live_model import LiveModel
 from stepladder.serve.served.scoring import Scores
 from stepladder.solvers.prompt import PromptSolver
 from stepladder.testing import check_model, check_served_model
-
-NAME = "local:fake"
-
-
-@dataclass
-class Scorer:
-    """Scores each choice by its first id; remembers its batches."""
-
-    batches: list[int] = field(default_factory=list)
-    go: threading.Event = field(default_factory=threading.Event)
-
-    def run(
-        self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]
-    ) -> Iterator[tuple[int, tuple[float, ...], float]]:
-        self.batches.append(len(prompts))
-        self.go.wait(10)
-        for index, options in enumerate(choices):
-            yield index, tuple(-float(option[0]) for option in options), 0.1
-
-
-def base(engine: FakeEngine, scorer: Scorer | None = None) -> Base:
-    scores = {} if scorer is None else {"scores": Scores(lambda: scorer)}
-    return Base(NAME, engine, FakeTokenizer(), "f" * 16, sha256=lambda: "b" * 64, **scores)
-
-
-def bundle(solver: Any, folder: Path, *models: BundledModel, **evaluation: Any) -> Bundle:
-    task = Task(
-        "colours", "generation", "Say it.", Target(0.8), MetricSpec("accuracy"), DataSource(),
-        folder=folder,
-    )  # fmt: skip
-    seen: Mapping[str, Any] = {
-        "step": "prompt", "solver": "plain", "confirmed": None,
-        "trial": {"score": 0.9, "low": 0.8, "n": 30}, **evaluation,
-    }  # fmt: skip
-    named = models or (BundledModel(NAME, NAME, fingerprint="f" * 16),)
-    return Bundle("a" * 64, folder, solver, task, named, seen, ())
-
-
-PLAIN = PromptSolver(NAME, "Say it.")
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
-
-
-@pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    engine = FakeEngine()
-    yield engine
-    engine.close()
-
-
-def opened(
-    solver: Any, folder: Path, engine: FakeEngine, threads: ThreadPoolExecutor, **evaluation: Any
-) -> BundleServed:
-    return open_bundle(
-        bundle(solver, folder, **evaluation), Bases(lambda name, _: base(engine)), threads
-    )
 
 
 def test_the_solver_answers_what_the_caller_sends(
@@ -156,8 +91,6 @@ def test_callers_are_batched_by_the_engine(tmp_path: Path, threads: ThreadPoolEx
         (ask(schema={"type": "object"}), "own form of answer"),
         (ask(choices=("a",)), "own form of answer"),
         (ask(functions=(object(),)), "own functions"),
-        (ask(n=2), "one answer"),
-        (ask(top_logprobs=0), "log-probabilities"),
         (
             Ask("c", (Message("user", "x"), Message("assistant", "y"), Message("user", "z"))),
             "3 turns",
@@ -214,17 +147,6 @@ def test_a_conversation_is_an_input_where_the_task_has_conversations(
     assert text_of(events_of(served, Ask("c", turns))) == "three"
     assert FakeTokenizer().decode(engine.seen[-1].ids) == "Say it.onetwothree"
     served.retire()
-
-
-@dataclass(frozen=True)
-class Says:
-    """A solver that answers with a given output."""
-
-    output: Output
-    kind: str = "says"
-
-    def answer(self, inputs: Any, workshop: Any) -> Any:
-        yield 0, self.output
 
 
 def test_values_are_said_as_they_are_and_failures_are_told(

@@ -166,7 +166,8 @@ def _logprobs(tokens: Sequence[Spoken], api: Api) -> dict[str, Json]:
 
 
 def _token(token: Spoken) -> dict[str, Json]:
-    return {"token": token.text, "tokenId": token.id, "logProbability": _finite(token.logprob)}
+    id = {"tokenId": token.id} if token.id >= 0 else {}
+    return {"token": token.text, **id, "logProbability": _finite(token.logprob)}
 
 
 def _sum(tokens: Sequence[Spoken]) -> float:

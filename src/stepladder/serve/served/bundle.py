@@ -22,8 +22,9 @@ from ...core import Input, Message, Model, Output, Usage, Workshop
 from ...errors import ModelError, StepladderError
 from ...solvers.calling import CallingSolver
 from ...solvers.calling_answers import served_calls
-from .. import Ask, End, Event, ModelCard, Piece, Refusal, Totals
+from .. import Ask, End, Event, ModelCard, Piece, Refusal, Spoken, Totals
 from .bases import LOCAL, Bases
+from .heard import Heard, listen
 from .inputs import input_of
 from .leaving import Leaving
 from .live_model import LiveModel
@@ -53,14 +54,18 @@ class BundleServed:
         self._retired = False
 
     async def generate(self, ask: Ask) -> AsyncIterator[Event]:
-        """The solver's answer in one piece.
+        """The solver's answer in one piece; several candidates are that one, made once.
 
         Raises Refusal for what a bundle does not take, and where the solver has no answer.
         """
         input = input_of(self.bundle, ask)
-        output = await self._answer(input)
+        heard = None
+        if ask.top_logprobs is not None:
+            heard = listen(self.bundle, self._live_model(), ask.top_logprobs)
+        output = await self._answer(input, heard)
         usage = _together(self.card.name, output.usage)
-        for event in _events(self.bundle, output):
+        tokens = () if heard is None else heard.told()
+        for event in _events(self.bundle, output, tokens, ask.n):
             yield event
         yield Totals(
             usage,
@@ -91,9 +96,15 @@ class BundleServed:
         if idle:
             self._close.close()
 
-    async def _answer(self, input: Input) -> Output:
+    def _live_model(self) -> Model | None:
+        """The model of a prompt, where it is on an engine of this server."""
+        name = getattr(self.bundle.solver, "model", None)
+        model = None if name is None else self._workshop.model(name)
+        return model if isinstance(model, LiveModel) else None
+
+    async def _answer(self, input: Input, heard: Heard | None) -> Output:
         leaving = Leaving()
-        work = partial(self._in_thread, input, leaving)
+        work = partial(self._in_thread, input, leaving, heard)
         try:
             output = await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
@@ -106,13 +117,14 @@ class BundleServed:
             )
         return output
 
-    def _in_thread(self, input: Input, leaving: Leaving) -> Output:
+    def _in_thread(self, input: Input, leaving: Leaving, heard: Heard | None) -> Output:
         with self._guard:
             self._under_way += 1
         try:
             leaving.check()
             workshop = replace(
-                self._workshop, model=lambda name: _within(self._workshop.model(name), leaving)
+                self._workshop,
+                model=lambda name: _within(self._workshop.model(name), leaving, heard),
             )
             for _, output in self.bundle.solver.answer([input], workshop):
                 return output
@@ -185,21 +197,24 @@ class _Opening:
         )
 
 
-def _events(bundle: Bundle, output: Output) -> Iterator[Event]:
+def _events(
+    bundle: Bundle, output: Output, tokens: tuple[Spoken, ...], candidates: int
+) -> Iterator[Event]:
     """The answer: calls in the protocol's own form where the caller is to make them, else text."""
     solver = bundle.solver
     calling = served_calls(solver, output) if isinstance(solver, CallingSolver) else None
-    if calling is None:
-        yield Piece(0, said(output.value, output.text))
-        yield End(0, "stop", output.citations)
-        return
-    calls, text = calling
-    yield Piece(0, text, calls=calls)
-    yield End(0, "calls" if calls else "stop")
+    for index in range(candidates):
+        if calling is None:
+            yield Piece(index, said(output.value, output.text), tokens)
+            yield End(index, "stop", output.citations)
+        else:
+            calls, text = calling
+            yield Piece(index, text, calls=calls)
+            yield End(index, "calls" if calls else "stop")
 
 
-def _within(model: Any, leaving: Leaving) -> Any:
-    return model.within(leaving) if isinstance(model, LiveModel) else model
+def _within(model: Any, leaving: Leaving, heard: Heard | None) -> Any:
+    return model.within(leaving, heard) if isinstance(model, LiveModel) else model
 
 
 def _card(bundle: Bundle) -> ModelCard:

@@ -55,13 +55,6 @@ def _check(bundle: Bundle, ask: Ask) -> None:
                 hint="send only the input, or ask a base model",
                 param=param,
             )
-    if ask.n > 1 or ask.top_logprobs is not None:
-        raise Refusal(
-            "unsupported",
-            f"{name!r} is the solver of a task: it gives one answer, without log-probabilities",
-            hint="ask a base model for those",
-            param="n" if ask.n > 1 else "logprobs",
-        )
 
 
 def _check_turns(bundle: Bundle, turns: Sequence[Message]) -> None:

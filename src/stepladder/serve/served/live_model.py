@@ -17,6 +17,7 @@ from ...models.live import Sampling
 from .. import Ask, End, Event, Piece, Refusal
 from .bases import Base
 from .candidate import Candidate, usage_of
+from .heard import Heard
 from .leaving import Leaving
 from .planning import measured_plan, prompt_ids
 from .scoring import Scores
@@ -29,7 +30,8 @@ __all__ = ["LiveModel"]
 class LiveModel:
     """The model called `name` on the engine of `base`, or with `adapter` one tuned from it.
 
-    `fingerprint` is that of what was measured under this name. `scores` scores choices.
+    `fingerprint` is that of what was measured under this name. `scores` scores choices. What it
+    says goes to `heard` too, where there is one; that changes no answer.
     """
 
     name: str
@@ -38,15 +40,16 @@ class LiveModel:
     fingerprint: str | None = None
     adapter: Path | None = None
     leaving: Leaving = field(default_factory=Leaving, compare=False)
+    heard: Heard | None = field(default=None, compare=False)
 
     @property
     def context_tokens(self) -> int:
         """The most tokens that prompt and answer may have together."""
         return self.base.tokenizer.context_tokens
 
-    def within(self, leaving: Leaving) -> LiveModel:
+    def within(self, leaving: Leaving, heard: Heard | None = None) -> LiveModel:
         """The same for one caller: its sequences end when the caller leaves."""
-        return replace(self, leaving=leaving)
+        return replace(self, leaving=leaving, heard=heard)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """How many input tokens these messages are."""
@@ -75,6 +78,8 @@ class LiveModel:
 
     def _candidate(self, ask: Ask, prompt: Sequence[int], index: int) -> Candidate:
         room = ask.max_output_tokens or 0
+        if self.heard is not None:
+            ask = replace(ask, top_logprobs=self.heard.top)
         plan = measured_plan(ask, prompt, room, self.base.tokenizer, self.adapter)
         return Candidate(plan, index, seed_offset=0)
 
@@ -85,6 +90,8 @@ class LiveModel:
             for candidate, event in following:
                 index = candidate.index
                 if isinstance(event, Piece):
+                    if self.heard is not None:
+                        self.heard.tokens.extend(event.tokens)
                     texts[index] = texts.get(index, "") + event.text
                     calls[index] = event.calls
                 else:
@@ -107,6 +114,8 @@ class LiveModel:
         options = [[encode(choice) for choice in requests[index].choices] for index in chosen]
         scores = self.scores.score([prompts[index] for index in chosen], options)
         for index, (logprobs, seconds) in zip(chosen, scores, strict=True):
+            if self.heard is not None:
+                self.heard.scores = logprobs
             usage = Usage(self.name, len(prompts[index]), 0, None, seconds, seconds)
             yield index, Response("", usage, choice_logprobs=logprobs)
 
