@@ -138,3 +138,27 @@ def add_tuned(server: Server, id: str) -> None:
         updated_at=NOW, files={}, name="d",
     )  # fmt: skip
     server.database.add_tuned(tuned)
+
+
+# what a client asks that was told less than it needs, and why that cannot be answered
+NO_PLACE: Mapping[str, str] = {
+    "/": "clients that drop project and location ask no path at all",
+    "/x/v1/models/gemini-2.5-flash:generateContent": "no prefix of ours",
+}
+
+
+async def test_every_way_in_is_known_by_its_path(app_client: httpx.AsyncClient) -> None:
+    """Of every way to set a client up: keys, tokens, projects or none, any base URL."""
+    kept = json.loads((CAPTURED / "auth_matrix.json").read_text("utf-8"))["requests"]
+    body = {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}
+    for one in kept:
+        sent = {} if one["path"] == "/token" else {"json": body}
+        headers = {**one["headers"], "x-goog-api-client": GOOGLE["x-goog-api-client"]}
+        response = await app_client.request(one["method"], one["path"], headers=headers, **sent)
+        if one["path"] in NO_PLACE:
+            assert response.status_code in (404, 405), one["case"]
+        elif one["path"] != "/token":  # see test_token.py
+            assert response.status_code == 200, (one["case"], response.text)
+            exchange = Exchange("POST", one["path"], body)
+            if one["path"].startswith("/v1"):
+                assert faults(exchange, response.json()) == []
