@@ -315,10 +315,12 @@ def _keeping(rows: Sequence[Row], model: str | None, prices: Prices) -> tuple[Ke
 
     One prefix is told from another by its length, which the service counts alike in every answer.
     """
+    if model is None:
+        return ()
     answered = [row for row in rows if row.error is None]
     reads = Counter(tokens for row in answered for tokens in row.kept_tokens or () if tokens)
     found = []
-    for tokens, times in sorted(reads.items()) if model is not None else ():
+    for tokens, times in sorted(reads.items()):
         written = cache_saving(model, tokens, 0, 0.0, prices)
         read = cache_saving(model, tokens, 1, 0.0, prices)
         month = cache_saving(model, tokens, 0, HOURS_PER_MONTH, prices)
