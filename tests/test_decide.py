@@ -26,7 +26,7 @@ from stepladder.core import (
 )
 from stepladder.decide import SealedTest, able, conclude, confirm, next_to_confirm
 from stepladder.errors import StepladderError
-from stepladder.forecast import chance
+from stepladder.forecast import Part, chance
 from stepladder.stats import interval, least_n
 from stepladder.units import Scale
 
@@ -380,6 +380,17 @@ def test_undecided_after_a_refusal_asks_for_fresh_examples_by_the_test_score() -
     assert found.examples_needed == 1307  # 0.88 against 0.85 at level 0.0125
     assert "1,307 fresh test examples would settle it at level 0.0125" in found.reason
     assert any("refused what it was opened for once" in caution for caution in found.cautions)
+
+
+def test_a_bound_at_the_end_of_the_scale_hides_nothing_of_what_is_needed() -> None:
+    """Eleven groups say next to nothing: that the lower bound is 0 does not make them precise."""
+    part = Part("score", 0.132, 0.0, 0.623, 77, 0.3, 0.05)
+    needed = part.needed(0.025, "bounded")
+    assert needed is not None
+    assert needed > 1_000
+    assert needed == replace(part, low=0.1).needed(0.025, "bounded")
+    above = replace(part, score=0.5, low=0.2, high=1.0)
+    assert above.needed(0.025, "bounded") == replace(above, high=0.6).needed(0.025, "bounded")
 
 
 def test_a_score_on_the_target_is_never_settled() -> None:

@@ -110,7 +110,10 @@ class Part:
         if gap == 0:
             return None
         reach = NORMAL.inv_cdf(1 - level) + NORMAL.inv_cdf(POWER)
-        return math.ceil(self.n * (reach * self.deviation / gap) ** 2)
+        # towards the bar: the other bound may be cut off by the end of the scale
+        side = self.score - self.low if self.score > self.bar else self.high - self.score
+        deviation = side / NORMAL.inv_cdf(1 - self.alpha / 2)
+        return math.ceil(self.n * (reach * deviation / gap) ** 2)
 
 
 def parts_of(evaluation: Evaluation, target: Target) -> Iterator[Part]:

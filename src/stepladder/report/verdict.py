@@ -74,7 +74,8 @@ def _not_met(record: Record) -> str:
 def _undecided(record: Record) -> str:
     needed = record["examples_needed"]
     kind = "fresh" if record["confirmations"] else "more"  # an opened test steered what was wished
-    cure = f" About {about(needed)} {kind} test examples would settle it." if needed else ""
+    what = "test example" if needed == 1 else "test examples"
+    cure = f" About {about(needed)} {kind} {what} would settle it." if needed else ""
     question = f"Undecided: the data cannot tell whether {_goal(record)} is reached."
     return f"{question}{_closest(record)}{cure}"
 
