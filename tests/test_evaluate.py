@@ -365,8 +365,8 @@ def test_wall_time_is_at_least_nothing() -> None:
 def test_a_prefix_kept_for_a_price_is_told_from_what_the_service_keeps_by_itself() -> None:
     free = Usage("m:x", 100, 5, cached_tokens=80)
     assert _kept([free]) is None
-    assert _kept([replace(free, cache_write_tokens=1.0)]) == 80
-    assert _kept([replace(free, cached_tokens=0, cache_write_tokens=1.0)]) == 0
+    assert _kept([replace(free, cache_write_tokens=1.0)]) == (80,)
+    assert _kept([replace(free, cached_tokens=0, cache_write_tokens=1.0)]) == (0,)
 
 
 def test_what_an_answer_cites_is_in_its_row_and_comes_back() -> None:
