@@ -290,10 +290,9 @@ def test_whatever_stands_anywhere_in_a_file_it_is_read_or_refused(at: tuple, odd
     for key in at[:-1]:
         inside = inside[key]
     inside[at[-1]] = odd
-    with TemporaryDirectory() as folder:
-        with suppress(TaskError):
-            operations = read_operations(read_spec(written(Path(folder), spec)), "it")
-            assert all(validator_of(one.described.function.parameters) for one in operations)
+    with TemporaryDirectory() as folder, suppress(TaskError):
+        operations = read_operations(read_spec(written(Path(folder), spec)), "it")
+        assert all(validator_of(one.described.function.parameters) for one in operations)
 
 
 @pytest.mark.parametrize(
