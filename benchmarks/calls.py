@@ -27,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from environment import finish, parser, where
+from environment import RESULTS, finish, parser, where
 
 from stepladder.compare import paired_gain
 from stepladder.core import (
@@ -75,13 +75,13 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=11.0, help="of each training")
     options.add_argument("--threads", type=int, help="of training; one where others work as well")
     chosen = options.parse_args()
-    place = where()
-    found = {}
+    kept = RESULTS / "calls.json"  # of a set that is not asked for, what was measured before
+    found = json.loads(kept.read_text())["sets"] if chosen.write and kept.is_file() else {}
     for name in chosen.sets:
-        started = time.perf_counter()
-        found[name] = measure_set(name, chosen)
+        place, started = where(), time.perf_counter()
+        found[name] = {**place, **measure_set(name, chosen)}
         found[name]["minutes"] = round((time.perf_counter() - started) / 60, 1)
-    finish("calls", {**place, "sets": found}, write=chosen.write)
+    finish("calls", {"sets": found}, write=chosen.write)
 
 
 def measure_set(name: str, chosen: Any) -> dict[str, Json]:

@@ -16,11 +16,11 @@ def calls(found: Result) -> Iterator[str]:
     from tables import ran, table  # which takes this part in
 
     yield "## Calls of functions, before and after tuning\n"
-    yield f"{ran(found)} Intervals on sgd_calls are over dialogues.\n"
+    yield "Intervals on sgd_calls are over dialogues.\n"
     for name, one in found["sets"].items():
         training = one["training"]
         yield (
-            f"**{name}**: {one['model']}, {one['test']} test examples, "
+            f"**{name}**: {ran(one)} {one['model']}, {one['test']} test examples, "
             f"{one['test without a call']} of them without a call. {training['tokens']:,} tokens "
             f"of train were learned from in {training['seconds']:,} s ({training['epochs']} epochs "
             "of the rows that are not too long).\n"
