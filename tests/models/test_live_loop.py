@@ -406,7 +406,7 @@ def test_any_schema_is_kept_to_or_refused(loop: LiveLoop, llama: Path, schema: A
     except ValueError:
         return
     for value in said_in(loop, llama, checked.engine):
-        # what is no character in UTF-8 (a lone surrogate) counts as one there, and as three once read
+        # what is no character in UTF-8, as half a pair is, counts as one there and as three here
         broken = "\ufffd" in json.dumps(value, ensure_ascii=False)
         if broken or any(name in json.dumps(schema) for name in BOUNDS_AND_ONE_OF):
             with suppress(ValueError):
