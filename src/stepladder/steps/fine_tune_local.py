@@ -73,14 +73,17 @@ class LocalRoute:
         if self.step.minutes is not None:
             seconds = min(seconds, 60 * self.step.minutes * len(plan.stages))
         more = self._more_by_search(plan, speed)
-        seconds += more
         per_hour = task.hardware.dollars_per_hour
         note = (
             f"{len(plan.lesson.train)} examples, {options.epochs:g} epochs, about {tokens:,.0f} "
             f"tokens at {speed:.0f} a second ({whence})"
         )
+        if seconds < tokens / speed:
+            done = seconds * speed / tokens
+            note += f"; ended after {seconds / 60:.0f} min, {done:.0%} of it"
         if more:
             note += f"; the search takes at most {more / 60:.0f} minutes more"
+        seconds += more
         if len(plan.stages) > 1:
             note += f", in stages: {', '.join(stage.name for stage in plan.stages)}"
         return Estimate(seconds, None if per_hour is None else seconds * per_hour / 3600, 0, note)
