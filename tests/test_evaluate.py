@@ -68,6 +68,23 @@ def run(
     return evaluate(solver, examples, bench or make_bench(), "dev", records.append), records
 
 
+# --- how far confidence can be believed -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "sure", "error"), [(60, 0.9, 0.4), (60, 0.5, 0.0), (49, 0.9, None), (60, None, None)]
+)
+def test_confidence_is_held_against_the_share_of_right_answers(n, sure, error) -> None:
+    examples = numbers(0, n)
+
+    def every_second(index: int) -> Output:
+        value = examples[index].expected if index % 2 else "wrong"
+        return Output(value, confidence=sure, usage=used(input_tokens=7))
+
+    found, _ = run(Says(every_second), examples)
+    assert found.calibration_error == pytest.approx(error, abs=1e-9)
+
+
 # --- one row per example -------------------------------------------------------------------------
 
 
