@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
-WORKERS ?= 2
+# many tests wait for other processes: three keep two cores busy
+WORKERS ?= 3
 DEMO ?= examples/pharmacovigilance/demo.toml
 
 .PHONY: demo test test-slow check format bench clean

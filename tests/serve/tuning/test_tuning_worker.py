@@ -566,6 +566,16 @@ def test_two_workers_do_one_job_once(
     assert len(database.tuned_models()) == 2
 
 
+@pytest.fixture
+def _signals_as_they_were() -> Iterator[None]:
+    """A worker sets its own, as its process is its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_signals_as_they_were")
 def test_a_database_that_cannot_be_had_is_an_exit_status(place: Workplace, tmp_path: Path) -> None:
     arguments = ["--database", f"sqlite:///{tmp_path}", "--work", str(place.folder)]
     from stepladder.serve.tuning.worker import main
