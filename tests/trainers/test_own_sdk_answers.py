@@ -365,6 +365,7 @@ def second_version(**changes: str) -> dict[str, Any]:
         "/v1/fine-tunes": {"data": [job, {**job, "id": "ft-2", "model_output_name": "other"}]},
         "/v1/fine-tunes/ft-1": {**job, "model_object_id": "ml_1"},
         "/v1/whoami": {"project_id": "p-1"},
+        "/v3/whoami": {"project_id": "p-1"},  # as newer SDKs ask
         "/v2/projects/p-1/endpoints": {
             "data": [{"id": "ep-1", "name": "mine/tickets", "deployments": [deployment]}]
         },

@@ -176,11 +176,12 @@ class TogetherService:
         if not wanted:
             return None
         project = self.client.project_id or self.client.whoami().project_id
-        root = self.url.removesuffix("/v1")
-        second = self.client.with_options(
-            base_url=root if _names_versions(self.sdk) else f"{root}/v2"
-        )
-        for endpoint in second.beta.endpoints.list(project_id=project):
+        if _names_versions(self.sdk):
+            endpoints = self.client.endpoints
+        else:
+            second = self.client.with_options(base_url=f"{self.url.removesuffix('/v1')}/v2")
+            endpoints = second.beta.endpoints
+        for endpoint in endpoints.list(project_id=project):
             for one in endpoint.deployments:
                 # projects/P/models/ID/revisions/R
                 if one.state in ANSWERING and wanted & set(one.model.split("/")[3:4]):
