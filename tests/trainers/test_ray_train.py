@@ -97,4 +97,4 @@ def test_what_is_expected_to_go_wrong_is_said_and_not_tried_again(
     # neither of the two holds on to the cluster
     assert RayTrainer(2).train(make_job(tiny), tmp_path, silent).facts["steps"] > 0
     with pytest.raises(StepladderError, match="64 workers cannot train on a cluster of"):
-        RayTrainer(64).train(make_job(tiny), tmp_path, silent)
+        RayTrainer(64).train(make_job(tiny), tmp_path / "many", silent)

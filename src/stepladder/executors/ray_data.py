@@ -5,8 +5,8 @@
     replies .......... back as each batch is done, with the index of each input
 
 A worker that dies is started anew and its batch is answered again. A batch that kills its worker
-each time is answered input by input, so that the one which does it costs no other its answer; that
-one becomes a failed row. Solvers that ask hosted models or call functions answer in this process:
+each time is answered in parts, and those input by input, so that the one which does it costs no
+other its answer; that one becomes a failed row. Solvers that ask hosted models or call functions answer in this process:
 limits, budgets and keys belong to it, and no machine more makes a service faster.
 """
 
@@ -36,6 +36,7 @@ WITHOUT_MODEL = 1024  # inputs of a batch, a multiple of what solvers compute at
 ASKING = 16  # the same where a model is asked: a row is to be on disk soon
 LEAST = {WITHOUT_MODEL: 2 * WITHOUT_MODEL, ASKING: 4 * ASKING}  # fewer are answered here
 TRIES = 3  # times a batch is answered again after its worker died
+PARTS = 32  # of a batch whose worker died each time
 
 
 @dataclass
@@ -98,12 +99,15 @@ class RayCluster:
         shop, asking = self._shop(solver, workshop), bool(models_of(solver))
         left = set(asks.left_places())
         yield from self._run(shop, asks, asking, left)
-        if left and asks.size > 1:
-            told = f"workers died over {len(left)} inputs, which are answered one by one now"
+        size = asks.size
+        while left and size > 1:
+            size = max(1, size // PARTS)
+            how = f"{size} at a time" if size > 1 else "one by one"
+            told = f"workers died over {len(left)} inputs, which are answered {how} now"
             workshop.tell("note", {"text": told})
             places = sorted(left)
-            one_by_one = _Asks([asks.inputs[at] for at in places], 1, indices=places)
-            yield from self._run(shop, one_by_one, asking, left)
+            again = _Asks([asks.inputs[at] for at in places], size, indices=places)
+            yield from self._run(shop, again, asking, left)
         for index in sorted(left):
             died = f"the worker that answered this died {TRIES + 1} times: out of memory?"
             yield index, Output(None, error=died)
@@ -168,7 +172,7 @@ class RayCluster:
                 compute=ray.data.ActorPoolStrategy(
                     size=min(workers, asks.left),
                     # what waits at a worker is counted as tried when that dies
-                    max_tasks_in_flight_per_actor=1 if asks.size == 1 else None,
+                    max_tasks_in_flight_per_actor=1 if asks.again else None,
                 ),
                 num_cpus=cores,
                 max_restarts=-1,
@@ -226,6 +230,11 @@ class _Asks:
         self.answered: set[int] = set()
         self.places = [range(at, min(at + size, len(inputs))) for at in range(0, len(inputs), size)]
         self._indices = indices
+
+    @property
+    def again(self) -> bool:
+        """Whether these are what is left of batches whose workers died."""
+        return self._indices is not None
 
     @property
     def left(self) -> int:
