@@ -98,7 +98,7 @@ def test_openais_client_tunes_and_asks_the_tuned_model(here: Here) -> None:
         training_file=file.id,
         suffix="codes",
         seed=1,
-        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}},
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 8}}},
     )
     done = wait_for(
         lambda: client.fine_tuning.jobs.retrieve(job.id),
@@ -109,7 +109,7 @@ def test_openais_client_tunes_and_asks_the_tuned_model(here: Here) -> None:
     assert right(lambda text: ask(done.fine_tuned_model, text)) > 0.8
     assert right(lambda text: ask("gpt-5-mini", text)) == 0  # the base is as it was
     checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
-    assert len(checkpoints) == 5
+    assert len(checkpoints) == 8
     assert ask(checkpoints[-1].fine_tuned_model_checkpoint, TRAIN[0][0])
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=100))
     losses = [event.data["train_loss"] for event in events if event.type == "metrics"]  # type: ignore[index]
