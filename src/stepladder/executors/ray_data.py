@@ -6,8 +6,9 @@
 
 A worker that dies is started anew and its batch is answered again. A batch that kills its worker
 each time is answered in parts, and those input by input, so that the one which does it costs no
-other its answer; that one becomes a failed row. Solvers that ask hosted models or call functions answer in this process:
-limits, budgets and keys belong to it, and no machine more makes a service faster.
+other its answer; that one becomes a failed row. Solvers that ask hosted models or call functions
+answer in this process: limits, budgets and keys belong to it, and no machine more makes a service
+faster.
 """
 
 from __future__ import annotations
