@@ -6,6 +6,7 @@ say it in other ways; that is not for a program to find.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -18,13 +19,15 @@ HIDDEN = "[secret]"
 
 
 def without_secrets(value: Json, secrets: Collection[str]) -> Any:
-    """The value with `[secret]` wherever one of these is in its texts or its fields' names."""
-    if not secrets:
+    """The value with `[secret]` wherever one of these is in its texts or its fields' names.
+
+    An empty one, as a header of a scheme alone leaves, is no secret: it would stand everywhere.
+    """
+    if not any(secrets):
         return value
     if isinstance(value, str):
-        for secret in sorted(secrets, key=len, reverse=True):
-            value = value.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
-        return value
+        forms = {form for one in secrets if one for form in (one, quote(one, safe=""))}
+        return re.sub("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), HIDDEN, value)
     if isinstance(value, Mapping):
         return {
             without_secrets(name, secrets): without_secrets(one, secrets)
