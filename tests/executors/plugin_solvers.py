@@ -16,7 +16,10 @@ __all__ = ["Fussy", "install"]
 
 @dataclass(frozen=True)
 class Fussy:
-    """Says what it is given, unless that is an order: to break, to stop everything, or to die."""
+    """Says what it is given, unless that is an order: to break, stop everything, die, or stall.
+
+    It stalls once, until somebody writes to the pipe whose path is its word.
+    """
 
     word: str = "said"
     kind: str = field(default="fussy", init=False)
@@ -29,8 +32,18 @@ class Fussy:
                 raise ModelError("nothing works here", hint="mend it")
             if given == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if given == "stall" and _first(Path(self.word + ".mark")):
+                Path(self.word).read_text(encoding="utf-8")
             if given != "skip":
                 yield index, Output(f"{self.word} {given}")
+
+
+def _first(mark: Path) -> bool:
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def install(folder: Path) -> None:

@@ -146,6 +146,29 @@ def test_an_input_that_kills_each_worker_fails_alone(
     assert any("one by one" in text for text in told)
 
 
+def test_a_run_that_stalls_is_finished_without_it(
+    cluster: RayCluster, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepladder.executors.ray_data.STALLED_SECONDS", 5)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    told: list[str] = []
+
+    def tell(event: str, fields: Any) -> None:
+        if "without an answer" in fields["text"]:
+            if not told:
+                pipe.write_text("go on", encoding="utf-8")  # its core is wanted by other tests
+            told.append(fields["text"])
+
+    inputs = ["fine"] * 3000
+    inputs[2000] = "stall"
+    noting = Workshop(workshop.model, workshop.artifacts, tell)
+    there = list(cluster.answer(Fussy(str(pipe)), inputs, noting))
+    assert told
+    assert sorted(at for at, _ in there) == list(range(3000))
+    assert not [output for _, output in there if output.error is not None]
+
+
 def test_artifacts_reach_machines_that_do_not_see_them(
     cluster: RayCluster, workshop: Workshop, tmp_path: Path
 ) -> None:

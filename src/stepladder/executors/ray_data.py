@@ -4,9 +4,9 @@
     batches .......... into the object store, to whichever worker is free
     replies .......... back as each batch is done, with the index of each input
 
-A worker that dies is started anew and its batch is answered again. A batch that kills its worker
-each time is answered in parts, and those input by input, so that the one which does it costs no
-other its answer; that one becomes a failed row. Solvers that ask hosted models or call functions
+A worker that dies is started anew and its batch is answered again. A batch that kills that one too
+is answered in parts, and those input by input (`salvage.py`), so that the one which does it costs
+no other its answer; that one becomes a failed row. Solvers that ask hosted models or call functions
 answer in this process: limits, budgets and keys belong to it, and no machine more makes a service
 faster.
 """
@@ -27,6 +27,7 @@ from ..models import ProviderSettings
 from ..registry import need
 from ..solvers import artifacts_of, models_of, solver_record
 from .ray_start import connect, disconnect, machines, quiet_ray, sees_everywhere
+from .salvage import TRIES, in_tasks
 from .shipping import Shipment, pack
 from .worker import Answerer, Ask, Recall, Reply, Shop
 
@@ -36,8 +37,9 @@ TUNED = "local:tuned/"
 WITHOUT_MODEL = 1024  # inputs of a batch, a multiple of what solvers compute at once
 ASKING = 16  # the same where a model is asked: a row is to be on disk soon
 LEAST = {WITHOUT_MODEL: 2 * WITHOUT_MODEL, ASKING: 4 * ASKING}  # fewer are answered here
-TRIES = 3  # times a batch is answered again after its worker died
+AGAIN = 1  # times a batch is answered again after its worker died
 PARTS = 32  # of a batch whose worker died each time
+STALLED_SECONDS = 900  # without any progress: what is left is answered without Ray Data
 
 
 @dataclass
@@ -99,32 +101,54 @@ class RayCluster:
         self._connect(workshop)
         shop, asking = self._shop(solver, workshop), bool(models_of(solver))
         left = set(asks.left_places())
-        yield from self._run(shop, asks, asking, left)
+        with closing(self._replies(shop, asks, asking)) as replies:
+            yield from self._new(replies, left)
         size = asks.size
         while left and size > 1:
             size = max(1, size // PARTS)
             how = f"{size} at a time" if size > 1 else "one by one"
-            told = f"workers died over {len(left)} inputs, which are answered {how} now"
+            why = "a worker died or the run stood still"
+            told = f"{len(left)} inputs without an answer ({why}) are answered {how} now"
             workshop.tell("note", {"text": told})
-            places = sorted(left)
-            again = _Asks([asks.inputs[at] for at in places], size, indices=places)
-            yield from self._run(shop, again, asking, left)
+            workers, cores = self._places(asking)
+            replies = in_tasks(
+                shop,
+                asks.inputs,
+                sorted(left),
+                size,
+                workers=workers,
+                cores=cores,
+            )
+            with closing(replies):
+                yield from self._new(replies, left)
         for index in sorted(left):
-            died = f"the worker that answered this died {TRIES + 1} times: out of memory?"
+            died = f"the worker that answered this alone died {TRIES + 1} times: out of memory?"
             yield index, Output(None, error=died)
 
-    def _run(
-        self, shop: Shop, asks: _Asks, asking: bool, left: set[int]
-    ) -> Iterator[tuple[int, Output]]:
-        """Outputs of what is `left`, each once; model calls are kept as they come."""
-        with closing(self._replies(shop, asks, asking)) as replies:
+    def _new(self, replies: Iterator[Reply], left: set[int]) -> Iterator[tuple[int, Output]]:
+        """Outputs of what is `left`, each once; model calls are kept as they come.
+
+        Raises:
+            StepladderError: a reply that ends it all, or the cluster broke off.
+        """
+        import ray
+
+        try:
             for reply in replies:
+                if reply.end is not None:
+                    raise reply.end
                 for key, response in reply.calls.items():
                     self.answers.put(key, response)
                 for index, output in reply.outputs:
                     if index in left:
                         left.discard(index)
                         yield index, output
+        except ray.exceptions.RayError as error:
+            raise StepladderError(
+                f"the Ray cluster broke off: {str(error).splitlines()[0]}",
+                hint="mend what the message names and run the same command again; finished rows "
+                "of models are kept",
+            ) from error
 
     def _connect(self, workshop: Workshop) -> None:
         if self._shared is not None:
@@ -163,21 +187,18 @@ class RayCluster:
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = False
             context.print_on_execution_start = False
-            context.max_errored_blocks = -1  # what is missing is answered one by one
+            context.max_errored_blocks = -1  # what is missing is answered in parts
+            context.execution_no_progress_timeout_s = STALLED_SECONDS
             blocks = cast(list[Any], asks)  # iterated, so that one block at a time is made
             rows = ray.data.from_blocks(blocks).map_batches(
                 _Actor,
                 fn_constructor_args=(shop,),
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(
-                    size=min(workers, asks.left),
-                    # what waits at a worker is counted as tried when that dies
-                    max_tasks_in_flight_per_actor=1 if asks.again else None,
-                ),
+                compute=ray.data.ActorPoolStrategy(size=min(workers, asks.left)),
                 num_cpus=cores,
                 max_restarts=-1,
-                max_task_retries=TRIES,
+                max_task_retries=AGAIN,
             )
             found = iter(rows.iter_batches(batch_size=None, batch_format="pyarrow"))
         try:
@@ -187,16 +208,9 @@ class RayCluster:
                 if batch is None:
                     return
                 for told in batch["reply"].to_pylist():
-                    reply: Reply = pickle.loads(told)  # made by our own worker
-                    if reply.end is not None:
-                        raise reply.end
-                    yield reply
-        except ray.exceptions.RayError as error:
-            raise StepladderError(
-                f"the Ray cluster broke off: {str(error).splitlines()[0]}",
-                hint="mend what the message names and run the same command again; finished rows "
-                "of models are kept",
-            ) from error
+                    yield pickle.loads(told)  # made by our own worker
+        except ray.data.exceptions.ExecutionTimeoutError:
+            return  # what is left is answered in parts
         finally:
             stop = getattr(found, "close", None)
             if stop is not None:
@@ -219,23 +233,14 @@ class _Asks:
     """Inputs in batches, made into blocks of a data set only as they are iterated.
 
     `known` has the kept model calls of a batch by its start, `answered` those that are done.
-    `indices` are the places of the inputs among all, where they are not all.
     """
 
-    def __init__(
-        self, inputs: Sequence[Input], size: int, *, indices: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, inputs: Sequence[Input], size: int) -> None:
         self.inputs = inputs
         self.size = size
         self.known: dict[int, dict[str, Response]] = {}
         self.answered: set[int] = set()
         self.places = [range(at, min(at + size, len(inputs))) for at in range(0, len(inputs), size)]
-        self._indices = indices
-
-    @property
-    def again(self) -> bool:
-        """Whether these are what is left of batches whose workers died."""
-        return self._indices is not None
 
     @property
     def left(self) -> int:
@@ -255,7 +260,7 @@ class _Asks:
             if batch.start in self.answered:
                 continue
             ask = Ask(
-                batch if self._indices is None else [self._indices[at] for at in batch],
+                batch,
                 [self.inputs[at] for at in batch],
                 self.known.get(batch.start, {}),
             )
