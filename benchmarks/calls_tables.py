@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+from page import Result, ran, table
 
 __all__ = ["calls"]
 
-Result = Mapping[str, Any]
 _SHARES = ("where a call is wanted", "where none is wanted")
 _METRICS = ("call_match", "function names", "decision to call", "argument_f1")
 
 
 def calls(found: Result) -> Iterator[str]:
-    from tables import ran, table  # which takes this part in
-
     yield "## Calls of functions, before and after tuning\n"
     yield "Intervals on sgd_calls are over dialogues.\n"
     for name, one in found["sets"].items():

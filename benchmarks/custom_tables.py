@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from page import Result, ran
 
 __all__ = ["custom_kinds", "distilled", "from_scratch"]
-
-Result = Mapping[str, Any]
 
 
 def custom_kinds(found: Result) -> Iterator[str]:
     """Every kind on one data set, and what others reached on it."""
-    from tables import ran  # which takes this part in
-
     few = f", {found['per_label']} examples a label" if found["per_label"] else ""
     yield f"## Custom kinds: {found['data']}{few}\n\n{ran(found)}\n"
     yield (
@@ -42,8 +39,6 @@ def custom_kinds(found: Result) -> Iterator[str]:
 
 def from_scratch(found: Result) -> Iterator[str]:
     """A model from scratch beside the other kinds."""
-    from tables import ran
-
     made_up = " (synthetic)" if found["synthetic"] else ""
     yield f"## From scratch: {found['data']}{made_up}\n\n{ran(found)}\n"
     yield (
@@ -62,8 +57,6 @@ def from_scratch(found: Result) -> Iterator[str]:
 
 def distilled(found: Result) -> Iterator[str]:
     """Teachers and their students: quality, tokens, latency and dollars."""
-    from tables import ran
-
     shown = found["examples"]
     yield f"## Prompt distillation: {found['data']}\n\n{ran(found)}\n"
     yield (

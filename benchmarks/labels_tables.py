@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from page import Result
 
 __all__ = ["labels"]
-
-Result = Mapping[str, Any]
 
 
 def labels(found: Result) -> Iterator[str]:

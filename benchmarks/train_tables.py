@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from page import ran
+
 __all__ = ["train_speed"]
 
 NAMES = {
@@ -16,8 +18,6 @@ NAMES = {
 
 def train_speed(found: Mapping[str, Any]) -> Iterator[str]:
     """Tokens a second and what was learned, ours against TRL."""
-    from tables import ran  # which takes this part in
-
     yield f"## Tuning on a CPU\n\n{ran(found)}\n"
     yield (
         f"{found['rows']} rows of the pharmacovigilance example, one epoch, {found['threads']} "

@@ -27,7 +27,6 @@ from . import Refusal
 
 __all__ = ["Fetcher", "is_public"]
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 
 LONGEST_URI = 4096  # characters, of one that is no data: URI

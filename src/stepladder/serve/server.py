@@ -18,7 +18,6 @@ from ..cost import Prices, load_prices, machine_dollars, price_all, token_price
 from ..database import open_database
 from ..database.records import JobState
 from ..errors import StepladderError, StoreError
-from . import Caller, ModelCard, ServedModel
 from .fetch import Fetcher
 from .keys import ENVIRONMENT_KEY, Keyring
 from .limits import Limits
@@ -29,21 +28,12 @@ from .traces import Tracer, open_tracer
 
 if TYPE_CHECKING:
     from ..database import Database
+    from .served.directory import ServedModels
 
-__all__ = ["ServedNames", "Server", "Worker", "assemble", "open_server"]
+__all__ = ["Server", "Worker", "assemble", "open_server"]
 
 FORGET_EVERY = 3600.0  # seconds
 DAY_ONE = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class ServedNames(Protocol):
-    """Served models by name."""
-
-    def get(self, name: str) -> ServedModel: ...
-
-    def list(self, caller: Caller) -> Sequence[ModelCard]: ...
-
-    def close(self) -> None: ...
 
 
 class Worker(Protocol):
@@ -65,7 +55,7 @@ class Server:
     """Everything that a route needs: `request.app.state.server`."""
 
     settings: ServeSettings
-    models: Any
+    models: ServedModels
     database: Database
     keyring: Keyring
     limits: Limits
@@ -73,8 +63,8 @@ class Server:
     fetch: Fetcher
     tracer: Tracer
     prices: Prices
-    tuning: Any = field(default_factory=_Nobody)
-    batches: Any = field(default_factory=_Nobody)
+    tuning: Worker = field(default_factory=_Nobody)
+    batches: Worker = field(default_factory=_Nobody)
     # what runs on the server's loop for as long as it answers
     background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     _token_priced: dict[str, bool] = field(default_factory=dict)  # looking it up takes long
