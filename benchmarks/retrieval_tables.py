@@ -39,7 +39,7 @@ def retrieval(found: Result) -> Iterator[str]:
     yield (
         "\nWith questions as units the gain is shown; with articles as units, which supposes that "
         f"questions about one article stand or fall together, {found['articles_of_test']} are too "
-        "few to show it.\n"
+        "few to show it; the next part has all articles.\n"
     )
     speed = found["speed"].items()
     yield from table(["work", "per second"], [[name, f"{rate:,.0f}"] for name, rate in speed])
