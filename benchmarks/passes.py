@@ -74,7 +74,8 @@ def compared(
             first = first or seen
             gain = paired_gain(seen.rows, first.rows, metric.scale, 0.05, against="chosen")
             lines.append({
-                "way": way, "n": len(seen.rows), "score": seen.score, "low": seen.low, "high": seen.high,
+                "way": way, "n": len(seen.rows),
+                "score": seen.score, "low": seen.low, "high": seen.high,
                 "train_seconds": round(candidate.build_seconds, 1),
                 "gain": {"difference": gain.difference, "low": gain.low, "high": gain.high},
                 "changed": candidate.changed, "cautions": list(candidate.cautions),

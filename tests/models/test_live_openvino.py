@@ -104,7 +104,8 @@ def test_load_tells_who_runs_and_who_waits(engine: OpenVINOLive) -> None:
     assert (load.running, load.waiting) == (8, 3)
     for call in calls:
         engine.cancel(call.ticket)
-    assert {call.end().finish for call in calls} == {"cancelled"}
+    # on a busy machine some come to their length before they are cancelled
+    assert {call.end().finish for call in calls} - {"length"} == {"cancelled"}
 
 
 def test_a_sink_that_raises_harms_nobody(

@@ -88,11 +88,11 @@ def sweep(database: Database, place: Workplace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job; the exit status is 0 where it was brought to an end, whichever."""
     given = _parser().parse_args(arguments)
-    if given.nice and hasattr(os, "nice"):
-        os.nice(given.nice)
     signals = Signals(threading.Event(), threading.Event())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: signals.end())
+    if given.nice and hasattr(os, "nice"):
+        os.nice(given.nice)
     if given.attached:
         threading.Thread(target=_listen, args=(signals,), daemon=True).start()
     place = Workplace(given.work, given.gs_folder, given.threads, given.device, given.longest)
