@@ -21,7 +21,7 @@ from labels_tables import labels
 from page import Result, ran, solver_line, table
 from retrieval_tables import retrieval, retrieval_climb, retrieval_folds, retrieval_large
 from serve_tables import database, serve_latency, serve_memory
-from train_tables import train_speed
+from train_tables import passes, train_speed
 
 HERE = Path(__file__).parent
 HEAD = """# Results
@@ -70,6 +70,7 @@ def sections() -> Iterator[str]:
         ("calls", calls),
         ("serve_memory", serve_memory),
         ("train_speed", train_speed),
+        ("passes", passes),
         ("labels", more_labels),
         ("database", database),
         *((f"custom_{name}", custom_kinds) for name in CUSTOM),
