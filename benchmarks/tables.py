@@ -71,6 +71,7 @@ def sections() -> Iterator[str]:
         ("serve_memory", serve_memory),
         ("train_speed", train_speed),
         ("passes", passes),
+        ("passes_60", passes),
         ("labels", more_labels),
         ("database", database),
         *((f"custom_{name}", custom_kinds) for name in CUSTOM),

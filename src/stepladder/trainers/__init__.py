@@ -167,8 +167,8 @@ def job_hash(job: TrainingJob) -> str:
 
 
 def epochs_for(examples: int) -> float:
-    """More passes over little data: about 1,000 examples seen, between 2 and 10 epochs."""
-    return float(min(10, max(2, math.ceil(1000 / examples))))
+    """More passes over little data: about 750 examples seen, between 2 and 10 epochs."""
+    return float(min(10, max(2, math.ceil(750 / examples))))
 
 
 def base_fingerprint(folder: Path) -> str:

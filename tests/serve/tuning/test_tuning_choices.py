@@ -91,7 +91,7 @@ def test_of_nothing_there_is_no_distribution() -> None:
 def test_what_is_left_open_is_chosen_by_the_size_of_the_data(examples: int) -> None:
     choices = choose({}, examples)
     assert 2 <= choices.epochs <= 10
-    assert choices.epochs == 10 or choices.epochs == 2 or choices.epochs * examples >= 1000
+    assert choices.epochs == 10 or choices.epochs == 2 or choices.epochs * examples >= 750
     assert 1 <= choices.batch_size <= 64
     assert choices.learning_rate_multiplier == 1
     assert choices.open == (

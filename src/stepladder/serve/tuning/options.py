@@ -1,6 +1,6 @@
 """What a caller chose about a training, and what is chosen where he left it open. Pure.
 
-Epochs: as many as make about 1,000 examples seen, between 2 and 10. Batch: 8 examples, of large
+Epochs: as many as make about 750 examples seen, between 2 and 10. Batch: 8 examples, of large
 files a five-hundredth, at most 64. Rank 16. The learning rate is the trainer's own, times the
 multiplier. Preferences are learned at a tenth of that rate, for 3 epochs at most, with a beta of
 0.1: a model that goes far from where it was says less and less of either answer.
