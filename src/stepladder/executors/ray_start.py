@@ -22,7 +22,8 @@ from ..registry import need
 
 __all__ = ["connect", "disconnect", "machines", "quiet_ray", "sees_everywhere"]
 
-QUIET = {
+SETTINGS = {
+    "RAY_task_oom_retries": "3",  # what Ray kills for its memory would be tried again for ever
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -41,7 +42,7 @@ def connect(address: str | None) -> bool:
         MissingExtra: Ray is not installed.
         StepladderError: there is no cluster at the address.
     """
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     ray = need("ray", extra="ray", what="a cluster")
     if ray.is_initialized():
