@@ -2,8 +2,9 @@
 
 The embedded model under LoRA on slices of the examples and of public data (`--data NAME=FOLDER`).
 "chosen" is what the step does when nothing is said; the others train so many epochs to the end,
-whatever the held-out loss does, so that the learning rate has fallen all the way. All of a task
-are measured on the same dev examples, and compared in pairs with "chosen".
+whatever the held-out loss does. All keep the weights of the lowest held-out loss, so what differs
+is how far the learning rate had fallen by then. All of a task are measured on the same dev
+examples, and compared in pairs with "chosen".
 
     python benchmarks/passes.py pharmacovigilance customer-intents [--data phee_events=FOLDER]
 """

@@ -25,7 +25,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def make_family(folder: Path, family: str = "llama-grouped-tied", seed: int = 0) -> Path:
+def make_family(
+    folder: Path, family: str = "llama-grouped-tied", seed: int = 0, *, longest: int = 512
+) -> Path:
     """A random model that is sure of itself, so that rounding does not decide a greedy answer."""
     import torch
     import transformers
@@ -40,7 +42,7 @@ def make_family(folder: Path, family: str = "llama-grouped-tied", seed: int = 0)
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
-            "max_position_embeddings": 512,
+            "max_position_embeddings": longest,
             "initializer_range": 0.25,
             "bos_token_id": 0,
             "eos_token_id": 2,
