@@ -78,6 +78,14 @@ def workers() -> dict[int, str]:
     return {pid: title for pid, title in found.items() if os.getpid() in lineage(pid, parents)}
 
 
+def assert_freed() -> None:
+    """No worker is left: one that is would keep its core from whatever comes next."""
+    until = time.monotonic() + 60
+    while workers() and time.monotonic() < until:
+        os.sched_yield()
+    assert not workers()
+
+
 def lineage(pid: int, parents: dict[int, int]) -> list[int]:
     line = [pid]
     while line[-1] in parents:
@@ -144,6 +152,7 @@ def test_an_input_that_kills_each_worker_fails_alone(
     assert "broken by this row" in str(failed[7])
     assert "died 4 times" in str(failed[1500])
     assert any("one by one" in text for text in told)
+    assert_freed()
 
 
 def test_a_run_that_stalls_is_finished_without_it(
@@ -167,6 +176,7 @@ def test_a_run_that_stalls_is_finished_without_it(
     assert told
     assert sorted(at for at, _ in there) == list(range(3000))
     assert not [output for _, output in there if output.error is not None]
+    assert_freed()
 
 
 def test_artifacts_reach_machines_that_do_not_see_them(
@@ -187,10 +197,7 @@ def test_nobody_wanting_more_frees_the_workers(cluster: RayCluster, workshop: Wo
     next(answers)
     assert workers()
     answers.close()  # type: ignore[attr-defined]
-    until = time.monotonic() + 60
-    while workers() and time.monotonic() < until:
-        os.sched_yield()
-    assert not workers()
+    assert_freed()
 
 
 def test_a_local_model_says_the_same_in_a_worker_and_its_calls_are_kept_here(

@@ -29,7 +29,14 @@ SETTINGS = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
-LOUD = ("ray", "ray.data", "ray.train", "ray.tune")
+LOUD = {
+    "ray": logging.ERROR,
+    # what it would log is raised, or answered again and told by us; and whoever keeps the record
+    # of an error keeps the worker that is in it, and its core, from all that comes next
+    "ray.data": logging.CRITICAL,
+    "ray.train": logging.ERROR,
+    "ray.tune": logging.ERROR,
+}
 
 
 def connect(address: str | None) -> bool:
@@ -79,8 +86,8 @@ def quiet_ray() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-    for name in LOUD:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in LOUD.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _keep_standard_output(ray: Any) -> None:
