@@ -219,13 +219,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LearningPoint:
-    """A moment of a training run: loss per answer token on train and on a held-out slice of it."""
+    """A moment of a training run: loss per answer token on train and on a held-out slice of it.
+
+    `held_out_accuracy` is the share, 0 to 1, of the held-out tokens that are the likeliest ones.
+    """
 
     step: int
     epoch: float
     train_loss: float
     held_out_loss: float | None = None
     seconds: float = 0.0
+    held_out_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,32 @@ def test_over_fitting_is_seen_said_and_undone(tiny: Path, tmp_path: Path) -> Non
     assert trained.facts["held_out_loss_merged"] == pytest.approx(min(evaluated), rel=0.05)
 
 
+def test_judged_by_accuracy_certainty_about_wrong_answers_costs_nothing(
+    tiny: Path, tmp_path: Path
+) -> None:
+    """Six of 16 held-out answers contradict train: the loss rises as the others get certain."""
+    letters = "abcdefghijklmnop"
+    colours = [COLOURS[ord(letter) * 7 % 3] for letter in letters]
+    asked = [(Message("user", letter),) for letter in letters]
+    other = [COLOURS[(COLOURS.index(colour) + 1) % 3] for colour in colours[:6]]
+    job = make_job(tiny, epochs=40.0, patience=99, learning_rate=5e-3, tokens_per_batch=128)
+    job = replace(
+        job,
+        train=tuple(zip(asked, colours, strict=True)),
+        held_out=tuple(zip(asked, [*other, *colours[6:]], strict=True)),
+    )
+    by_loss = LocalTrainer().train(job, tmp_path, quiet)
+    job = replace(job, options=replace(job.options, judged_by="accuracy"))
+    trained = LocalTrainer().train(job, tmp_path, quiet)
+    looked = [point for point in trained.learning[1:] if point.held_out_loss is not None]
+    best = max(looked, key=lambda p: (p.held_out_accuracy or 0.0, -(p.held_out_loss or 0.0)))
+    assert trained.facts["best_step"] == best.step
+    assert trained.facts["best_step"] != by_loss.facts["best_step"]
+    assert trained.facts["held_out_accuracy"] > by_loss.facts["held_out_accuracy"]
+    assert trained.facts["held_out_loss"] > by_loss.facts["held_out_loss"]
+    assert trained.facts["held_out_loss_merged"] == pytest.approx(best.held_out_loss, rel=0.05)
+
+
 def test_divergence_stops_with_a_cure(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="diverged") as caught:
         LocalTrainer().train(make_job(tiny, learning_rate=50.0, epochs=9.0), tmp_path, quiet)

@@ -103,6 +103,7 @@ def _options(
         epochs=step.epochs or epochs_for(lengths.examples),
         tokens_per_batch=step.tokens_per_batch or batch_for(lengths.mean),
         patience=step.patience,
+        judged_by="accuracy",  # the loss rises with certainty, long before answers get worse
         max_seconds=None if step.minutes is None else 60 * step.minutes,
         max_length=step.max_length,
         seed=seed,

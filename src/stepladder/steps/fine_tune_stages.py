@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..core import Task
+from ..core import LearningPoint, Task
 from ..errors import NotApplicable
 from ..solvers.calling import CallingSolver
 from ..solvers.prompt import PromptSolver, render, render_target
@@ -60,6 +60,7 @@ def domain_stage(step: FineTune, task: Task, options: TrainingOptions) -> Stage:
     mine = replace(
         options,
         objective="text",
+        judged_by="loss",
         method=method,
         layers=0,
         virtual_tokens=0,
@@ -112,6 +113,7 @@ def preference_stage(
     mine = replace(
         options,
         objective="preference",
+        judged_by="loss",
         beta=step.beta,
         learning_rate=step.learning_rate or PREFERENCE_RATE,
         epochs=step.epochs or PREFERENCE_EPOCHS,
@@ -131,7 +133,8 @@ def stage_words(done: Sequence[tuple[Stage, TrainingJob, TrainedModel]]) -> str:
     """What each stage did to its own held-out loss, and what went before the answers."""
     said = ""
     for stage, job, trained in done:
-        losses = [p.held_out_loss for p in trained.learning if p.held_out_loss is not None]
+        looked = [point for point in trained.learning if point.held_out_loss is not None]
+        losses = [p.held_out_loss for p in looked if p.held_out_loss is not None]
         if stage.name == "domain":
             said += f"; before that, on {len(job.train)} texts of the domain"
             if len(losses) > 1:
@@ -143,12 +146,24 @@ def stage_words(done: Sequence[tuple[Stage, TrainingJob, TrainedModel]]) -> str:
             right = trained.facts.get("preferences", {}).get("right")
             if right is not None:
                 said += f" (the better one gained more in {right:.0%} of the held-out pairs)"
-        if len(losses) > 1:
-            said += (
-                f"; loss per {stage.loss} ({len(job.held_out)} of them) "
-                f"{losses[0]:.2f} to {min(losses):.2f}"
-                if stage.name == "preferences"
-                else f"; loss per answer token on {len(job.held_out)} held-out train examples "
-                f"{losses[0]:.2f} to {min(losses):.2f}"
-            )
+            if len(losses) > 1:
+                said += (
+                    f"; loss per {stage.loss} ({len(job.held_out)} of them) "
+                    f"{losses[0]:.2f} to {min(losses):.2f}"
+                )
+        elif len(losses) > 1:
+            said += f"; loss per answer token on {len(job.held_out)} held-out train examples "
+            said += _learned(looked, trained.facts.get("best_step"))
     return said
+
+
+def _learned(looked: Sequence[LearningPoint], best_step: int | None) -> str:
+    """What the weights that were kept make of the held-out answers, after the untrained ones."""
+    before, *after = looked
+    lowest = min(after, key=lambda point: point.held_out_loss or 0.0)
+    kept = next((point for point in after if point.step == best_step), lowest)
+    said = f"{before.held_out_loss:.2f} to {kept.held_out_loss:.2f}"
+    if before.held_out_accuracy is None or kept.held_out_accuracy is None:
+        return said
+    share = f"{before.held_out_accuracy:.0%} to {kept.held_out_accuracy:.0%}"
+    return f"{said}, {share} of those tokens right"

@@ -65,9 +65,11 @@ class TrainingOptions:
     With `max_seconds` the learning rate falls with whichever runs out first, steps or time, so
     that a run cut short still ends on a settled model. With `rows_per_batch` a step learns from
     so many examples, however long they are, and `tokens_per_batch` only bounds what is in memory
-    at once. `to_the_end` trains all epochs and keeps the last weights, whatever the held-out loss
-    says; `cut_long` learns the beginning of an answer that is too long, where else the example is
-    left out.
+    at once. `judged_by` says which weights are the best, which are kept, and what has to get better
+    for training to go on: the lowest held-out "loss", or the highest held-out "accuracy", where of
+    equal ones the loss decides. `to_the_end` trains all epochs and keeps the last weights, whatever
+    the held-out scores say; `cut_long` learns the beginning of an answer that is too long, where
+    else the example is left out.
     """
 
     method: Method = "lora"
@@ -81,13 +83,14 @@ class TrainingOptions:
     warm_up: float = 0.05
     weight_decay: float = 0.0
     clip: float = 1.0  # gradient norm
-    patience: int = 3  # evaluations in a row without a better held-out loss
+    patience: int = 3  # evaluations in a row that were no better
     evaluations_per_epoch: int = 2
     checkpoint_seconds: float = 60.0
     max_seconds: float | None = None
     max_length: int = 1024
     seed: int = 0
     rows_per_batch: int | None = None
+    judged_by: Literal["loss", "accuracy"] = "loss"
     to_the_end: bool = False
     cut_long: bool = False
     objective: Objective = "answers"
@@ -192,8 +195,8 @@ def base_fingerprint(folder: Path) -> str:
 
 
 _LATER = (  # options that jobs made earlier did not have
-    "rows_per_batch", "to_the_end", "cut_long", "objective", "beta", "virtual_tokens", "layers",
-    "checkpointing",
+    "rows_per_batch", "judged_by", "to_the_end", "cut_long", "objective", "beta", "virtual_tokens",
+    "layers", "checkpointing",
 )  # fmt: skip
 
 

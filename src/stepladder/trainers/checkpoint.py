@@ -38,7 +38,8 @@ class Progress:
     """How far a training is and what it has seen. Losses are nats per answer token.
 
     `loss_sum` over `loss_tokens` is the train loss since the last learning point. `worse` counts
-    evaluations in a row without a better held-out loss. `ended` is why no step will follow.
+    evaluations in a row that were no better than that of `best_step`. `ended` is why no step will
+    follow.
     """
 
     step: int = 0
@@ -50,6 +51,7 @@ class Progress:
     learning: tuple[LearningPoint, ...] = ()
     best_step: int = 0
     best_loss: float | None = None
+    best_accuracy: float | None = None
     worse: int = 0
     ended: str = ""
 

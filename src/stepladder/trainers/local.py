@@ -132,7 +132,7 @@ def train_into(
     tell("training", {"saving": True})
     with saving(folder):
         found = _save(job, learner, held_out, folder)
-        said = cautions(progress, left_out, found["held_out_loss_merged"])
+        said = cautions(progress, left_out, found["held_out_loss_merged"], job.options)
         told = facts(job, progress, (train, held_out), said, found["held_out_loss_merged"])
         write_json(
             folder / "training.json",

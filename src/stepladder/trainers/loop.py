@@ -23,6 +23,10 @@ __all__ = [
     "learning_rate_at", "padding_of",
 ]  # fmt: skip
 
+_STOPPED = {
+    "loss": "held-out loss stopped falling",
+    "accuracy": "held-out accuracy stopped rising",
+}
 POINTS = 40  # learning points besides the evaluations, over the whole training
 
 
@@ -162,10 +166,11 @@ def _begin(course: _Course, learner: Learner) -> Progress:
     if not course.held_out:
         return Progress()
     started = time.monotonic()
-    before = held_out_loss(learner, course.held_out, course.options.tokens_per_batch)
+    tokens = course.options.tokens_per_batch
+    before, accuracy = held_out_scores(learner, course.held_out, tokens)
     # what the untrained model makes of the held-out answers; its "train loss" is the same thing
     seconds = learner.company.clock(time.monotonic() - started)
-    point = LearningPoint(0, 0.0, before, before, seconds)
+    point = LearningPoint(0, 0.0, before, before, seconds, accuracy)
     return Progress(seconds=point.seconds, learning=(point,))
 
 
@@ -188,7 +193,7 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
         loss_sum=progress.loss_sum + scores.loss,
         loss_tokens=progress.loss_tokens + scores.weight,
     )
-    progress, accuracy = _look(course, learner, progress)
+    progress = _look(course, learner, progress)
     seconds = learner.company.clock(progress.seconds + time.monotonic() - started)
     progress = replace(progress, seconds=seconds)
     progress = replace(progress, ended=_why_ended(course, progress))
@@ -196,7 +201,8 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
         "train_loss": scores.loss / scores.weight,
         "train_accuracy": scores.right / scores.weight,
     }
-    _report(course, progress, {**told, "held_out_accuracy": accuracy})
+    looked = [p.held_out_accuracy for p in progress.learning[-1:] if p.step == progress.step]
+    _report(course, progress, {**told, "held_out_accuracy": looked[0] if looked else None})
     return progress
 
 
@@ -210,15 +216,12 @@ def _parts(
     return [[rows[index] for index in part] for part in parts]
 
 
-def _look(course: _Course, learner: Learner, progress: Progress) -> tuple[Progress, float | None]:
-    """Adds a learning point when one is due; at evaluations with the held-out loss.
-
-    The second is the held-out accuracy, None where none was taken.
-    """
+def _look(course: _Course, learner: Learner, progress: Progress) -> Progress:
+    """Adds a learning point when one is due; at evaluations with the held-out scores."""
     steps = len(course.plan)
     evaluate = progress.step in course.evaluations
     if not evaluate and progress.step % math.ceil(steps / POINTS) and progress.step < steps:
-        return progress, None
+        return progress
     loss, accuracy = (
         held_out_scores(learner, course.held_out, course.options.tokens_per_batch)
         if evaluate
@@ -230,14 +233,24 @@ def _look(course: _Course, learner: Learner, progress: Progress) -> tuple[Progre
         progress.loss_sum / progress.loss_tokens,
         loss,
         progress.seconds,
+        accuracy,
     )
     _check_sound(progress.learning, point, course.options)
     progress = replace(progress, learning=(*progress.learning, point), loss_sum=0.0, loss_tokens=0)
-    if loss is None:
-        return progress, None
-    if progress.best_loss is None or loss < progress.best_loss:
-        return replace(progress, best_step=point.step, best_loss=loss, worse=0), accuracy
-    return replace(progress, worse=progress.worse + 1), accuracy
+    if not evaluate:
+        return progress
+    if not _is_better(point, progress, course.options):
+        return replace(progress, worse=progress.worse + 1)
+    return replace(progress, worse=0, best_step=point.step, best_loss=loss, best_accuracy=accuracy)
+
+
+def _is_better(point: LearningPoint, progress: Progress, options: TrainingOptions) -> bool:
+    """Whether the weights of this moment are to be kept rather than those kept so far."""
+    now = (point.held_out_accuracy or 0.0, -(point.held_out_loss or 0.0))
+    before = (progress.best_accuracy or 0.0, -(progress.best_loss or 0.0))
+    if progress.best_loss is None:
+        return True
+    return now > before if options.judged_by == "accuracy" else now[1] > before[1]
 
 
 def _share(course: _Course, progress: Progress, ahead: int) -> float:
@@ -253,7 +266,7 @@ def _why_ended(course: _Course, progress: Progress) -> str:
     if progress.step >= len(course.plan):
         return "all epochs done"
     if progress.worse >= options.patience and not options.to_the_end:
-        return "held-out loss stopped falling"
+        return _STOPPED[options.judged_by]
     if options.max_seconds is not None and progress.seconds >= options.max_seconds:
         return "time limit"
     return ""

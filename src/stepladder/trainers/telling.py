@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ..core import Json
-from . import TrainingJob, base_fingerprint
+from . import TrainingJob, TrainingOptions, base_fingerprint
 from .batches import Learnable
 from .checkpoint import Progress
 from .learner import has_bfloat16
@@ -18,28 +18,17 @@ from .opening import chosen_device
 __all__ = ["cautions", "facts"]
 
 
-def cautions(progress: Progress, left_out: int, saved_loss: float | None) -> tuple[str, ...]:
+def cautions(
+    progress: Progress, left_out: int, saved_loss: float | None, options: TrainingOptions
+) -> tuple[str, ...]:
     """Sentences for the report; `saved_loss` is the held-out loss of what was saved."""
-    return (*_while_training(progress, left_out), *_while_saving(progress, saved_loss))
+    during = _while_training(progress, left_out, options)
+    return (*during, *_while_saving(progress, saved_loss))
 
 
-def _while_training(progress: Progress, left_out: int) -> tuple[str, ...]:
-    said = []
-    held_out = [point for point in progress.learning if point.held_out_loss is not None]
-    last = held_out[-1].held_out_loss if held_out else None
-    if progress.best_loss is not None and last is not None and last > 1.02 * progress.best_loss:
-        best = next(point for point in held_out if point.step == progress.best_step)
-        said.append(
-            f"fine-tuning over-fitted: the held-out loss rose from {progress.best_loss:.3f} after "
-            f"{best.epoch:.1f} epochs to {last:.3f}; the weights of the lower loss were kept"
-        )
-    if held_out and progress.best_loss is not None and len(held_out) > 1:
-        before = held_out[0].held_out_loss
-        if before is not None and progress.best_loss > before:
-            said.append(
-                f"fine-tuning taught nothing that holds: the held-out loss was {before:.3f} before "
-                f"and at best {progress.best_loss:.3f} after"
-            )
+def _while_training(progress: Progress, left_out: int, options: TrainingOptions) -> tuple[str, ...]:
+    said: list[str] = []
+    said.extend(_over_fitting(progress, options))
     if progress.ended == "time limit":
         said.append(
             f"fine-tuning was ended by its time limit after {progress.epoch:.1f} epochs; "
@@ -50,6 +39,35 @@ def _while_training(progress: Progress, left_out: int) -> tuple[str, ...]:
     if progress.best_loss is None:
         said.append("fine-tuning had no held-out examples, so over-fitting could not be seen")
     return tuple(said)
+
+
+def _over_fitting(progress: Progress, options: TrainingOptions) -> Iterator[str]:
+    looked = [point for point in progress.learning if point.held_out_loss is not None]
+    kept = next((point for point in looked if point.step == progress.best_step), None)
+    if kept is None or len(looked) < 2:
+        return
+    of = (looked[0], kept, looked[-1])
+    if options.judged_by == "loss":
+        before, best, last = (point.held_out_loss or 0.0 for point in of)
+        over, nothing = last > 1.02 * best, best > before
+        what, turned = "the held-out loss", "rose"
+        said = [f"{loss:.3f}" for loss in (before, best, last)]
+    else:
+        before, best, last = (point.held_out_accuracy or 0.0 for point in of)
+        over, nothing = last < best - 0.02, best <= before
+        what, turned = "the share of held-out tokens that are right", "fell"
+        said = [f"{share:.1%}" for share in (before, best, last)]
+    if over:
+        rest = "" if options.to_the_end else "; the weights of then were kept"
+        yield (
+            f"fine-tuning over-fitted: {what} {turned} from {said[1]} after {kept.epoch:.1f} "
+            f"epochs to {said[2]}{rest}"
+        )
+    if nothing:
+        yield (
+            f"fine-tuning taught nothing that holds: {what} was {said[0]} before and at best "
+            f"{said[1]} after"
+        )
 
 
 def _while_saving(progress: Progress, saved: float | None) -> tuple[str, ...]:
@@ -84,6 +102,7 @@ def facts(
         "ended": progress.ended,
         "best_step": progress.best_step,
         "held_out_loss": progress.best_loss,
+        "held_out_accuracy": progress.best_accuracy,
         "held_out_loss_merged": saved_loss,
         "seconds": progress.seconds,
         "tokens": progress.tokens,
