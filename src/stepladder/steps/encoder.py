@@ -18,7 +18,7 @@ from ..trainers.alignment import align
 from ..trainers.encoder import ENCODER_OPTIONS, fit_encoder
 from ..trainers.encoder_jobs import FittedEncoder
 from ..trainers.labelled import of_task, read_labels
-from ..trainers.tagger import TAGGER_OPTIONS, fit_tagger
+from ..trainers.tagger import fit_tagger, tagger_options
 from .tuned_encoder import characters_of, check_readable, need_encoder, seconds_to_tune, tuned
 
 __all__ = ["Encoder"]
@@ -30,7 +30,11 @@ LEAST = 20  # train examples below which there is nothing to hold out
 
 @dataclass(frozen=True)
 class Encoder:
-    """Proposes one tuned encoder; training stops by itself after at most `epochs`, or `minutes`."""
+    """Proposes one tuned encoder, trained for at most `epochs`, or `minutes`.
+
+    Of labels the training stops when the held-out loss does no longer fall; spans are learnt to
+    the end.
+    """
 
     epochs: float | None = None
     learning_rate: float | None = None
@@ -99,7 +103,7 @@ class Encoder:
             kind: tuple[str, Fit, TrainingOptions] = ("labels", fit_encoder, ENCODER_OPTIONS)
         elif task.kind == "extraction" and train:
             align(train)
-            kind = ("spans", fit_tagger, TAGGER_OPTIONS)
+            kind = ("spans", fit_tagger, tagger_options(len(train)))
         else:
             raise NotApplicable(f"a task of kind {task.kind!r} has no labels or spans to learn")
         if len(train) < LEAST:

@@ -101,7 +101,7 @@ def run_job(
         (progress,) = went
         fitted = replace(
             made,
-            cautions=(*made.cautions, *_cautions(progress)),
+            cautions=(*made.cautions, *_cautions(progress, job.options)),
             learning=progress.learning,
             seconds=progress.seconds,
             tokens=progress.tokens,
@@ -153,13 +153,13 @@ def _train(
     return progress
 
 
-def _cautions(progress: Progress) -> Iterator[str]:
-    looked = [one for one in progress.learning if one.held_out_loss is not None]
-    last = looked[-1].held_out_loss if looked else None
-    if progress.best_loss is not None and last is not None and last > 1.1 * progress.best_loss:
+def _cautions(progress: Progress, options: TrainingOptions) -> Iterator[str]:
+    losses = [one.held_out_loss for one in progress.learning if one.held_out_loss is not None]
+    best = progress.best_loss
+    if best is not None and losses[-1] > 1.1 * best and not options.to_the_end:
         yield (
-            f"tuning over-fitted: the held-out loss rose from {progress.best_loss:.3f} to "
-            f"{last:.3f}; the weights of the lower loss were kept"
+            f"tuning over-fitted: the held-out loss rose from {best:.3f} to {losses[-1]:.3f}; the "
+            "weights of the lower loss were kept"
         )
     if progress.ended == "time limit":
         yield (

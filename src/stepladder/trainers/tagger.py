@@ -30,28 +30,33 @@ from .encoder_jobs import EncoderJob, FittedEncoder, Train, hold_out, run_job, s
 from .encoder_model import encoder_artifact, make_encoder_learner, with_head
 from .span_head import SpanRow, make_span_head, span_row_scores
 
-__all__ = ["TAGGER_OPTIONS", "fit_tagger"]
+__all__ = ["fit_tagger", "tagger_options"]
 
-TAGGER_OPTIONS = TrainingOptions(
+SEEN = 6000  # examples, over all epochs
+EPOCHS = (6, 30)  # at least and at most
+
+_OPTIONS = TrainingOptions(
     method="full",
     learning_rate=5e-4,
-    epochs=20.0,
     tokens_per_batch=2048,
     rows_per_batch=16,
     warm_up=0.1,
     weight_decay=0.01,
     evaluations_per_epoch=1,
-    patience=3,
+    to_the_end=True,  # the loss of held-out spans rises while more of them are found
 )
 LOWEST = -3.0  # the least sure spans that are looked at when the bar is chosen
 BARS = np.arange(LOWEST, 3.01, 0.25)
 
 
+def tagger_options(examples: int) -> TrainingOptions:
+    """How so many examples are learnt where nothing is said."""
+    least, most = EPOCHS
+    return replace(_OPTIONS, epochs=float(min(most, max(least, round(SEEN / max(1, examples))))))
+
+
 def fit_tagger(
-    task: Task,
-    train: Sequence[Example],
-    workshop: Workshop,
-    options: TrainingOptions = TAGGER_OPTIONS,
+    task: Task, train: Sequence[Example], workshop: Workshop, options: TrainingOptions
 ) -> FittedEncoder:
     """The encoder tuned to write answers in the shape of train's.
 
