@@ -72,6 +72,13 @@ def test_two_labels_share_one_row_of_weights(workshop: Workshop) -> None:
     assert said(solver, "card gone", workshop) == "lost"
 
 
+def test_many_labels_with_few_examples_each_are_no_regression(workshop: Workshop) -> None:
+    """scikit-learn warns that they might be; a warning fails a test here."""
+    train = [Example(f"{n}", f"word{n % 20} again", f"label{n % 20}") for n in range(30)]
+    solver = fit_linear(train, workshop)
+    assert said(solver, "word7", workshop) == "label7"
+
+
 def test_fitting_again_gives_the_same_artifact(workshop: Workshop) -> None:
     for fit in (fit_linear, fit_nearest):
         assert fit(TRAIN, workshop) == fit(TRAIN, workshop)

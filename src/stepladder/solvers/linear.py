@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,7 +19,7 @@ from .prompt import render_input
 from .tfidf import Tfidf, array_bytes, fit_tfidf, load_array, load_tfidf
 from .timed import timed
 
-__all__ = ["LinearSolver", "fit_linear"]
+__all__ = ["LinearSolver", "fit_linear", "fit_logistic"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,6 @@ def fit_linear(train: Sequence[Example], workshop: Workshop, *, c: float = 10.0)
     Raises:
         NotApplicable: train has fewer than two labels, or no words.
     """
-    from sklearn.linear_model import LogisticRegression
-
     labels = [str(example.expected) for example in train]
     if len(set(labels)) < 2:
         raise NotApplicable("a linear model needs at least two labels in train")
@@ -49,9 +48,7 @@ def fit_linear(train: Sequence[Example], workshop: Workshop, *, c: float = 10.0)
     tfidf = fit_tfidf(texts)
     if not tfidf.terms:
         raise NotApplicable("a linear model needs words, and train has none")
-    # Deterministic: lbfgs starts from zero and draws nothing.
-    model = LogisticRegression(C=c, max_iter=1000, solver="lbfgs")
-    model.fit(tfidf.transform(texts), labels)
+    model = fit_logistic(tfidf.transform(texts), labels, c=c, most_steps=1000)
     files = {
         **tfidf.files(),
         "labels.json": json.dumps(model.classes_.tolist(), ensure_ascii=False).encode(),
@@ -59,6 +56,17 @@ def fit_linear(train: Sequence[Example], workshop: Workshop, *, c: float = 10.0)
         "intercepts.npy": array_bytes(model.intercept_.astype(np.float32)),
     }
     return LinearSolver(save_artifact(workshop.artifacts, files))
+
+
+def fit_logistic(features: Any, labels: Any, *, c: float, most_steps: int) -> Any:
+    """scikit-learn's logistic regression, fitted; `c` is the inverse of the L2 penalty."""
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        # many labels with few examples each are a task like another, and no regression
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        # Deterministic: lbfgs starts from zero and draws nothing.
+        return LogisticRegression(C=c, max_iter=most_steps, solver="lbfgs").fit(features, labels)
 
 
 def _label(folder: Path, inputs: Sequence[Input]) -> list[Output]:

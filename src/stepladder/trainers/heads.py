@@ -22,6 +22,7 @@ from ..solvers.artifact import save_artifact
 from ..solvers.embedding_head import HEAD_FILE, Head
 from ..solvers.embedding_linear import EmbeddingLinearSolver
 from ..solvers.embedding_nearest import EmbeddingNearestSolver, vote
+from ..solvers.linear import fit_logistic
 from ..solvers.prompt import render_input
 from ..solvers.tfidf import array_bytes, fit_tfidf
 from .calibration import (
@@ -268,7 +269,7 @@ def _fit(features: Any, labelled: Labelled, truth: Any, c: float) -> tuple[Any, 
         if len(seen) == 1:
             intercepts[seen] = 0.0
             return weights, intercepts
-        model = _regression(c).fit(features, classes)
+        model = fit_logistic(features, classes, c=c, most_steps=MOST_STEPS)
     if len(seen) == 2:  # two labels share one row of weights
         weights[seen] = np.vstack([np.zeros_like(model.coef_), model.coef_])
         intercepts[seen] = [0.0, model.intercept_[0]]
@@ -280,12 +281,5 @@ def _fit(features: Any, labelled: Labelled, truth: Any, c: float) -> tuple[Any, 
 def _fit_one(features: Any, truth: Any, c: float) -> tuple[Any, float]:
     if len(np.unique(truth)) == 1:
         return np.zeros(features.shape[1]), -UNSEEN if truth[0] else UNSEEN
-    model = _regression(c).fit(features, truth)
+    model = fit_logistic(features, truth, c=c, most_steps=MOST_STEPS)
     return model.coef_[0], float(model.intercept_[0])
-
-
-def _regression(c: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    # Deterministic: lbfgs starts from zero and draws nothing.
-    return LogisticRegression(C=c, max_iter=MOST_STEPS, solver="lbfgs")
