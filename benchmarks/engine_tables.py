@@ -1,11 +1,13 @@
-"""The part of RESULTS.md on the live engine. Called by `tables.py`; computes no figures."""
+"""The parts of RESULTS.md on the live engine and the cluster. Called by `tables.py`; no figures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["live_engine"]
+from page import Result, ran
+
+__all__ = ["live_engine", "ray_rows"]
 
 
 def live_engine(found: Mapping[str, Any]) -> Iterator[str]:
@@ -44,3 +46,22 @@ def _fairness(found: Mapping[str, Any]) -> Iterator[str]:
             f"| computed {way} | {one['first_token_seconds']:.1f} | "
             f"{one['longest_gap_of_others']:.2f} |"
         )
+
+
+def ray_rows(found: Result) -> Iterator[str]:
+    """Many rows of a linear solver: this process alone, and Ray Data."""
+    yield f"## Many rows on a cluster\n\n{ran(found)}\n"
+    same = "the same answers" if found["same_answers"] else "**not** the same answers"
+    yield (
+        f"{found['rows']:,} inputs to a linear solver, {found['workers']} workers of one core on "
+        f"this machine; {same}. Memory is that of the process that climbs, over the run.\n"
+    )
+    yield "| way | rows/s | missing | doubled | memory, MiB |\n|---|--:|--:|--:|--:|"
+    for name, key in (("one process", "one_process"), ("Ray Data", "ray")):
+        one = found[key]
+        memory = one["memory_mib"]
+        yield (
+            f"| {name} | {one['rows_per_second']:,} | {one['rows_missing']} | "
+            f"{one['rows_doubled']} | {min(memory):.0f} to {max(memory):.0f} |"
+        )
+    yield ""

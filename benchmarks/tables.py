@@ -15,7 +15,7 @@ from pathlib import Path
 
 from calls_tables import calls
 from custom_tables import custom_kinds, distilled, from_scratch
-from engine_tables import live_engine
+from engine_tables import live_engine, ray_rows
 from hosted_tables import hosted, hosted_climb
 from labels_tables import labels
 from page import Result, ran, solver_line, table
@@ -74,6 +74,7 @@ def sections() -> Iterator[str]:
         ("passes_60", passes),
         ("labels", more_labels),
         ("database", database),
+        ("ray_rows", ray_rows),
         *((f"custom_{name}", custom_kinds) for name in CUSTOM),
         *((f"scratch_{name}", from_scratch) for name in FROM_SCRATCH),
         ("distill_phee_events", distilled),
