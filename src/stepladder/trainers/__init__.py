@@ -65,11 +65,11 @@ class TrainingOptions:
     With `max_seconds` the learning rate falls with whichever runs out first, steps or time, so
     that a run cut short still ends on a settled model. With `rows_per_batch` a step learns from
     so many examples, however long they are, and `tokens_per_batch` only bounds what is in memory
-    at once. `judged_by` says which weights are the best, which are kept, and what has to get better
-    for training to go on: the lowest held-out "loss", or the highest held-out "accuracy", where of
-    equal ones the loss decides. `to_the_end` trains all epochs and keeps the last weights, whatever
-    the held-out scores say; `cut_long` learns the beginning of an answer that is too long, where
-    else the example is left out.
+    at once. `judged_by` says which weights are the best and are kept: those of the lowest held-out
+    "loss", or of the highest held-out "accuracy", where of equal ones the loss decides. Training
+    ends when for `patience` looks neither those nor the loss got better. `to_the_end` trains all
+    epochs and keeps the last weights, whatever the held-out scores say; `cut_long` learns the
+    beginning of an answer that is too long, where else the example is left out.
     """
 
     method: Method = "lora"
@@ -83,7 +83,7 @@ class TrainingOptions:
     warm_up: float = 0.05
     weight_decay: float = 0.0
     clip: float = 1.0  # gradient norm
-    patience: int = 3  # evaluations in a row that were no better
+    patience: int = 3  # looks in a row at held-out answers that got no better
     evaluations_per_epoch: int = 2
     checkpoint_seconds: float = 60.0
     max_seconds: float | None = None

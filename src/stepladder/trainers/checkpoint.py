@@ -38,8 +38,8 @@ class Progress:
     """How far a training is and what it has seen. Losses are nats per answer token.
 
     `loss_sum` over `loss_tokens` is the train loss since the last learning point. `worse` counts
-    evaluations in a row that were no better than that of `best_step`. `ended` is why no step will
-    follow.
+    evaluations in a row that had neither better answers than `best_step` nor the lowest loss so
+    far. `ended` is why no step will follow.
     """
 
     step: int = 0

@@ -25,7 +25,7 @@ __all__ = [
 
 _STOPPED = {
     "loss": "held-out loss stopped falling",
-    "accuracy": "held-out accuracy stopped rising",
+    "accuracy": "held-out answers stopped getting better",
 }
 POINTS = 40  # learning points besides the evaluations, over the whole training
 
@@ -193,16 +193,19 @@ def _advance(course: _Course, learner: Learner, progress: Progress) -> Progress:
         loss_sum=progress.loss_sum + scores.loss,
         loss_tokens=progress.loss_tokens + scores.weight,
     )
-    progress = _look(course, learner, progress)
-    seconds = learner.company.clock(progress.seconds + time.monotonic() - started)
-    progress = replace(progress, seconds=seconds)
+    before = progress.seconds
+    progress = replace(progress, seconds=learner.company.clock(before + time.monotonic() - started))
+    progress, looked = _look(course, learner, progress)
+    if looked:
+        seconds = learner.company.clock(before + time.monotonic() - started)
+        progress = replace(progress, seconds=seconds)
     progress = replace(progress, ended=_why_ended(course, progress))
     told = {
         "train_loss": scores.loss / scores.weight,
         "train_accuracy": scores.right / scores.weight,
     }
-    looked = [p.held_out_accuracy for p in progress.learning[-1:] if p.step == progress.step]
-    _report(course, progress, {**told, "held_out_accuracy": looked[0] if looked else None})
+    accuracy = progress.learning[-1].held_out_accuracy if looked else None
+    _report(course, progress, {**told, "held_out_accuracy": accuracy})
     return progress
 
 
@@ -216,12 +219,17 @@ def _parts(
     return [[rows[index] for index in part] for part in parts]
 
 
-def _look(course: _Course, learner: Learner, progress: Progress) -> Progress:
-    """Adds a learning point when one is due; at evaluations with the held-out scores."""
+def _look(course: _Course, learner: Learner, progress: Progress) -> tuple[Progress, bool]:
+    """Adds a learning point when one is due, and says whether held-out answers were looked at.
+
+    They are also looked at when time is over: the rate has fallen by then, and weights that
+    nobody looked at could not be kept.
+    """
     steps = len(course.plan)
-    evaluate = progress.step in course.evaluations
+    over = bool(course.held_out) and _is_out_of_time(course, progress)
+    evaluate = progress.step in course.evaluations or over
     if not evaluate and progress.step % math.ceil(steps / POINTS) and progress.step < steps:
-        return progress
+        return progress, False
     loss, accuracy = (
         held_out_scores(learner, course.held_out, course.options.tokens_per_batch)
         if evaluate
@@ -236,12 +244,26 @@ def _look(course: _Course, learner: Learner, progress: Progress) -> Progress:
         accuracy,
     )
     _check_sound(progress.learning, point, course.options)
-    progress = replace(progress, learning=(*progress.learning, point), loss_sum=0.0, loss_tokens=0)
+    earlier = progress.learning
+    progress = replace(progress, learning=(*earlier, point), loss_sum=0.0, loss_tokens=0)
     if not evaluate:
-        return progress
-    if not _is_better(point, progress, course.options):
-        return replace(progress, worse=progress.worse + 1)
-    return replace(progress, worse=0, best_step=point.step, best_loss=loss, best_accuracy=accuracy)
+        return progress, False
+    better = _is_better(point, progress, course.options)
+    learns = better or _still_learns(point, earlier)
+    progress = replace(progress, worse=0 if learns else progress.worse + 1)
+    if better:
+        progress = replace(progress, best_step=point.step, best_loss=loss, best_accuracy=accuracy)
+    return progress, True
+
+
+def _still_learns(point: LearningPoint, earlier: Sequence[LearningPoint]) -> bool:
+    """Whether the held-out loss is the lowest so far, the untrained model's left aside.
+
+    The share of right tokens moves in jumps and is still for a while as the loss falls: by it
+    alone a training would be ended that goes on to learn.
+    """
+    seen = [one.held_out_loss for one in earlier if one.step and one.held_out_loss is not None]
+    return point.held_out_loss is not None and point.held_out_loss < min(seen, default=math.inf)
 
 
 def _is_better(point: LearningPoint, progress: Progress, options: TrainingOptions) -> bool:
@@ -267,9 +289,12 @@ def _why_ended(course: _Course, progress: Progress) -> str:
         return "all epochs done"
     if progress.worse >= options.patience and not options.to_the_end:
         return _STOPPED[options.judged_by]
-    if options.max_seconds is not None and progress.seconds >= options.max_seconds:
-        return "time limit"
-    return ""
+    return "time limit" if _is_out_of_time(course, progress) else ""
+
+
+def _is_out_of_time(course: _Course, progress: Progress) -> bool:
+    limit = course.options.max_seconds
+    return limit is not None and progress.seconds >= limit
 
 
 def _report(course: _Course, progress: Progress, scores: dict[str, float | None]) -> None:
