@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -60,6 +61,14 @@ def cluster(tmp_path: Path) -> Iterator[RayCluster]:
     answers = Answers(tmp_path / "answers.sqlite")
     yield RayCluster(number_task(tmp_path), answers, workers=2, cores=1)
     answers.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_luck() -> Iterator[None]:
+    """Whatever is to be freed is freed by the code here, not by a collection that came by."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def workers() -> dict[int, str]:

@@ -13,6 +13,7 @@ faster.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 from collections.abc import Generator, Iterator, Sequence
@@ -101,8 +102,7 @@ class RayCluster:
         self._connect(workshop)
         shop, asking = self._shop(solver, workshop), bool(models_of(solver))
         left = set(asks.left_places())
-        with closing(self._replies(shop, asks, asking)) as replies:
-            yield from self._new(replies, left)
+        yield from self._first(shop, asks, asking, left)
         size = asks.size
         while left and size > 1:
             size = max(1, size // PARTS)
@@ -124,6 +124,18 @@ class RayCluster:
         for index in sorted(left):
             died = f"the worker that answered this alone died {TRIES + 1} times: out of memory?"
             yield index, Output(None, error=died)
+
+    def _first(
+        self, shop: Shop, asks: _Asks, asking: bool, left: set[int]
+    ) -> Iterator[tuple[int, Output]]:
+        """What the run of Ray Data answers of all that is `left`; its workers are gone after it."""
+        try:
+            with closing(self._replies(shop, asks, asking)) as replies:
+                yield from self._new(replies, left)
+        finally:
+            # a worker ends with its last handle, and Ray Data leaves handles in reference cycles:
+            # until these are collected it would keep its core from all that comes next
+            gc.collect()
 
     def _new(self, replies: Iterator[Reply], left: set[int]) -> Iterator[tuple[int, Output]]:
         """Outputs of what is `left`, each once; model calls are kept as they come.
