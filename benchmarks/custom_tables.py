@@ -39,8 +39,7 @@ def custom_kinds(found: Result) -> Iterator[str]:
 
 def from_scratch(found: Result) -> Iterator[str]:
     """A model from scratch beside the other kinds."""
-    made_up = " (synthetic)" if found["synthetic"] else ""
-    yield f"## From scratch: {found['data']}{made_up}\n\n{ran(found)}\n"
+    yield f"## From scratch: {found['data']} (synthetic)\n\n{ran(found)}\n"
     yield (
         f"{found['examples']['train']:,} train and {found['examples']['test']:,} test examples, "
         f"{found['metric']}; each training ends after {found['minutes']:g} minutes.\n"
@@ -52,7 +51,6 @@ def from_scratch(found: Result) -> Iterator[str]:
             f"| {one['step']} | {one['kind']} | {_scored(one)} | {one['train_seconds']:,.0f} | "
             f"{one['ms_per_request']:,.1f} | {one['megabytes']:,.1f} |"
         )
-    yield from _by_slice(found["kinds"])
 
 
 def distilled(found: Result) -> Iterator[str]:

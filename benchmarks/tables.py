@@ -35,7 +35,6 @@ CUSTOM = (
     "banking77", "banking77_10", "clinc150", "cuad_clauses", "nusax_senti", "phee_events",
     "maintie",
 )  # fmt: skip
-FROM_SCRATCH = ("symbols", "banking77", "nusax_senti")
 WEAK = 0.1  # a score with which beating it shows nothing
 
 
@@ -76,7 +75,7 @@ def sections() -> Iterator[str]:
         ("database", database),
         ("ray_rows", ray_rows),
         *((f"custom_{name}", custom_kinds) for name in CUSTOM),
-        *((f"scratch_{name}", from_scratch) for name in FROM_SCRATCH),
+        ("scratch", from_scratch),
         ("distill_phee_events", distilled),
     ):
         path = HERE / "results" / f"{name}.json"

@@ -56,11 +56,11 @@ class Scratch:
     """Proposes one model of its own: tokenizer and weights learned from train, and from `domain`.
 
     What is None is chosen and told: `layers` and `hidden` from how much text there is,
-    `vocabulary` the same, `epochs` at most so many passes, fewer when held-out loss stops falling,
-    `learning_rate` by size. `domain` is a file or folder of raw text in the task's folder, which
-    the model reads first, `domain_epochs` times, together with the inputs of train. `held_out` is
-    the share of train that decides when to stop. `minutes` bounds each training. A task with fewer
-    than `least` examples is left alone.
+    `vocabulary` the same, `epochs` at most so many passes, fewer when held-out answers get no
+    better, `learning_rate` by size. `domain` is a file or folder of raw text in the task's folder,
+    which the model reads first, `domain_epochs` times, together with the inputs of train.
+    `held_out` is the share of train that decides when to stop. `minutes` bounds each training. A
+    task with fewer than `least` examples is left alone.
     """
 
     domain: str | None = None
@@ -207,6 +207,7 @@ class Scratch:
         mine = replace(
             options,
             objective="text",
+            judged_by="loss",
             epochs=self.domain_epochs,
             max_length=length,
             tokens_per_batch=max(4 * length, options.tokens_per_batch),

@@ -4,7 +4,7 @@ All of it is rules of thumb, told in the report; what was measured is in the log
 be useful everywhere wants some twenty tokens for each of its weights (Hoffmann and others, 2022);
 text that is read again is worth nearly as much as new text for about four passes, and hardly
 anything after sixteen (Muennighoff and others, 2023). One task's examples are thousands of times
-too few for either, so size follows the text and training stops when held-out loss does.
+too few for either, so size follows the text and training stops when held-out answers get no better.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def choose_training(step: Scratch, text: Text, size: Blueprint, mean: float) -> 
         tokens_per_batch=int(min(8192, max(512, 64 * math.ceil(rows * mean / 64)))),
         weight_decay=0.1,
         patience=4,
+        judged_by="accuracy",
         evaluations_per_epoch=1,
         max_seconds=None if step.minutes is None else 60 * step.minutes,
         max_length=size.context,
