@@ -16,7 +16,8 @@ def custom_kinds(found: Result) -> Iterator[str]:
     yield (
         f"Fitted on {found['examples']['train']:,} examples, {found['metric']} on test. Kinds that "
         f"ask the embedded model are scored on {found['asked']} of the "
-        f"{found['examples']['test']:,} test examples; on those all are scored a second time.\n"
+        f"{found['examples']['test']:,} test examples; on those all are scored a second time. "
+        f"{_limits(found['kinds'])}\n"
     )
     yield (
         "| step | kind | score on test | n | on those asked | calibration error | trained, s | "
@@ -82,6 +83,14 @@ def distilled(found: Result) -> Iterator[str]:
             f"{one['ms_alone']:,.0f} | {_plain(one['dollars_per_1000'], 4)} | "
             f"{one['train_seconds']:,.0f} |"
         )
+
+
+def _limits(kinds: list[Result]) -> str:
+    """After how many minutes trainings were ended, and those of which steps had more."""
+    least = min(one["minutes"] for one in kinds)
+    longer = {one["step"]: one["minutes"] for one in kinds if one["minutes"] > least}
+    but = "".join(f", those of `{step}` after {minutes:g}" for step, minutes in longer.items())
+    return f"Trainings end after {least:g} minutes{but}."
 
 
 def _by_slice(kinds: list[Result]) -> Iterator[str]:
