@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,8 @@ def test_cross_entropy_in_slices_is_cross_entropy(
     ):
         assert torch.allclose(mine, theirs, atol=1e-5)
     (alone,) = gradients(fast.cross_entropy(states, weight.detach(), targets)[0], states)
-    assert torch.allclose(alone, gradients(plain_again(states, weight, targets), states)[0])
+    (theirs,) = gradients(plain_again(states, weight, targets), states)
+    assert torch.allclose(alone, theirs, atol=1e-6)  # of summands up to 3: some roundings
     with torch.no_grad():
         assert torch.allclose(fast.cross_entropy(states, weight, targets)[0], plain)
 
@@ -97,15 +97,17 @@ def test_a_norm_is_the_norm_and_another_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("method", ["lora", "rslora", "full", "freeze"])
-def test_a_hastened_model_learns_in_the_same_direction(tiny: Path, method: str) -> None:
+def test_a_hastened_model_learns_in_the_same_direction(
+    tiny: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against float32 throughout, as closely as products in bfloat16 allow."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     from stepladder.models.local.tokenizer import load_tokenizer
+    from stepladder.trainers import learner as learning
     from stepladder.trainers.batches import encode
     from stepladder.trainers.fast import hasten
-    from stepladder.trainers.learner import make_learner
 
     tokenizer = load_tokenizer(tiny)
     rows, _ = encode(conversations(6), tokenizer, 100)
@@ -124,11 +126,9 @@ def test_a_hastened_model_learns_in_the_same_direction(tiny: Path, method: str) 
             model.model.layers[1].requires_grad_(True)
         if fast:
             hasten(model, TrainingOptions(method=method))  # type: ignore[arg-type]
-        learner = make_learner(
+        monkeypatch.setattr(learning, "has_bfloat16", lambda device, fast=fast: fast)
+        learner = learning.make_learner(
             model, weight_decay=0.0, pad_id=tokenizer.pad_id, device=torch.device("cpu")
-        )
-        learner = replace(
-            learner, autocast=lambda fast=fast: torch.autocast("cpu", torch.bfloat16, enabled=fast)
         )
         loss, count, _ = learner.scores(learner, rows)
         (loss / count).backward()

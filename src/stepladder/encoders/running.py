@@ -19,6 +19,7 @@ import numpy as np
 from ..embeddings import DIMENSIONS, ENCODER, HEADS, TOKENIZER
 from ..errors import StepladderError
 from ..models.local.ir import float_values
+from ..models.local.precision import openvino_precision
 from ..models.local.weights import fetch_package
 from ..registry import need
 from .graph import Given, Graph
@@ -170,11 +171,9 @@ def _tokenizer(path: Path) -> Any:
 def _compiled(files: Files, output: Given) -> Any:
     """The graph with this output, ready to run; read once per process."""
     openvino = need("openvino", extra="local", what=_WHAT)
-    core = openvino.Core()
-    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     options = {
-        "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in able else "f32",
+        "INFERENCE_PRECISION_HINT": openvino_precision(),
         "PERFORMANCE_HINT": "LATENCY",
     }
     graph = Graph(read_weights(files.weights), files.heads)
-    return core.compile_model(graph.build(output), "CPU", options)
+    return openvino.Core().compile_model(graph.build(output), "CPU", options)

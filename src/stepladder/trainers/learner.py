@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..models.local.precision import has_bfloat16
 from .batches import Encoded, Learnable
 from .company import ALONE, Company
 from .laying import Borders, Laid, behind, beside
 
 __all__ = [
     "Learner", "Reader", "Scores", "StepScores", "answer_logits", "answer_loss", "answer_scores",
-    "has_bfloat16", "make_learner", "reader_of", "take_step",
+    "make_learner", "reader_of", "take_step",
 ]  # fmt: skip
 
 # rows -> their summed loss, the summed weight of the rows, and how much of that weight is right
@@ -118,16 +119,6 @@ def make_learner(
     with autocast():
         reader = reader_of(model)
     return Learner(model, optimizer, parameters, reader, autocast, device, pad_id, scores)
-
-
-def has_bfloat16(device: Any) -> bool:
-    """Whether this machine multiplies bfloat16 matrices faster than float32 ones."""
-    import torch
-
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    able = torch.cpu.get_capabilities()
-    return any(able.get(kind, False) for kind in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def answer_loss(learner: Learner, rows: Sequence[Encoded]) -> tuple[Any, int]:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ModelError
+from ..models.local.precision import has_bfloat16
 from . import TrainingJob
 from .batches import Learnable
-from .learner import has_bfloat16
 from .methods import METHODS
 from .quiet import quiet
 

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ..core import Json
+from ..models.local.precision import has_bfloat16
 from . import TrainingJob, TrainingOptions, base_fingerprint
 from .batches import Learnable
 from .checkpoint import Progress
-from .learner import has_bfloat16
 from .objectives import answer_tokens
 from .opening import chosen_device
 

@@ -40,8 +40,9 @@ def open_live(
 ) -> OpenVINOLive:
     """A live engine for the model in a Hugging Face folder, loaded and ready.
 
-    `exact` computes in float32 (half the speed), else in bfloat16. At most `most_running` sequences
-    run side by side; others wait. Raises ModelError when the model cannot be loaded.
+    `exact` computes in float32, else in bfloat16 where this CPU has units for it, which is twice as
+    fast. At most `most_running` sequences run side by side; others wait. Raises ModelError when the
+    model cannot be loaded.
     """
     settings = Settings(
         folder=folder,

@@ -52,7 +52,7 @@ class _InFlight:
 
 
 class OpenVINOEngine:
-    """One loaded model. `exact` computes in float32 (half the speed), else in bfloat16."""
+    """One loaded model. `exact` computes in float32, else in what is fastest here."""
 
     def __init__(self, folder: Path, *, eos_id: int, exact: bool = False, window: int = 32) -> None:
         import openvino_genai as genai

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...messages import Json
+from .precision import Precision, openvino_precision
 
 __all__ = ["cache_tokens", "constraint", "open_pipeline", "properties"]
 
@@ -20,12 +21,12 @@ _CACHE_GIBIBYTES = 2
 
 
 def properties(*, exact: bool) -> dict[str, Any]:
-    """Settings of OpenVINO's CPU device: all cores; float32 if `exact`, else bfloat16.
+    """Settings of OpenVINO's CPU device: all cores; float32 if `exact`, else as is fastest here.
 
-    The key-value cache is bfloat16, not the default 8 bits: at 135M parameters the 8-bit cache
-    changed greedy answers (see docs/log.md).
+    The key-value cache is in the same numbers, not in the default 8 bits: at 135M parameters the
+    8-bit cache changed greedy answers (see docs/log.md).
     """
-    precision = "f32" if exact else "bf16"
+    precision = _precision(exact=exact)
     return {
         "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
         "INFERENCE_PRECISION_HINT": precision,
@@ -57,11 +58,16 @@ def open_pipeline(
 
 
 def cache_tokens(config: Mapping[str, Json], *, exact: bool) -> int:
-    """How many tokens the cache of a pipeline holds: 93,000 of SmolLM2-135M in bfloat16."""
+    """How many tokens the cache of a pipeline holds: 93,000 of SmolLM2-135M, half in float32."""
     heads = config["num_attention_heads"]
     head = config.get("head_dim") or config["hidden_size"] // heads
     numbers = 2 * config["num_hidden_layers"] * config.get("num_key_value_heads", heads) * head
-    return int((_CACHE_GIBIBYTES << 30) // (numbers * (4 if exact else 2)))
+    size = 4 if _precision(exact=exact) == "f32" else 2  # bytes of each
+    return int((_CACHE_GIBIBYTES << 30) // (numbers * size))
+
+
+def _precision(*, exact: bool) -> Precision:
+    return "f32" if exact else openvino_precision()
 
 
 def constraint(

@@ -62,7 +62,7 @@ def tree_of(choices: Sequence[Ids]) -> Tree:
 
 
 class ChoiceScorer:
-    """A decoder compiled for scoring. `exact` computes in float32, else in bfloat16."""
+    """A decoder compiled for scoring. `exact` computes in float32, else as is fastest."""
 
     def __init__(self, folder: Path, *, eos_id: int, exact: bool = False) -> None:
         import openvino

@@ -17,12 +17,13 @@ from ...registry import need
 from .graph import NEVER_SAID
 from .ir import PREFIX
 from .openvino_engine import Generated
+from .precision import has_bfloat16
 
 __all__ = ["TransformersEngine"]
 
 
 class TransformersEngine:
-    """One loaded model; `exact` computes in float32, else in bfloat16."""
+    """One loaded model; `exact` computes in float32, else in bfloat16 where that is faster."""
 
     def __init__(
         self, folder: Path, *, eos_id: int, pad_id: int, exact: bool = False, batch: int = 16
@@ -33,10 +34,11 @@ class TransformersEngine:
         self._eos_id = eos_id
         self._pad_id = pad_id
         self._batch = batch
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        fast = not exact and has_bfloat16(self._device)
         self._model = transformers.AutoModelForCausalLM.from_pretrained(
             str(folder),
-            dtype=torch.float32 if exact else torch.bfloat16,
+            dtype=torch.bfloat16 if fast else torch.float32,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
