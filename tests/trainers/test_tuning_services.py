@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -638,7 +639,7 @@ def test_a_full_queue_is_waited_for_over_real_http(away: Service, tmp_path: Path
         if "train_loss" in fields:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with closing(other), pytest.raises(KeyboardInterrupt):
         other.train(job(VERTEX, 30), tmp_path, tell)
     waited = 0
 
@@ -649,8 +650,8 @@ def test_a_full_queue_is_waited_for_over_real_http(away: Service, tmp_path: Path
             if waited == 3:
                 away.settings(jobs_at_once=2, polls=1)
 
-    trainer = replace(open_trainer(VERTEX), settle_seconds=0.1)
-    trainer.train(job(VERTEX, 40), tmp_path, patient)
+    with closing(replace(open_trainer(VERTEX), settle_seconds=0.1)) as trainer:
+        trainer.train(job(VERTEX, 40), tmp_path, patient)
     assert waited == 3
 
 
