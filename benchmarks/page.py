@@ -20,9 +20,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def ran(found: Result) -> str:
     """Machine, date and commit of a result."""
     at = found["machine"]
+    slow = "" if at.get("bfloat16", True) else ", no units for bfloat16"
     return (
-        f"{at['cpu']}, {at['cores']} cores, {at['memory_gib']} GiB; {found['date'][:10]}, commit "
-        f"{found['commit']}, load before {found['load_before'][0]:.2f}."
+        f"{at['cpu']}, {at['cores']} cores, {at['memory_gib']} GiB{slow}; "
+        f"{found['date'][:10]}, commit {found['commit']}, "
+        f"load before {found['load_before'][0]:.2f}."
     )
 
 

@@ -24,6 +24,8 @@ from .store import read_rows
 
 __all__ = ["commit", "machine", "run_card"]
 
+_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # of Intel and AMD, and of Arm
+
 
 def run_card(
     on: Climb, decision: Decision, started: datetime, warnings: Iterable[Finding]
@@ -94,7 +96,8 @@ def _limits(task: Task) -> str | None:
 def machine() -> dict[str, Json]:
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "cpu": _cpu(),
+        "cpu": _said_by_the_cpu("model name") or platform.processor() or platform.machine(),
+        "bfloat16": _has_bfloat16(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(pages / 2**30, 1),
         "platform": platform.platform(),
@@ -102,15 +105,22 @@ def machine() -> dict[str, Json]:
     }
 
 
-def _cpu() -> str:
+def _has_bfloat16() -> bool | None:
+    """Whether the processor has units for bfloat16; None where it cannot be asked."""
+    able = _said_by_the_cpu("flags") or _said_by_the_cpu("Features")
+    return None if able is None else not _BFLOAT16.isdisjoint(able.split())
+
+
+def _said_by_the_cpu(what: str) -> str | None:
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+                name, _, said = line.partition(":")
+                if name.strip() == what:
+                    return said.strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return None
 
 
 def commit() -> str | None:

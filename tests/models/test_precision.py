@@ -15,8 +15,9 @@ from tiny_families import ask
 from stepladder.core import Request, Response
 from stepladder.models.local import LocalModel, LocalProvider, pipeline, transformers_engine
 from stepladder.models.local.pipeline import cache_tokens, properties
-from stepladder.models.local.precision import openvino_precision
+from stepladder.models.local.precision import has_bfloat16, openvino_precision
 from stepladder.models.local.transformers_engine import TransformersEngine
+from stepladder.run_card import machine
 from stepladder.testing import check_model
 
 pytest.importorskip("openvino_genai")
@@ -51,6 +52,14 @@ def test_without_units_for_bfloat16_it_computes_in_float32(
     for ours, exact in zip(answers(quick, ASKED), answers(model, ASKED), strict=True):
         assert (ours.text, ours.finish) == (exact.text, exact.finish)
         assert ours.logprob == pytest.approx(exact.logprob, abs=1e-4)
+
+
+def test_a_run_says_which_numbers_its_machine_has() -> None:
+    """As the processor says it; torch and OpenVINO ask it by ways of their own."""
+    told = machine()["bfloat16"]
+    if told is None:
+        pytest.skip("this system does not say what its processor can do")
+    assert told == has_bfloat16(torch.device("cpu")) == (openvino_precision() == "bf16")
 
 
 @pytest.mark.parametrize(("precision", "tokens"), [("bf16", 2), ("f32", 1)])

@@ -163,6 +163,14 @@ def test_unknown_dollars_are_called_unknown_and_the_frontier_takes_seconds() -> 
     assert "$0 per 1,000" not in text
 
 
+@pytest.mark.parametrize(("able", "said"), [(True, False), (False, True), (None, False)])
+def test_a_machine_that_is_slow_for_want_of_bfloat16_is_said(able: bool | None, said: bool) -> None:
+    machine = {"cpu": "a laptop's", "cores": 2, "bfloat16": able}
+    page = render_report(fake_decision(), fake_task(), fake_run(machine=machine))
+    text = " ".join("".join(outline(page).text).split())
+    assert ("a laptop's, no units for bfloat16, 2 cores" if said else "a laptop's, 2 cores") in text
+
+
 def test_rows_that_cannot_be_read_are_said_not_raised() -> None:
     def broken(step: str, name: str, which: str) -> Any:
         raise StoreError("rows.jsonl is damaged")

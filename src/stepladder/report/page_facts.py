@@ -255,6 +255,8 @@ def _machine(machine: Mapping[str, Any]) -> str:
         return NOT_RECORDED
     known = dict(machine)
     parts = [str(known.pop("cpu", "") or "")]
+    if known.pop("bfloat16", None) is False:
+        parts.append("no units for bfloat16")
     if known.get("cores") is not None:
         parts.append(f"{known.pop('cores')} cores")
     if known.get("memory_gib") is not None:
