@@ -1,6 +1,6 @@
 """Which numbers this machine computes in: bfloat16 where it has units for them, else float32.
 
-Asked once per process of the library that will compute, since each knows its own fast paths. Most
+Asked once per process of the library that will compute, since each knows its own fast paths. Many
 laptops have no such units: there bfloat16 is slower than float32, or refused.
 """
 
