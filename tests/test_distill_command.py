@@ -78,7 +78,37 @@ def test_a_file_of_nothing_new_teaches_nothing(task: Path, stepladder: Stepladde
     write_rows(task / "old.jsonl", ticket_rows(20, 2))
     done = stepladder("distill", task, "--unlabelled", task / "old.jsonl", "--student", "baseline")
     assert done.code == 2
-    assert "20 in dev or test" in done.err
+    assert "'old.jsonl' has 0 inputs to learn from, without 20 in dev or test" in done.err
+    assert len(list(task.glob("runs/climb-*"))) == 1  # nothing was measured, and no test opened
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "'few.jsonl' has no rows"),
+    ('{"id": "a", "input": "a thing that nobody said"}\n', "has 1 inputs to learn from; 16 are"),
+])  # fmt: skip
+def test_a_file_with_too_little_in_it_is_refused_before_anything_is_measured(
+    task: Path, stepladder: Stepladder, text: str, said: str
+) -> None:
+    stepladder("climb", task, "--steps", "baseline")
+    (task / "few.jsonl").write_text(text, encoding="utf-8")
+    done = stepladder("distill", task, "--unlabelled", task / "few.jsonl", "--student", "baseline")
+    assert done.code == 2
+    assert said in done.err
+    assert len(list(task.glob("runs/climb-*"))) == 1
+
+
+def test_where_nothing_was_learned_the_climb_stays_the_latest_decision(
+    task: Path, stepladder: Stepladder
+) -> None:
+    stepladder("climb", task, "--steps", "baseline")
+    arguments = ("distill", task, "--unlabelled", task / "inbox.jsonl", "--student", "baseline")
+    done = stepladder(*arguments, "--least-confidence", 2)  # nobody is so sure
+    assert done.code == 2
+    assert "too few to learn from" in done.err
+    [climb] = task.glob("runs/climb-*/decision.json")
+    [trial] = json.loads(climb.read_text("utf-8"))["trials"]
+    assert trial["step"] == "baseline"
+    assert stepladder(*arguments).code == 0
 
 
 def test_an_unknown_teacher_is_named_with_those_there_are(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .cli_parts import AsJson, interruptible, load_checked, print_result
-from .errors import StepladderError
 
 if TYPE_CHECKING:
     from .climb import Climb
@@ -86,10 +85,7 @@ def labels(  # noqa: PLR0913 (a command line's options)
 def _pool(task: Task, file: Path) -> list[Example]:
     from .data.formats import read_unlabelled
 
-    found = list(read_unlabelled(file, task.data))
-    if not found:
-        raise StepladderError(f"{str(file)!r} has no rows", hint="give a file with inputs")
-    return found
+    return list(read_unlabelled(file, task.data))
 
 
 def _label_next(

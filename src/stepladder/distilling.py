@@ -112,6 +112,8 @@ def distil(
     first = [one for one in decision.trials if one.candidate.step != step.name]
     if not first or not students:
         why = "; ".join(one.reason for one in decision.skipped) or decision.reason
+        # a decision about the teacher alone: no command is to take it for the latest one
+        (folder / "decision.json").replace(folder / "nothing_distilled.json")
         raise StepladderError(
             f"nothing was distilled: {why}", hint=f"what was measured is in {folder}"
         )

@@ -89,7 +89,8 @@ def read_unlabelled(
 ) -> Iterator[Example]:
     """The inputs of a file of rows like the task's, with None for what is expected.
 
-    What is expected is not read even where a row has it. Raises like `read_examples`.
+    What is expected is not read even where a row has it. Raises like `read_examples`, and where
+    the file has no rows.
     """
     form = format_of(path)
     if form in CONVERSATIONS:
@@ -97,8 +98,8 @@ def read_unlabelled(
             f"{path.name!r} holds conversations in the format {form!r}, which end with an answer",
             hint="write rows with the task's input column(s); a column may hold a conversation",
         )
-    namer = _Namer(source.id)
-    for place, row in ROW_READERS[form](path, on_problem):
+    namer, rows = _Namer(source.id), 0
+    for rows, (place, row) in enumerate(ROW_READERS[form](path, on_problem), 1):  # noqa: B007
         try:
             rest = dict(row)
             answered = _input(row, rest, source)
@@ -112,6 +113,8 @@ def read_unlabelled(
         except Malformed as error:
             cure = "see the documentation of data formats"
             on_problem(Finding("malformed row", str(error), place, cure))
+    if not rows:
+        raise TaskError(f"{path.name!r} has no rows", hint="give a file with inputs")
 
 
 def format_of(path: Path) -> str:

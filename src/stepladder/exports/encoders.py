@@ -91,8 +91,10 @@ def write_onnx(artifact: Path, folder: Path) -> Made:
     _write_head(artifact, folder)
 
     def open_graph() -> Run:
+        quiet = runtime.SessionOptions()
+        quiet.log_severity_level = 3  # errors; of an optimiser's notes nobody here can make use
         session = runtime.InferenceSession(
-            str(folder / "encoder.onnx"), providers=["CPUExecutionProvider"]
+            str(folder / "encoder.onnx"), quiet, providers=["CPUExecutionProvider"]
         )
 
         def run(ids: Any, mask: Any) -> tuple[Any, Any]:

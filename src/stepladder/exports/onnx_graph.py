@@ -42,7 +42,12 @@ class OnnxGraph(Graph):
             helper.make_node(kind, given, [made], **how) for kind, given, made, how in ops.nodes
         ]
         nodes += [helper.make_node("Identity", [of], [name]) for name, of in outputs.items()]
-        stored = [onnx.numpy_helper.from_array(v, name) for name, v in ops.constants.items()]
+        used = {name for node in nodes for name in node.input}
+        stored = [
+            onnx.numpy_helper.from_array(value, name)
+            for name, value in ops.constants.items()
+            if name in used  # some are attributes here that OpenVINO takes as inputs
+        ]
         graph = helper.make_graph(nodes, "encoder", inputs, named, stored)
         # the oldest format that has this operator set, so that older readers can read it
         made = helper.make_model(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 from ..candidate_costs import or_nan
 from ..core import Candidate, Estimate, Example, Solver, Step, Task, Trial, Workshop
@@ -92,8 +93,17 @@ class Distill:
     def check(self, task: Task) -> None:
         """Raise TaskError before any step begins where the inputs or the student's options fail."""
         self._student(task)
-        if self.unlabelled is not None:
-            self._pool(task)
+        if self.unlabelled is None:
+            return
+        pool = self._pool(task)
+        if len(pool.inputs) < LEAST:  # before anything is asked, paid or opened
+            left_out = [f"{count:,} {why}" for why, count in pool.left_out.items()]
+            without = f", without {', '.join(left_out)}" if left_out else ""
+            raise TaskError(
+                f"{Path(self.unlabelled).name!r} has {len(pool.inputs)} inputs to learn from"
+                f"{without}; {LEAST} are the least",
+                hint="give more unlabelled inputs",
+            )
 
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
         """What the student's training will take; the teacher's answers are counted, not priced."""
