@@ -2,7 +2,7 @@
 
 Ollama does not read a model's own template as it is written. What is put around a turn is found by
 filling that template in; the result holds for one question with one system message, as a solver
-asks, and is not made where it cannot be written so. It was not run in Ollama here.
+asks, and is not made where it cannot be written so. Tested in Go's templates, not in Ollama.
 """
 
 from __future__ import annotations
