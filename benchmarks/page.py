@@ -20,7 +20,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def ran(found: Result) -> str:
     """Machine, date and commit of a result."""
     at = found["machine"]
-    slow = "" if at.get("bfloat16", True) else ", no units for bfloat16"
+    slow = ", no units for bfloat16" if at.get("bfloat16") is False else ""
     return (
         f"{at['cpu']}, {at['cores']} cores, {at['memory_gib']} GiB{slow}; "
         f"{found['date'][:10]}, commit {found['commit']}, "

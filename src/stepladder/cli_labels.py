@@ -14,7 +14,7 @@ from .cli_parts import AsJson, interruptible, load_checked, print_result
 
 if TYPE_CHECKING:
     from .climb import Climb
-    from .core import Example, Json, Solver, Task
+    from .core import Example, Json, Solver
 
 __all__ = ["labels"]
 
@@ -54,6 +54,7 @@ def labels(  # noqa: PLR0913 (a command line's options)
     The step is built on growing subsets of train and scored on dev; a curve through the scores says
     how far more labels reach. The sealed test is not opened. Run it again to resume.
     """
+    from .data.formats import read_unlabelled
     from .data.split import load_split
     from .labels.asking import how_much_data
     from .report.labels import labels_record, labels_text, write_labels
@@ -61,7 +62,7 @@ def labels(  # noqa: PLR0913 (a command line's options)
     from .session import Options, make_steps, open_climb
 
     loaded = load_checked(task)
-    pool = _pool(loaded, unlabelled) if unlabelled is not None else None
+    pool = None if unlabelled is None else list(read_unlabelled(unlabelled, loaded.data))
     [asked] = make_steps(loaded, (step,))
     split = load_split(loaded)
     options = Options((step,), runs=runs)
@@ -80,12 +81,6 @@ def labels(  # noqa: PLR0913 (a command line's options)
         on.run.write_json("labels.json", record)
         page = write_labels(on.run.folder / "labels.html", found, loaded)
     print_result(record, as_json, f"{text}\n\npage: {page}")
-
-
-def _pool(task: Task, file: Path) -> list[Example]:
-    from .data.formats import read_unlabelled
-
-    return list(read_unlabelled(file, task.data))
 
 
 def _label_next(

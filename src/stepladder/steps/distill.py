@@ -102,7 +102,7 @@ class Distill:
             raise TaskError(
                 f"{Path(self.unlabelled).name!r} has {len(pool.inputs)} inputs to learn from"
                 f"{without}; {LEAST} are the least",
-                hint="give more unlabelled inputs",
+                hint="give more unlabelled inputs" + (", or a higher limit" if self.limit else ""),
             )
 
     def estimate(self, task: Task, train: Sequence[Example], workshop: Workshop) -> Estimate:
