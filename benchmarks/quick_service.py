@@ -1,4 +1,4 @@
-"""The least of a service that speaks Gemini's protocol: it waits, and gives back what it was asked.
+"""The least of a service: it waits, and gives back what it was asked, as Gemini's API or OpenAI's.
 
 For measuring a client on the machine that the service runs on as well: it computes for 0.05 ms a
 call, where the service of the tests, which checks and journals all that it gets, needs 0.8 ms, and
@@ -16,6 +16,7 @@ import sys
 from asyncio import Transport
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["serving"]
 
@@ -63,16 +64,34 @@ def _length(head: bytes) -> int:
 
 
 def _answer(body: bytes) -> bytes:
-    asked = json.loads(body)["contents"][-1]["parts"][0]["text"]
-    content = {"role": "model", "parts": [{"text": asked}]}
-    usage = {"promptTokenCount": 30, "candidatesTokenCount": 6, "totalTokenCount": 36}
-    answer = {
-        "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
-        "usageMetadata": usage,
-    }
+    asked = json.loads(body)
+    answer = _of_gemini(asked) if "contents" in asked else _of_openai(asked)
     text = json.dumps(answer).encode()
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     return head % len(text) + text
+
+
+def _of_gemini(asked: Any) -> Any:
+    text = asked["contents"][-1]["parts"][0]["text"]
+    content = {"role": "model", "parts": [{"text": text}]}
+    usage = {"promptTokenCount": 30, "candidatesTokenCount": 6, "totalTokenCount": 36}
+    return {
+        "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": usage,
+    }
+
+
+def _of_openai(asked: Any) -> Any:
+    message = {"role": "assistant", "content": asked["messages"][-1]["content"]}
+    usage = {"prompt_tokens": 30, "completion_tokens": 6, "total_tokens": 36}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": asked["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": usage,
+    }
 
 
 async def _serve(seconds: float) -> None:

@@ -1,7 +1,8 @@
-"""What the real SDKs send and get, seen where it leaves the process: at their HTTP transport.
+"""What the real SDKs send and get, seen where it leaves the process: at the HTTP transport.
 
-Nothing above it is replaced, so what is recorded is what would go out. Without `answers`, calls go
-on to where they were meant, the local test service; with them, nothing leaves the process.
+That is the package's own or, for plain calls, the connections of our client below the SDK. Nothing
+above it is replaced, so what is recorded is what would go out. Without `answers`, calls go on to
+where they were meant, the local test service; with them, nothing leaves the process.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import pytest
+
+from stepladder.models.hosted.quick_http import Connections
 
 from .captured import form_fields
 from .specs import Exchange, Json, Spec, UnknownCall
@@ -54,14 +56,15 @@ def recording(
                 client = importlib.import_module(name)
             except ImportError:
                 continue
-            patch.setattr(
-                client.HTTPTransport, "handle_request", _handler(client, recorded, answers)
-            )
+            transport = client.HTTPTransport
+            seen = _seen(transport.handle_request, recorded, answers)
+            patch.setattr(transport, "handle_request", seen)
+        patch.setattr(Connections, "send", _seen(Connections.send, recorded, answers))
         yield recorded
 
 
-def _handler(client: ModuleType, recorded: Recorded, answers: Answers | None) -> Any:
-    send = client.HTTPTransport.handle_request
+def _seen(send: Callable[..., Any], recorded: Recorded, answers: Answers | None) -> Any:
+    """`send`, a method that is given a request, recorded or answered."""
 
     def handle_request(transport: Any, request: Any) -> Any:
         raw, path = request.read(), request.url.raw_path.decode("ascii")
@@ -81,6 +84,7 @@ def _handler(client: ModuleType, recorded: Recorded, answers: Answers | None) ->
         answer = _body(headers.get("content-type", ""), content)
         recorded.exchanges.append(Exchange(request.method, path, body, status, answer))
         recorded.hosts.append(request.url.host)
+        client = importlib.import_module(type(request).__module__.partition(".")[0])
         return client.Response(status, headers=headers, content=content, request=request)
 
     return handle_request

@@ -24,7 +24,7 @@ WHAT_THEY_SPEAK_HTTP_WITH = ("httpx>=0.28,<1", "httpcore>=1,<2")
 def oldest(extra: str) -> str:
     """The lower bound in pyproject.toml as the requirement of that very release series."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    (requirement,) = project["optional-dependencies"][extra]
+    requirement, *_ = project["optional-dependencies"][extra]
     package, bound = requirement.split(",")[0].split(">=")
     parts = [*bound.split("."), "0", "0"][:3]
     return f"{package}~={'.'.join(parts)}"

@@ -23,14 +23,17 @@ import google.auth.exceptions
 import google.auth.transport.requests
 import google.oauth2.credentials
 from google import genai
+from google.auth.transport import mtls
 from google.genai import types
 
 from ...errors import ModelError
 from ..hosted.keys import find_key, key, redact
+from ..hosted.quick_http import quick_client
 
-__all__ = ["ANSWER_SECONDS", "developer_client", "vertex_client", "vertex_http", "vertex_place"]
+__all__ = [
+    "ANSWER_SECONDS", "Client", "developer_client", "vertex_client", "vertex_http", "vertex_place",
+]  # fmt: skip
 
-Client = genai.Client
 GEMINI_ADDRESS = "GOOGLE_GEMINI_BASE_URL"
 VERTEX_ADDRESS = "GOOGLE_VERTEX_BASE_URL"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -40,6 +43,19 @@ _CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 300.0  # for one try; what is not answered then is asked again
 
 
+class Client(genai.Client):
+    """The SDK's client, which closes the HTTP client that it was given as well."""
+
+    def __init__(self, http_options: types.HttpOptions, **arguments: Any) -> None:
+        super().__init__(http_options=http_options, **arguments)
+        self._given = http_options.httpx_client
+
+    def close(self) -> None:
+        super().close()
+        if self._given is not None:
+            self._given.close()
+
+
 def developer_client(seconds: float, http: Mapping[str, Any] | None = None) -> Client:
     """A client of the Developer API; one call may take so many seconds.
 
@@ -47,7 +63,7 @@ def developer_client(seconds: float, http: Mapping[str, Any] | None = None) -> C
     """
     address = _address(GEMINI_ADDRESS)
     found = key("gemini", ("GOOGLE_API_KEY", "GEMINI_API_KEY"))  # of two, the one Google prefers
-    return genai.Client(
+    return Client(
         vertexai=False,  # whatever GOOGLE_GENAI_USE_VERTEXAI says
         api_key=found,
         http_options=_http_options(address, seconds, http),
@@ -60,7 +76,7 @@ def vertex_client(
     """A client of Vertex for one project and location; raises ModelError without credentials."""
     address = _address(VERTEX_ADDRESS)
     check_place(project, location)
-    return genai.Client(
+    return Client(
         vertexai=True,
         # Both must be given here: with an address of one's own the SDK drops what it finds in the
         # environment, and then calls no path at all.
@@ -118,23 +134,35 @@ def check_place(project: str, location: str) -> None:
 def _http_options(
     address: str | None, seconds: float, http: Mapping[str, Any] | None
 ) -> types.HttpOptions:
-    trusts_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     arguments = {
         "follow_redirects": False,
         "event_hooks": {"request": [_bound_connecting]},
         "limits": _no_limits(),
         "trust_env": not (address and _is_loopback(address)),  # no proxy sees what stays here
-        **({"verify": trusts_nobody} if address and urlsplit(address).scheme == "http" else {}),
         **(http or {}),
     }
+    if _own_certificate():  # which the SDK alone knows to show
+        client = None
+    else:
+        encrypted = not address or urlsplit(address).scheme == "https"
+        client = quick_client(_http(), encrypted=encrypted, **arguments)
+        arguments = {"verify": nobody}
     # The SDK reads the system's certificates, 40 ms each time, for each of three ways to call. Two
-    # of them are asynchronous and not used here; over http none is.
+    # of them are asynchronous and not used here; the third has a client of its own.
     return types.HttpOptions(
         base_url=address,
         timeout=round(seconds * 1000),
+        httpx_client=client,
         client_args=arguments,
-        async_client_args={"ssl": trusts_nobody},
+        async_client_args={"ssl": nobody},
     )
+
+
+def _own_certificate() -> bool:
+    """Whether the environment says that calls show a certificate of their own (mutual TLS)."""
+    told = getattr(mtls, "should_use_client_cert", None)
+    return bool(told and told())
 
 
 def _no_limits() -> Any:
@@ -144,7 +172,7 @@ def _no_limits() -> Any:
 
 def _http() -> Any:
     """The package that the SDK speaks HTTP with: either, by its version."""
-    return import_module("httpx2" if find_spec("httpx2") else "httpx")
+    return import_module("httpx2" if genai.__version__ >= "3" and find_spec("httpx2") else "httpx")
 
 
 def _bound_connecting(request: Any) -> None:

@@ -20,6 +20,9 @@ from .thinking import thinking_config, tokens_for_thoughts
 __all__ = ["Asked", "Traits", "can_go_on", "continued", "to_asked", "to_cached"]
 
 
+_NO_CALLS_OF_ITS_OWN = types.AutomaticFunctionCallingConfig(disable=True)
+
+
 @dataclass(frozen=True)
 class Traits:
     """What of a model shapes a request: its name, the facts known, and whether it is tuned."""
@@ -67,7 +70,7 @@ def to_asked(
         response_logprobs=request.logprob or None,
         thinking_config=thinking_config(traits.model, traits.facts, thinking),
         tools=to_tools(request.functions),
-        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        automatic_function_calling=_NO_CALLS_OF_ITS_OWN,
         cached_content=cache.name if cache else None,
         should_return_http_response=True,  # read in `response.py`
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,11 @@ from ..hosted.api import Failure, PrefixCache
 from ..hosted.keys import redact
 from .answer import NotACompletion, read_answer
 from .body import chat_body
+from .client import spoken
 from .endpoints import Endpoint
 from .failures import explain_failure
 
 __all__ = ["OpenAIApi"]
-
-# OpenAI's own parameters; what a service has besides passes through the SDK's `extra_body`
-PARAMETERS = {
-    "logprobs", "max_completion_tokens", "max_tokens", "messages", "model", "reasoning_effort",
-    "response_format", "seed", "stop", "temperature", "tools",
-}  # fmt: skip
 
 Facts = Callable[[str], ModelFacts | None]
 
@@ -32,21 +28,29 @@ class OpenAIApi:
     def __init__(
         self, endpoint: Endpoint, client: Any, facts: Facts, folder: Path | None = None
     ) -> None:
+        import openai
+
         self._endpoint = endpoint
         self._client = client
         self._facts = facts
         self._folder = folder
+        self._raw = spoken(openai).Response  # what the SDK gives the answer as, if told this type
 
     def send(self, model: str, request: Request, cache: PrefixCache | None) -> Response:
-        """One call; raises what the SDK raises, and ModelError for what cannot be asked here."""
+        """One call; raises what the SDK raises, and ModelError for what cannot be asked here.
+
+        By the SDK's way for any path: it takes the JSON as it is and gives that of the answer. Its
+        own function for chats looks through each message and builds its types of the answer, for
+        longer than all the rest of a call takes.
+        """
         name = f"{self._endpoint.name}:{model}"
         body = self.body(model, request)
-        known = {key: value for key, value in body.items() if key in PARAMETERS}
-        extra = {key: value for key, value in body.items() if key not in PARAMETERS}
-        completion = self._client.chat.completions.create(**known, extra_body=extra or None)
-        if not hasattr(completion, "to_dict"):  # the SDK gives what is not JSON as text
-            raise NotACompletion("the answer is not JSON")
-        return read_answer(completion.to_dict(), name, request, self._endpoint)
+        answer = self._client.post("/chat/completions", body=body, cast_to=self._raw)
+        try:
+            completion = json.loads(answer.content)
+        except ValueError as error:
+            raise NotACompletion("the answer is not JSON") from error
+        return read_answer(completion, name, request, self._endpoint)
 
     def body(self, model: str, request: Request) -> dict[str, Json]:
         """The JSON that `send` posts to `/chat/completions`; see `body.chat_body`."""

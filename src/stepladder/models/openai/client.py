@@ -8,13 +8,14 @@ is never sent to another.
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...registry import need
 from .endpoints import Endpoint, is_loopback
 
-__all__ = ["READ_SECONDS", "open_client"]
+__all__ = ["READ_SECONDS", "open_client", "spoken"]
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 300.0  # until the whole answer is there
@@ -36,8 +37,16 @@ def open_client(
         MissingExtra: The package `openai` is not installed.
     """
     openai = need("openai", extra="openai", what=f"the provider {endpoint.name!r}")
-    if http_client is None and is_loopback(urlsplit(url).hostname or ""):
-        http_client = openai.DefaultHttpxClient(trust_env=False)  # no proxy for this machine
+    if http_client is None:
+        from ..hosted.quick_http import quick_client
+
+        parts = urlsplit(url)
+        http_client = quick_client(
+            spoken(openai),
+            encrypted=parts.scheme == "https",
+            trust_env=not is_loopback(parts.hostname or ""),  # no proxy for this machine
+            follow_redirects=True,  # as the SDK's own does
+        )
     client = openai.OpenAI(
         api_key=key or NO_KEY,
         base_url=url,
@@ -51,6 +60,12 @@ def open_client(
         client.project = None
     client.admin_api_key = None
     return client
+
+
+def spoken(openai: Any) -> Any:
+    """The package that the SDK speaks HTTP with: either, by its version."""
+    package = openai.DefaultHttpxClient.__bases__[0].__module__.partition(".")[0]
+    return import_module(package)
 
 
 def _withheld(endpoint: Endpoint, key: str, omit: Any) -> dict[str, Any]:
