@@ -2,14 +2,16 @@
 
 The service is a process of its own on this machine that takes 20 ms (a test's figure) or 200 ms (a
 fast model's) for an answer and computes next to nothing (`quick_service.py`); the ideal is
-calls x latency / concurrency. Four ways, in one run:
+calls x latency / concurrency. Six ways, in one run:
 
     stepladder   all of our path: kept answers and claims on disk, pool, the google-genai SDK
     sdk          the same SDK by hand: a thread pool, no retries, nothing kept
+    openai       all of our path with the openai SDK
+    openai_sdk   that SDK by hand
     http         plain HTTP by hand: what this service and this machine can do at all
     without_sdk  all of our path over a service that is a sleep: what we add ourselves
 
-The SDK computes for a millisecond or so a call, and Python runs one thread at a time: that bounds
+An SDK computes for a millisecond or so a call, and Python runs one thread at a time: that bounds
 the calls/s of a process, and above it more calls at once gain nothing. How much was computed is in
 the result.
 
@@ -28,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -37,6 +39,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import openai
 from environment import finish, parser, where
 from google import genai
 from hosted_service import Service, start
@@ -45,9 +48,9 @@ from quick_service import serving
 from stepladder.answers import Answers, CachedModel
 from stepladder.core import Message, Request, Response, Usage
 from stepladder.models import ProviderSettings
-from stepladder.models.gemini import open_gemini
 from stepladder.models.hosted.api import Failure, PrefixCache
 from stepladder.models.hosted.model import HostedModel
+from stepladder.registry import look_up
 
 CALLS, LIMIT = 1000, 1.3
 SHAPES = ((0.02, 4), (0.02, 8), (0.02, 16), (0.02, 32), (0.2, 16), (0.2, 32), (0.2, 64))
@@ -57,17 +60,19 @@ FAULTY_SHARE = 0.2
 SYSTEM = "Sort the message.\n\nLabels:\n- card_lost\n- refund\n\nAnswer with one label only."
 
 
-ADDRESS = "GOOGLE_GEMINI_BASE_URL"
+ADDRESSES = ("GOOGLE_GEMINI_BASE_URL", "OPENAI_BASE_URL")
 
 
-def stepladder(concurrency: int, texts: list[str]) -> list[str]:
-    """The texts of the answers, by the whole of our path, from the service at `ADDRESS`."""
+def stepladder(concurrency: int, texts: Sequence[str], name: str = f"gemini:{MODEL}") -> list[str]:
+    """The texts of the answers, by the whole of our path, from the service at the address set."""
+    provider_name = name.partition(":")[0]
     with tempfile.TemporaryDirectory() as folder:
         answers = Answers(Path(folder) / "answers.sqlite")
         options = {"concurrency": concurrency}
-        settings = ProviderSettings("gemini", jobs=Path(folder) / "jobs", options=options)
-        with closing(answers), closing(open_gemini(settings)) as provider:
-            model = CachedModel(provider.model(f"gemini:{MODEL}"), answers)
+        settings = ProviderSettings(provider_name, jobs=Path(folder) / "jobs", options=options)
+        provider = look_up("provider", provider_name)(settings)
+        with closing(answers), closing(provider):
+            model = CachedModel(provider.model(name), answers)
             found = dict(model.generate([_request(text) for text in texts]))
     return [found[place].text for place in range(len(texts))]
 
@@ -79,6 +84,20 @@ def sdk(url: str, concurrency: int, texts: list[str]) -> list[str]:
             config = {"system_instruction": SYSTEM, "max_output_tokens": 10, "temperature": 0.0}
             answer = client.models.generate_content(model=MODEL, contents=text, config=config)
             return answer.text or ""
+
+        with ThreadPoolExecutor(concurrency) as pool:
+            return list(pool.map(call, texts))
+
+
+def openai_sdk(url: str, concurrency: int, texts: list[str]) -> list[str]:
+    with openai.OpenAI(base_url=f"{url}/v1", max_retries=0) as client:
+
+        def call(text: str) -> str:
+            turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+            answer = client.chat.completions.create(
+                model=MODEL, messages=turns, max_completion_tokens=10, temperature=0.0
+            )
+            return answer.choices[0].message.content or ""
 
         with ThreadPoolExecutor(concurrency) as pool:
             return list(pool.map(call, texts))
@@ -137,7 +156,7 @@ def measure(repeats: int) -> list[dict[str, Any]]:
     measured = []
     for latency, concurrency in SHAPES:
         with serving(latency) as url:
-            os.environ[ADDRESS] = url
+            _ask_at(url)
             seconds, cpu = _taking_turns(url, latency, concurrency, repeats)
         ideal = CALLS * latency / concurrency
         measured.append(
@@ -172,6 +191,8 @@ def _taking_turns(
     ways: dict[str, Callable[[], list[str]]] = {
         "stepladder": lambda: stepladder(concurrency, texts),
         "sdk": lambda: sdk(url, concurrency, texts),
+        "openai": lambda: stepladder(concurrency, texts, f"openai:{MODEL}"),
+        "openai_sdk": lambda: openai_sdk(url, concurrency, texts),
         "http": lambda: plain_http(url, concurrency, texts),
         "without_sdk": lambda: without_sdk(latency, concurrency, texts),
     }
@@ -194,7 +215,7 @@ def under_faults(service: Service) -> dict[str, Any]:
     rule = {"kinds": FAULTS, "share": FAULTY_SHARE, "seed": 3, "wait_seconds": 0.05}
     service.faults(rule)
     began = time.perf_counter()
-    os.environ[ADDRESS] = service.url
+    _ask_at(service.url)
     kept = stepladder(16, _texts())
     seconds = time.perf_counter() - began
     seen = [call for call in service.requests(bodies=False) if ":generateContent" in call.path]
@@ -212,6 +233,11 @@ def under_faults(service: Service) -> dict[str, Any]:
         "answered_more_than_once": sum(times > 1 for times in whole.values()),
         "work_done_again_because_its_answer_broke": sum(c.made and not c.answered for c in seen),
     }
+
+
+def _ask_at(url: str) -> None:
+    for variable in ADDRESSES:
+        os.environ[variable] = url
 
 
 def _shape(one: dict[str, Any]) -> str:
@@ -232,10 +258,11 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=3, help="of each measurement")
     chosen = options.parse_args()
     place = where()
-    os.environ["GEMINI_API_KEY"] = "of-the-benchmark"
+    os.environ["GEMINI_API_KEY"] = os.environ["OPENAI_API_KEY"] = "of-the-benchmark"
     with serving(0.02) as url:
-        os.environ[ADDRESS] = url
-        stepladder(4, _texts()[:50])  # warm up
+        _ask_at(url)
+        for name in ("gemini", "openai"):  # warm up
+            stepladder(4, _texts()[:50], f"{name}:{MODEL}")
     measured = measure(chosen.repeats)
     service = start()
     try:
@@ -250,7 +277,7 @@ def main() -> None:
         "faults": faults,
         "within_the_limit": {
             way: [_shape(one) for one in measured if one["times_ideal"][way] <= LIMIT]
-            for way in ("stepladder", "sdk", "without_sdk")
+            for way in ("stepladder", "sdk", "openai", "openai_sdk", "without_sdk")
         },
         "no_answer_lost_or_doubled": faults["lost"] == faults["answered_more_than_once"] == 0,
     }

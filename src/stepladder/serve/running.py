@@ -91,6 +91,7 @@ class Running(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 lifespan="off",
+                http="h11",  # not whichever parser happens to be installed: this one is tested
                 timeout_graceful_shutdown=_whole(settings.shutdown_seconds),
                 **_tls(settings),
             )

@@ -157,8 +157,12 @@ class Connections:
             free.append(connection)
         else:
             connection.close()
-        status, headers, body = answer.status, answer.headers, b"".join(answer.body)
-        return self._package.Response(status, headers=headers, content=body, request=request)
+        body = self._package.ByteStream(b"".join(answer.body))
+        response = self._package.Response(
+            answer.status, headers=answer.headers, stream=body, request=request
+        )
+        response.read()
+        return response
 
     def close(self) -> None:
         """Close what is kept open. A call under way closes its connection when it ends."""
@@ -194,7 +198,7 @@ class Connections:
 
     def _write(self, connection: socket.socket, message: bytes, seconds: float | None) -> None:
         try:
-            connection.settimeout(seconds)
+            _limit(connection, seconds)
             connection.sendall(message)
         except TimeoutError as error:
             raise self._package.WriteTimeout(str(error)) from error
@@ -205,7 +209,7 @@ class Connections:
         """`seconds` is the longest silence."""
         answer = _Answer()
         try:
-            connection.settimeout(seconds)
+            _limit(connection, seconds)
             while not answer.whole:
                 if received := connection.recv(_READ_BYTES):
                     answer.parser.feed_data(received)
@@ -225,6 +229,12 @@ class Connections:
         finally:
             del answer.parser  # which knows the answer: a cycle for the collector
         return answer
+
+
+def _limit(connection: socket.socket, seconds: float | None) -> None:
+    """Let what follows take so long. To set the same again would hand the interpreter over."""
+    if connection.gettimeout() != seconds:
+        connection.settimeout(seconds)
 
 
 def _open_one(free: deque[socket.socket]) -> socket.socket | None:
