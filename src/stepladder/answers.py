@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .claims import Claims
+from .claims import AT_ONCE, Claims, marks
 from .core import Call, Function, Json, Message, Model, Part, Request, Response, Usage
 from .disk import disk_errors
 
@@ -44,20 +45,15 @@ class Answers:
                 " WITHOUT ROWID"
             )
 
-    def get(self, key: str) -> Response | None:
-        """The answer under `key`, if there is one; how often there was is counted."""
-        found = self.peek(key)
-        if found is None:
-            self.misses += 1
-        else:
-            self.hits += 1
+    def find(self, keys: Iterable[str]) -> dict[str, Response]:
+        """Those answers that there are."""
+        left, found = iter(keys), {}
+        while some := list(islice(left, AT_ONCE)):
+            asked = f"SELECT key, response FROM answers WHERE key IN ({marks(len(some))})"
+            with disk_errors(self._path):
+                rows = self._db.execute(asked, some).fetchall()
+            found.update({key: _response(json.loads(text)) for key, text in rows})
         return found
-
-    def peek(self, key: str) -> Response | None:
-        """As `get`, but not counted: somebody else was asked this."""
-        with disk_errors(self._path):
-            row = self._db.execute("SELECT response FROM answers WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _response(json.loads(row[0]))
 
     def put(self, key: str, response: Response) -> None:
         text = json.dumps(_said(response), ensure_ascii=False, separators=(",", ":"))
@@ -121,14 +117,19 @@ class CachedModel:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Response]]:
         wanted: dict[str, list[int]] = {}
-        for index, request in enumerate(requests):
-            key = request_key(self._identity, request)
-            if key in wanted:
-                wanted[key].append(index)
-            elif (found := self._answers.get(key)) is not None:
-                yield index, found
-            else:
-                wanted[key] = [index]
+        for start in range(0, len(requests), AT_ONCE):
+            some = requests[start : start + AT_ONCE]
+            keys = [request_key(self._identity, request) for request in some]
+            found = self._answers.find({*keys} - wanted.keys())
+            for index, key in enumerate(keys, start):
+                if key in found:
+                    self._answers.hits += 1
+                    yield index, found[key]
+                elif key in wanted:
+                    wanted[key].append(index)
+                else:
+                    self._answers.misses += 1
+                    wanted[key] = [index]
         if not wanted:
             return
         ask = self._ask_in_turn if self._paid else self._ask
@@ -167,10 +168,9 @@ class CachedModel:
                             self._answers.release([key])
                         yield key, response
             left = {key: request for key, request in left.items() if key not in mine}
-            for key in list(left):
-                if (found := self._answers.peek(key)) is not None:
-                    del left[key]
-                    yield key, found
+            for key, found in self._answers.find(left).items():
+                del left[key]
+                yield key, found
             pause = FIRST_PAUSE if len(left) < before else min(LONGEST_PAUSE, 2 * pause)
             if left:
                 self._sleep(pause)

@@ -323,7 +323,7 @@ def _recall(
         raise
     except Exception:  # whatever it is, the worker meets it again and tells whose it is
         return recall
-    return recall if recall.missed else outputs
+    return recall if recall.misses else outputs
 
 
 def _travels(solver: Solver) -> bool:

@@ -74,17 +74,18 @@ class Recall:
     ) -> None:
         self.known = dict(known or {})
         self.new: dict[str, Response] = {}
-        self.missed = 0
+        self.hits = self.misses = 0
         self._behind = behind
 
-    def get(self, key: str) -> Response | None:
-        """The answer under `key`, if there is one."""
-        found = self.known.get(key) or self.new.get(key)
-        if found is None and self._behind is not None:
-            found = self._behind.get(key)
-            if found is not None:
-                self.known[key] = found
-        self.missed += found is None
+    def find(self, keys: Iterable[str]) -> dict[str, Response]:
+        """Those answers that there are."""
+        keys = list(keys)
+        held = {key: self.known.get(key) or self.new.get(key) for key in keys}
+        found = {key: answer for key, answer in held.items() if answer is not None}
+        if self._behind is not None:
+            behind = self._behind.find(key for key in keys if key not in found)
+            self.known.update(behind)
+            found.update(behind)
         return found
 
     def put(self, key: str, response: Response) -> None:
