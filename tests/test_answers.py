@@ -85,6 +85,27 @@ def test_how_long_a_paid_answer_was_waited_for_is_kept_with_it(tmp_path: Path) -
     assert waited(Hosted(lambda text: pytest.fail(text))) == pytest.approx(2.0 * len(TEXTS))
 
 
+@pytest.mark.parametrize("paid", [True, False])
+def test_of_many_requests_those_that_are_kept_are_not_asked_again(
+    paid: bool, tmp_path: Path
+) -> None:
+    """More than go into one question to the database, with some of them asked for twice."""
+    model = Hosted()
+    model.hosted = paid
+    texts = [f"input {(7 * n) % 1300}" for n in range(2000)]
+    list(kept(tmp_path, model).generate(asked([f"input {n}" for n in range(250, 900)])))
+    before = len(model.calls)
+    answers = Answers(tmp_path / "answers.sqlite")
+    found = dict(CachedModel(model, answers).generate(asked(texts)))
+    assert [found[place].text for place in range(2000)] == [text.upper() for text in texts]
+    assert (before, len(model.calls), len({*model.calls})) == (650, 1300, 1300)
+    again = {index: one.text for index, one in CachedModel(model, answers).generate(asked(texts))}
+    assert again == {place: one.text for place, one in found.items()}
+    assert len(model.calls) == 1300
+    kept_before = sum(250 <= int(text.split()[1]) < 900 for text in texts)
+    assert (answers.hits, answers.misses) == (kept_before + 2000, 650)
+
+
 def test_when_nobody_wants_more_what_is_under_way_is_kept(tmp_path: Path) -> None:
     model = Hosted()
     answers = kept(tmp_path, model).generate(asked(TEXTS))

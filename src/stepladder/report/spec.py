@@ -35,7 +35,7 @@ def log_number(field: str, title: str, form: str, values: Sequence[float]) -> Sp
     """A logarithmic axis around these values, all above zero, with lines at round numbers only."""
     low, high = min(values) / 1.25, max(values) * 1.25
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1, 2, 5) if last - first < 3 else (1,)
+    steps = (1, 2, 5) if high < 1000 * low else (1,)
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     return {
         "field": field,

@@ -392,6 +392,27 @@ def test_closing_ends_the_connections(package: Any) -> None:
         assert service.ended.acquire(timeout=20)
 
 
+@packages
+def test_a_call_under_way_when_the_client_is_closed_is_answered_and_leaves_nothing(
+    package: Any,
+) -> None:
+    asked, closed = threading.Event(), threading.Event()
+
+    def talk(wire: Wire) -> None:
+        while wire.request() is not None:
+            asked.set()
+            closed.wait(20)
+            wire.answer(OK)
+
+    with serving(talk) as service, client(package) as made, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(post, made, service.url)
+        assert asked.wait(20)
+        made.connections.close()
+        closed.set()
+        assert call.result(20).text == "ok"
+        assert service.ended.acquire(timeout=20)
+
+
 # --- all else goes the package's own way ----------------------------------------------------------
 
 

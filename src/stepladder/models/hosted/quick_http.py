@@ -15,7 +15,7 @@ import select
 import socket
 import ssl
 import urllib.request
-from collections import defaultdict, deque
+from collections import deque
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,9 @@ import httptools
 __all__ = ["Connections", "quick_client"]
 
 _READ_BYTES = 65536
-_OWN_WAY = {"auth", "cert", "mounts", "proxy", "transport"}  # arguments that only the package obeys
+_OWN_WAY = {  # arguments that only the package obeys
+    "auth", "base_url", "cert", "cookies", "mounts", "params", "proxy", "transport",
+}  # fmt: skip
 _PLAIN = {"content", "headers", "timeout"}  # what a call may come with to be plain
 
 Package = Any  # httpx or httpx2, which are two modules of one form
@@ -60,7 +62,8 @@ def _kind(package: Package) -> Any:
         connections: Connections | None = None  # none: all goes the package's own way
 
         def build_request(self, method: str, url: Any, **others: Any) -> Any:
-            if not (isinstance(url, str) and url.startswith("http") and others.keys() <= _PLAIN):
+            plain = isinstance(url, str) and url.startswith("http") and others.keys() <= _PLAIN
+            if self.connections is None or not plain:
                 return super().build_request(method, url, **others)
             headers = package.Headers(self.headers)
             headers.update(others.get("headers"))
@@ -137,7 +140,7 @@ class Connections:
     def __init__(self, package: Package, trust: ssl.SSLContext) -> None:
         self._package = package
         self._trust = trust
-        self._free: dict[tuple[str, str, int], deque[socket.socket]] = defaultdict(deque)
+        self._free: dict[tuple[str, str, int], deque[socket.socket]] = {}
         self._closed = False
 
     def send(self, request: Any) -> Any:
@@ -145,7 +148,7 @@ class Connections:
         url, seconds = request.url, request.extensions.get("timeout", {})
         message = self._message(request)
         place = url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
-        free = self._free[place]
+        free = self._free.setdefault(place, deque())
         connection = _open_one(free) or self._connect(*place, seconds.get("connect"))
         try:
             self._write(connection, message, seconds.get("write"))
@@ -153,10 +156,12 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        if answer.leaves_open and not self._closed:
+        if answer.leaves_open:
             free.append(connection)
         else:
             connection.close()
+        if self._closed:
+            self.close()
         body = self._package.ByteStream(b"".join(answer.body))
         response = self._package.Response(
             answer.status, headers=answer.headers, stream=body, request=request
