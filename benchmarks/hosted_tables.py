@@ -17,9 +17,9 @@ def hosted(found: Result) -> Iterator[str]:
     )
     ways = {
         "stepladder": "stepladder, google-genai",
-        "sdk": "that SDK by hand",
+        "sdk": "google-genai by hand",
         "openai": "stepladder, openai",
-        "openai_sdk": "that SDK by hand",
+        "openai_sdk": "openai by hand",
         "http": "plain HTTP by hand",
         "without_sdk": "stepladder without the SDK",
     }
