@@ -28,7 +28,8 @@ def open_trainer(settings: ProviderSettings) -> ManagedTrainer:
         TaskError: `[providers.vertex]` has an option that is not known.
         ModelError: no bucket, project or credentials.
     """
-    need("google.genai", extra="vertex", what="tuning 'vertex' models")
+    for package in ("google.genai", "httptools"):
+        need(package, extra="vertex", what="tuning 'vertex' models")
     need("google.cloud.storage", extra="vertex", what="tuning 'vertex' models")
     from ..models.gemini.client import vertex_client, vertex_http, vertex_place
     from ..storage import open_bucket

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from gemini_calls import ENDPOINT, HTTP, KNOWN, TOKEN, Wire, clean, ok, vertex
 from self_signed import self_signed
 
 from stepladder.core import Message, Request
-from stepladder.errors import ModelError, TaskError
+from stepladder.errors import MissingExtra, ModelError, TaskError
 from stepladder.models import ProviderSettings
 from stepladder.models.gemini import open_gemini, open_vertex
 from stepladder.models.gemini.api import GeminiApi
@@ -300,6 +301,15 @@ def test_one_try_leaves_time_for_another(
         assert dict(provider.model(f"{name}:m").generate([ASKED]))[0].text == "ok"
         provider.close()
     assert {request.headers["x-server-timeout"] for request in wire.requests} == {seconds}
+
+
+@pytest.mark.parametrize("package", ["google.genai", "httptools"])
+def test_a_package_is_asked_for_in_one_line(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for name, opened in {"gemini": open_gemini, "vertex": open_vertex}.items():
+        with pytest.raises(MissingExtra, match=package) as caught:
+            opened(ProviderSettings(name))
+        assert caught.value.hint == f"pip install 'stepladder[{name}]'"
 
 
 @pytest.mark.parametrize("option", ["api_key", "base_url", "project"])

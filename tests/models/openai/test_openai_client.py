@@ -76,9 +76,10 @@ def test_waiting_is_bounded_and_retrying_is_left_to_us() -> None:
     client.close()
 
 
-def test_the_package_is_asked_for_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(MissingExtra) as caught:
+@pytest.mark.parametrize("package", ["openai", "httptools"])
+def test_a_package_is_asked_for_in_one_line(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=package) as caught:
         open_client(ENDPOINTS["together"], "https://x.example.org/v1", KEY)
     assert caught.value.hint == "pip install 'stepladder[openai]'"
 

@@ -58,7 +58,8 @@ def open_gemini(settings: ProviderSettings) -> GeminiProvider:
     GOOGLE_GEMINI_BASE_URL, if set, is called instead of Google. Raises MissingExtra, TaskError for
     an option that is not known, and ModelError when there is no key.
     """
-    need("google.genai", extra="gemini", what="the provider 'gemini'")
+    for package in ("google.genai", "httptools"):
+        need(package, extra="gemini", what="the provider 'gemini'")
     from .api import GeminiApi
     from .client import ANSWER_SECONDS, developer_client
 
@@ -76,7 +77,8 @@ def open_vertex(settings: ProviderSettings) -> GeminiProvider:
     Raises MissingExtra, TaskError for an option that is not known, and ModelError without
     credentials, project or location, or where `batch = true` has no bucket.
     """
-    need("google.genai", extra="vertex", what="the provider 'vertex'")
+    for package in ("google.genai", "httptools"):
+        need(package, extra="vertex", what="the provider 'vertex'")
     from .api import GeminiApi, bucket_missing
     from .client import ANSWER_SECONDS, vertex_client, vertex_place
 

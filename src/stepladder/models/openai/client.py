@@ -34,10 +34,11 @@ def open_client(
     """An `openai.OpenAI` for `url`, safe to use from many threads; it does not retry.
 
     Raises:
-        MissingExtra: The package `openai` is not installed.
+        MissingExtra: The package `openai` or `httptools` is not installed.
     """
     openai = need("openai", extra="openai", what=f"the provider {endpoint.name!r}")
     if http_client is None:
+        need("httptools", extra="openai", what=f"the provider {endpoint.name!r}")
         from ..hosted.quick_http import quick_client
 
         parts = urlsplit(url)
