@@ -6,6 +6,7 @@ process of its own that speaks the protocols of the providers.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from cli_here import Result, Stepladder
     from hosted_service import Service
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background jobs so, and the programs that tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("stepladder", deadline=None)
 settings.load_profile("stepladder")
