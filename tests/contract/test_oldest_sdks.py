@@ -18,13 +18,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SDKS = {"gemini": "google-genai", "openai": "openai"}  # the extra, and its package
-WHAT_THEY_SPEAK_HTTP_WITH = ("httpx>=0.28,<1", "httpcore>=1,<2")
+WHAT_THEY_SPEAK_HTTP_WITH = ("httpx>=0.28,<1", "httpcore>=1,<2", "httptools~=0.6.4")
 
 
 def oldest(extra: str) -> str:
     """The lower bound in pyproject.toml as the requirement of that very release series."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    requirement, *_ = project["optional-dependencies"][extra]
+    requirements = project["optional-dependencies"][extra]
+    (requirement,) = [one for one in requirements if one.startswith(f"{SDKS[extra]}>=")]
     package, bound = requirement.split(",")[0].split(">=")
     parts = [*bound.split("."), "0", "0"][:3]
     return f"{package}~={'.'.join(parts)}"
