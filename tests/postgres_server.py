@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from debian_packages import installed
+
 __all__ = ["Missing", "PostgresServer", "running_postgres"]
 
 START_SECONDS = 60
@@ -139,18 +141,13 @@ def _user() -> str | None:
 
 
 def _programs() -> Path:
-    found = _installed()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        install = ["apt-get", "install", "-y", "--no-install-recommends", "postgresql"]
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(install, env=quiet, capture_output=True, check=False, timeout=600)
-        found = _installed()
+    found = installed(_look, "postgresql")
     if found is None:
         raise Missing("PostgreSQL is not installed, and only root can install it")
     return found
 
 
-def _installed() -> Path | None:
+def _look() -> Path | None:
     """The folder of the newest PostgreSQL's programs."""
     folders = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name)

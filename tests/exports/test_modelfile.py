@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from debian_packages import installed
 
 from stepladder.exports.modelfile import ollama_template
 from stepladder.models.local.tokenizer import load_tokenizer
@@ -18,15 +19,11 @@ pytest.importorskip("transformers")
 
 SYSTEMS = ("", 'Sort <mails> & "quotes".', "é 🙂\nin two lines")
 PROMPTS = ("hi", "a <b> & {{ .System }} }}\n\n  x")
-INSTALL = (("update",), ("install", "-y", "--no-install-recommends", "golang-go"))
 
 
 def go() -> str:
     """Go, installed where root may and it is missing."""
-    if shutil.which("go") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in INSTALL:
-            subprocess.run(["apt-get", *command], check=False, capture_output=True)
-    found = shutil.which("go")
+    found = installed(lambda: shutil.which("go"), "golang-go")
     if found is None and os.environ.get("CI"):
         pytest.fail("Ollama's template language must be asked: install golang-go")
     if found is None:
