@@ -4,8 +4,8 @@ The HTTP client of an SDK computes for as long as all the rest of a call, and Py
 one call at a time: that bounds the calls a second. A call whose body is at hand and whose answer
 is wanted whole needs little of what such a client can do. Here it is written in one piece to a
 connection that is kept open, and its answer is read by the parser of `httptools`. Failures are the
-exceptions of the SDK's package; nothing is sent twice and no redirect is followed. All else goes
-the package's own way: streams, uploads, and every call where the environment names a proxy.
+exceptions of the SDK's package, and no call is made again. All else goes the package's own way:
+streams, uploads, a redirect that is to be followed, every call where the environment names a proxy.
 """
 
 from __future__ import annotations
