@@ -262,20 +262,42 @@ def test_where_nobody_listens_nothing_was_reached(package: Any) -> None:
 # --- what is sent ---------------------------------------------------------------------------------
 
 
+GIVEN = {"User-Agent": "an-sdk", "x-goog-api-key": "k", "Content-Type": "text/x"}
+
+
 @packages
-def test_a_request_is_the_packages_own(package: Any) -> None:
-    how: dict[str, Any] = {
-        "method": "POST",
-        "url": "http://127.0.0.1:1/v1/models/m:generateContent?alt=json",
-        "content": '{"text": "grüße"}',
-        "headers": {"User-Agent": "an-sdk", "x-goog-api-key": "k", "Content-Type": "text/x"},
-        "timeout": 7.0,
-    }
-    with client(package) as made, package.Client(trust_env=False) as its:
-        mine, wanted = made.build_request(**how), its.build_request(**how)
-    assert (mine.method, mine.url, mine.content) == (wanted.method, wanted.url, wanted.content)
-    assert mine.headers.multi_items() == wanted.headers.multi_items()
-    assert mine.extensions == wanted.extensions
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"content": '{"text": "grüße"}', "headers": GIVEN, "timeout": 7.0},
+        {"content": b"\xff", "headers": list(GIVEN.items()), "timeout": None},
+        {"content": "x", "headers": [("a", "1"), ("A", "2"), ("accept", "y")], "params": None},
+        {"content": b"", "headers": {"a": "1"}, "files": None},
+        {"content": None},
+        {"content": "x", "headers": {"content-length": "1"}},
+        {"content": "x", "headers": {"Transfer-Encoding": "chunked"}},
+        {"content": "x", "headers": {"Host": "another"}, "params": {"a": "1"}},
+        {"json": {"a": 1}},
+    ],
+    ids=lambda how: " ".join(how),
+)
+def test_a_request_is_the_packages_own(package: Any, how: dict[str, Any]) -> None:
+    url = "http://127.0.0.1:1/v1/models/m:generateContent?alt=json"
+    with client(package) as made, package.Client(trust_env=False, timeout=20) as its:
+        for added in ({}, {}, {"x-later": "1"}):  # what is remembered of the first is not it
+            for one in (made, its):
+                one.headers.update(added)
+            mine, wanted = (one.build_request("POST", url, **how) for one in (made, its))
+            assert (mine.method, mine.url, mine.content) == ("POST", wanted.url, wanted.content)
+            assert mine.headers.multi_items() == wanted.headers.multi_items()
+            assert mine.extensions == wanted.extensions
+
+
+@packages
+def test_a_password_in_the_address_is_shown_to_the_service(package: Any) -> None:
+    with serving(saying(OK)) as service, client(package) as made:
+        assert post(made, service.url.replace("://", "://user:word@") + "/a", "x").text == "ok"
+    assert b"authorization: basic dxnlcjp3b3jk" in service.seen[0].lower()
 
 
 @packages

@@ -75,11 +75,12 @@ def api_over(
     name: str = "openai",
     facts: Mapping[str, ModelFacts] | None = None,
     folder: Path | None = None,
+    url: str | None = None,
 ) -> Any:
     """The endpoint's `Api` with the real SDK, talking to `wire`."""
     endpoint = load_endpoints(NOWHERE)[name]
     http_client = httpx2.Client(transport=httpx2.MockTransport(wire))
-    url = endpoint.base_url or "https://of-a-test.openai.azure.com/openai/v1"
+    url = url or endpoint.base_url or "https://of-a-test.openai.azure.com/openai/v1"
     client = open_client(endpoint, url, KEY, http_client=http_client)
     kind = BatchingApi if endpoint.batches else OpenAIApi
     return kind(endpoint, client, (facts or {}).get, folder)

@@ -69,6 +69,21 @@ def test_a_server_without_keys_is_not_sent_one(monkeypatch: pytest.MonkeyPatch) 
     assert wire.sent[0].headers["authorization"] == "Bearer none"
 
 
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/chat/completions"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/chat/completions"),
+        ("https://a.example.org/v1", "https://a.example.org/v1/chat/completions"),
+        ("https://a.example.org/a%2Fb/v1/", "https://a.example.org/a%2Fb/v1/chat/completions"),
+    ],
+)
+def test_chats_are_asked_below_the_endpoints_address(address: str, asked: str) -> None:
+    wire = Wire()
+    api_over(wire, url=address).send("m", ASKED, None)
+    assert str(wire.sent[0].url) == asked
+
+
 def test_waiting_is_bounded_and_retrying_is_left_to_us() -> None:
     client = open_client(ENDPOINTS["openai"], "https://api.openai.com/v1", KEY, read_seconds=7)
     assert client.max_retries == 0

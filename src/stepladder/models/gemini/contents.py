@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def to_contents(
     """
     for message in messages:
         _check(message)
-    system = [p for m in messages if m.role == "system" for p in _parts(m, folder)]
+    system = [message for message in messages if message.role == "system"]
     turns = [message for message in messages if message.role != "system"]
     contents: list[types.Content] = []
     for is_result, group in groupby(turns, key=lambda message: message.role == "function"):
@@ -46,7 +47,20 @@ def to_contents(
             contents.append(quick.Content(role="user", parts=[_result(m) for m in group]))
         else:
             contents += [_turn(message, folder, signed_calls) for message in group]
-    return quick.Content(role="user", parts=system) if system else None, contents
+    return _instruction(system, folder), contents
+
+
+def _instruction(messages: Sequence[Message], folder: Path | None) -> types.Content | None:
+    if len(messages) == 1 and isinstance(messages[0].content, str):
+        return _text_instruction(messages[0].content)
+    parts = [part for message in messages for part in _parts(message, folder)]
+    return quick.Content(role="user", parts=parts) if parts else None
+
+
+@lru_cache(100)
+def _text_instruction(text: str) -> types.Content:
+    """Made once for the thousands of requests in turn that have the same. Not to be changed."""
+    return quick.Content(role="user", parts=[quick.Part(text=text)])
 
 
 def _check(message: Message) -> None:

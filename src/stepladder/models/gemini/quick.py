@@ -20,8 +20,7 @@ __all__ = ["Config", "Content", "Part", "arguments"]
 
 
 class _NoKeys:
-    def __contains__(self, key: object) -> bool:
-        return False
+    __contains__ = frozenset[object]().__contains__
 
 
 class Config(_NoKeys, types.GenerateContentConfig):

@@ -5,7 +5,8 @@ one call at a time: that bounds the calls a second. A call whose body is at hand
 is wanted whole needs little of what such a client can do. Here it is written in one piece to a
 connection that is kept open, and its answer is read by the parser of `httptools`. Failures are the
 exceptions of the SDK's package, and no call is made again. All else goes the package's own way:
-streams, uploads, a redirect that is to be followed, every call where the environment names a proxy.
+streams, uploads, a redirect that is to be followed, a password in the address, every call where the
+environment names a proxy.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ __all__ = ["Connections", "quick_client"]
 
 _READ_BYTES = 65536
 _OWN_WAY = {  # arguments that only the package obeys
-    "auth", "base_url", "cert", "cookies", "mounts", "params", "proxy", "transport",
+    "auth", "base_url", "cert", "cookies", "default_encoding", "mounts", "params", "proxy",
+    "transport",
 }  # fmt: skip
-_PLAIN = {"content", "headers", "timeout"}  # what a call may come with to be plain
+_PLAIN = {"content", "headers"}  # what a call may come with to be plain, beside its timeout
+_LENGTH = b"Content-Length"
 
 Package = Any  # httpx or httpx2, which are two modules of one form
+_Pairs = tuple[tuple[Any, Any], ...]
 
 
 def quick_client(package: Package, *, encrypted: bool = True, **arguments: Any) -> Any:
@@ -58,25 +62,44 @@ def _trust(package: Package) -> ssl.SSLContext:
 def _kind(package: Package) -> Any:
     read_url = lru_cache(1000)(package.URL)
 
+    @lru_cache(100)
+    def head(method: str, url: Any, ours: _Pairs, given: _Pairs) -> _Pairs:
+        """The headers of a request with a body, all but the last: the length of the body."""
+        headers = package.Headers(list(ours))
+        headers.update(list(given))
+        made = package.Request(method, url, headers=headers, content=b"some").headers.raw
+        assert made[-1][0] == _LENGTH
+        return tuple(made[:-1])
+
     class QuickClient(package.Client):  # type: ignore[misc]
         connections: Connections | None = None  # none: all goes the package's own way
 
-        def build_request(self, method: str, url: Any, **others: Any) -> Any:
-            plain = isinstance(url, str) and url.startswith("http") and others.keys() <= _PLAIN
-            if self.connections is None or not plain:
-                return super().build_request(method, url, **others)
-            headers = package.Headers(self.headers)
-            headers.update(others.get("headers"))
-            seconds = package.Timeout(others.get("timeout", self.timeout)).as_dict()
-            content, extensions = others.get("content"), {"timeout": seconds}
-            url = read_url(url)
-            return package.Request(
-                method, url, headers=headers, content=content, extensions=extensions
+        def build_request(
+            self, method: str, url: Any, *, timeout: Any = package.USE_CLIENT_DEFAULT, **others: Any
+        ) -> Any:
+            said = {name: value for name, value in others.items() if value is not None}
+            body, given = said.get("content", ""), _pairs(said.get("headers"))
+            plain = isinstance(url, str) and url.startswith("http") and said.keys() <= _PLAIN
+            if self.connections is None or not (plain and _is_whole(body, given)):
+                return super().build_request(method, url, timeout=timeout, **others)
+            if timeout is package.USE_CLIENT_DEFAULT:
+                timeout = self.timeout
+            url, content = read_url(url), body.encode() if isinstance(body, str) else bytes(body)
+            headers = head(method, url, tuple(self.headers.raw), given)
+            request = package.Request(
+                method,
+                url,
+                headers=[*headers, (_LENGTH, b"%d" % len(content))],
+                stream=package.ByteStream(content),
+                extensions={"timeout": package.Timeout(timeout).as_dict()},
             )
+            request.read()
+            return request
 
         def send(self, request: Any, *, stream: bool = False, **others: Any) -> Any:
             whole = isinstance(request.stream, package.ByteStream) and request.method != "HEAD"
-            if self.connections is None or stream or others or not whole:
+            plain = whole and not (stream or others or request.url.userinfo)
+            if self.connections is None or not plain:
                 return super().send(request, stream=stream, **others)
             for hook in self.event_hooks["request"]:
                 hook(request)
@@ -90,6 +113,22 @@ def _kind(package: Package) -> Any:
                 self.connections.close()
 
     return QuickClient
+
+
+def _pairs(headers: Any) -> _Pairs | None:
+    """None of what is no plain dictionary or list."""
+    if isinstance(headers, dict):
+        return tuple(headers.items())
+    return tuple(headers) if isinstance(headers, list) else None
+
+
+def _is_whole(body: Any, headers: _Pairs | None) -> bool:
+    """Whether a body is at hand, and its length is for the package to say."""
+    if headers is None:
+        return False
+    told = {name.lower() for name, _ in headers}
+    bodily = {"content-length", "transfer-encoding", b"content-length", b"transfer-encoding"}
+    return isinstance(body, str | bytes) and bool(body) and not told & bodily
 
 
 class _Answer:
@@ -166,6 +205,8 @@ class Connections:
         response = self._package.Response(
             answer.status, headers=answer.headers, stream=body, request=request
         )
+        if not any(b"charset" in value.lower() for _, value in answer.headers):
+            response.encoding = "utf-8"  # the package would take an e-mail apart to find as much
         response.read()
         return response
 

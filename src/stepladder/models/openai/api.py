@@ -34,6 +34,8 @@ class OpenAIApi:
         self._client = client
         self._facts = facts
         self._folder = folder
+        # Whole: of a path alone the SDK makes an address for each call, taking its own one apart.
+        self._url = str(client.base_url).rstrip("/") + "/chat/completions"
         self._raw = spoken(openai).Response  # what the SDK gives the answer as, if told this type
 
     def send(self, model: str, request: Request, cache: PrefixCache | None) -> Response:
@@ -45,7 +47,7 @@ class OpenAIApi:
         """
         name = f"{self._endpoint.name}:{model}"
         body = self.body(model, request)
-        answer = self._client.post("/chat/completions", body=body, cast_to=self._raw)
+        answer = self._client.post(self._url, body=body, cast_to=self._raw)
         try:
             completion = json.loads(answer.content)
         except ValueError as error:
