@@ -51,7 +51,7 @@ class World:
                 self.pace.throttled(number)
             else:
                 self.served += 1
-                self.pace.succeeded()
+                self.pace.succeeded(number)
             self.pace.end()
             self.limits.append(self.pace.limit)
         return self
@@ -107,10 +107,22 @@ def test_calls_that_were_under_way_together_halve_it_once() -> None:
 def test_an_idle_line_does_not_raise_the_limit() -> None:
     pace = Pace(32, limit=8.0)
     for _ in range(100):
-        pace.begin()
-        pace.succeeded()
+        number = pace.begin()
+        pace.succeeded(number)
         pace.end()
     assert pace.limit == 8
+
+
+def test_calls_that_end_together_before_others_begin_double_it() -> None:
+    pace = Pace(32, limit=8.0)
+    for expected in (16, 32, 32):
+        numbers = []
+        while pace.room(0.0):
+            numbers.append(pace.begin())
+        for number in numbers:
+            pace.succeeded(number)
+            pace.end()
+        assert pace.limit == expected
 
 
 def test_nothing_begins_before_the_service_wants_it() -> None:

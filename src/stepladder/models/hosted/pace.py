@@ -32,6 +32,7 @@ class Pace:
     found: float | None = None  # the limit at which the service last asked for fewer
     _begun: int = 0
     _refused: float = 0.0  # the share of calls turned away lately
+    _full_at: int = 0  # the call with which the limit was last reached
     _cut_at: int = 0  # calls begun before this one knew nothing of the last cut
 
     def __post_init__(self) -> None:
@@ -45,19 +46,22 @@ class Pace:
         """Count a call in; its number is given back to `succeeded` or `throttled`."""
         self.under_way += 1
         self._begun += 1
+        if self.under_way >= int(self.limit):
+            self._full_at = self._begun
         return self._begun
 
     def end(self) -> None:
         """Count a call out, whatever became of it."""
         self.under_way -= 1
 
-    def succeeded(self) -> None:
+    def succeeded(self, number: int) -> None:
         """Grow: twofold a round trip before the limit was found, by one afterwards, less near it.
 
-        Only while the limit is used: an idle line says nothing about how much it would take.
+        Only if the limit was reached while the call was under way: an idle line says nothing about
+        how much it would take.
         """
         self._refused *= 1 - RECENT
-        if self.under_way < int(self.limit):
+        if number > self._full_at:
             return
         step = 1.0 if self.found is None else 1.0 / self.limit
         if self.found is not None and self.found - 1 <= self.limit < self.found + 1:

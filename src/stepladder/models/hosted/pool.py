@@ -345,7 +345,7 @@ class Pool:
                 run.results.append((job.index, final))
                 run.fatal = run.fatal or (final if final.fatal else None)
         else:
-            self.pace.succeeded()
+            self.pace.succeeded(job.number)
             run.failing_since = None
             run.results.append((job.index, outcome))
         self.pace.end()
