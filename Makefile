@@ -1,4 +1,4 @@
-# make demo    set up, fetch the small model, climb an example to a report (about 15 minutes the first time)
+# make demo    set up, fetch the small model, climb an example to a report (9 to 18 minutes the first time)
 # make test    set up and run the tests
 # make check   lint, format, types
 # make bench   all benchmarks (hours); results go to benchmarks/results

@@ -19,12 +19,11 @@ from .climb import Climb
 from .core import Decision, Json, Split, Task
 from .cost import stale
 from .data.findings import Finding
+from .processor import has_bfloat16, said_by_the_cpu
 from .solvers import content_hash, model_of
 from .store import read_rows
 
 __all__ = ["commit", "machine", "run_card"]
-
-_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # of Intel and AMD, and of Arm
 
 
 def run_card(
@@ -96,31 +95,13 @@ def _limits(task: Task) -> str | None:
 def machine() -> dict[str, Json]:
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "cpu": _said_by_the_cpu("model name") or platform.processor() or platform.machine(),
-        "bfloat16": _has_bfloat16(),
+        "cpu": said_by_the_cpu("model name") or platform.processor() or platform.machine(),
+        "bfloat16": has_bfloat16(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(pages / 2**30, 1),
         "platform": platform.platform(),
         "python": platform.python_version(),
     }
-
-
-def _has_bfloat16() -> bool | None:
-    """Whether the processor has units for bfloat16; None where it cannot be asked."""
-    able = _said_by_the_cpu("flags") or _said_by_the_cpu("Features")
-    return None if able is None else not _BFLOAT16.isdisjoint(able.split())
-
-
-def _said_by_the_cpu(what: str) -> str | None:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            for line in file:
-                name, _, said = line.partition(":")
-                if name.strip() == what:
-                    return said.strip()
-    except OSError:
-        pass
-    return None
 
 
 def commit() -> str | None:

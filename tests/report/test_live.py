@@ -141,6 +141,18 @@ def test_training_shows_losses_whichever_step_the_trainer_counts() -> None:
     assert "training, epoch 1.5, loss 0.510, held-out 0.620" in named
 
 
+def test_a_log_says_how_long_a_training_will_take() -> None:
+    def trains(ladder: LiveLadder, clock: Clock) -> None:
+        ladder.tell("step", {"step": "fine_tune"})
+        for second, left in ((31.0, 125.0), (62.0, None)):
+            clock.now = second
+            ladder.tell("training", {"step": 4, "steps": 9, "epoch": 1.0, "seconds_left": left})
+
+    lines = log_of(trains).splitlines()
+    assert lines[-2].endswith(", 2:05 left")
+    assert "left" not in lines[-1]
+
+
 def test_rows_of_the_sealed_test_do_not_replace_the_score_on_dev() -> None:
     screen = screen_of(
         ("trial", TRIAL),

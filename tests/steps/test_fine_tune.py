@@ -26,6 +26,7 @@ from stepladder.errors import (
     TaskError,
 )
 from stepladder.solvers.prompt import PromptSolver, render, render_target
+from stepladder.steps import speed
 from stepladder.steps.fine_tune import FineTune
 from stepladder.testing import FakeModel, check_step
 from stepladder.trainers import Pair, TrainedModel, TrainingJob
@@ -339,6 +340,18 @@ def test_the_estimate_grows_with_data_and_keeps_to_the_minutes(base: str, tmp_pa
     estimate = FineTune().estimate(task, messages(50), workshop(tmp_path))
     assert "assumed" in estimate.note
     assert estimate.dollars is None
+
+
+def test_a_processor_without_bfloat16_is_taken_to_be_half_as_fast(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(able: bool | None) -> float:
+        monkeypatch.setattr(speed, "has_bfloat16", lambda: able)
+        task = replace(SORT, models=(base,))
+        return FineTune(epochs=2).estimate(task, messages(100), workshop(tmp_path)).seconds or 0.0
+
+    assert seconds(False) == pytest.approx(2 * seconds(True))
+    assert seconds(None) == seconds(True) > 0
 
 
 def test_the_estimate_uses_the_speed_of_earlier_trainings(base: str, tmp_path: Path) -> None:

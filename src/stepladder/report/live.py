@@ -128,7 +128,8 @@ class LiveLadder:
         line = self._line(fields, status="training")
         line.facts |= fields
         line.text = _training(fields)
-        return self._sparsely(line, line.text)
+        left = finite(fields.get("seconds_left"))
+        return self._sparsely(line, line.text + ("" if left is None else f", {_clock(left)} left"))
 
     def _on_tried(self, fields: Fields) -> str:
         line = self._line(fields, status="building")

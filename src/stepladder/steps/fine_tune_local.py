@@ -32,6 +32,7 @@ from .fine_tune_plan import (
 from .fine_tune_search import MOST_EPOCHS, Searched, search
 from .fine_tune_stages import Stage, domain_stage, preference_stage, stage_words
 from .functions import calling_solver
+from .speed import on_this_processor
 
 if TYPE_CHECKING:
     from .fine_tune import FineTune
@@ -304,7 +305,9 @@ def _speed(base: str, method: Method, folder: Path, artifacts: Path) -> tuple[fl
         return sorted(speeds)[len(speeds) // 2], "measured in earlier trainings of this run folder"
     bytes_of_weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     larger = max(0.1, bytes_of_weights / 2 / PARAMETERS_THEN)
-    return TOKENS_PER_SECOND / larger, "assumed: two CPU cores, scaled by the model's size"
+    return on_this_processor(
+        TOKENS_PER_SECOND
+    ) / larger, "assumed: two CPU cores, scaled by the model's size"
 
 
 def _earlier(artifacts: Path) -> Iterator[Mapping[str, Json]]:

@@ -13,6 +13,7 @@ from ..errors import ModelError, NotApplicable
 from ..solvers.prompt import render_input
 from ..trainers.encoder_jobs import FittedEncoder
 from .baseline import has_media
+from .speed import on_this_processor
 
 __all__ = ["characters_of", "check_readable", "need_encoder", "seconds_to_tune", "tuned"]
 
@@ -41,7 +42,7 @@ def characters_of(train: Sequence[Example]) -> int:
 
 def seconds_to_tune(characters: int, passes: float) -> float:
     """Assumed from runs on 2 cores."""
-    return passes * characters / CHARACTERS_PER_TOKEN / TOKENS_PER_SECOND
+    return passes * characters / CHARACTERS_PER_TOKEN / on_this_processor(TOKENS_PER_SECOND)
 
 
 def tuned(step: str, name: str, fitted: FittedEncoder, changed: str) -> Candidate:
