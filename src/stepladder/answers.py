@@ -12,7 +12,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 from .claims import AT_ONCE, Claims, marks
 from .core import Call, Function, Json, Message, Model, Part, Request, Response, Usage
 from .disk import disk_errors
+from .interrupts import allowed, held
 
 __all__ = ["Answers", "CachedModel", "request_key"]
 
@@ -142,18 +143,20 @@ class CachedModel:
         keys = list(requests)
         answers = self._model.generate(list(requests.values()))
         began = self._clock()
-        try:
-            for place, answer in answers:
-                response = self._keep(keys[place], answer, began)
-                yield keys[place], response
-                began = self._clock()
-        except (GeneratorExit, KeyboardInterrupt):
-            if (stop := getattr(self._model, "stop", None)) is not None:
-                stop()
-                for place, answer in answers:  # those under way: they are paid for
-                    self._keep(keys[place], answer, began)
+        with held() if self._paid else nullcontext():
+            try:
+                for place, answer in answers:
+                    response = self._keep(keys[place], answer, began)
+                    with allowed():
+                        yield keys[place], response
                     began = self._clock()
-            raise
+            except (GeneratorExit, KeyboardInterrupt):
+                if (stop := getattr(self._model, "stop", None)) is not None:
+                    stop()
+                    for place, answer in answers:  # those under way: they are paid for
+                        self._keep(keys[place], answer, began)
+                        began = self._clock()
+                raise
 
     def _ask_in_turn(self, requests: Mapping[str, Request]) -> Generator[tuple[str, Response]]:
         """Ask what no other process is asking, then wait for what others are asked."""

@@ -14,6 +14,7 @@ import typer
 
 from .core import Tell
 from .errors import StepladderError, TaskError
+from .interrupts import hold_back
 
 __all__ = [
     "AsJson", "checked", "end_on_problems", "interruptible", "latest_run", "load",
@@ -118,7 +119,8 @@ def interruptible(tell: Tell) -> Iterator[Tell]:
     def on_signal(number: int, frame: object) -> None:
         nonlocal asked
         asked = True
-        raise KeyboardInterrupt
+        if not hold_back():
+            raise KeyboardInterrupt
 
     def watched(event: str, fields: Mapping[str, Any]) -> None:
         nonlocal waiting

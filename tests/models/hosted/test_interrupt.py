@@ -13,13 +13,22 @@ import pytest
 from stepladder.answers import Answers
 
 PROGRAM = r"""
-import sys, threading, time
+import os, signal, sys, threading, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from fake_api import NAME, FakeApi, ask, settings_of, text_of
 from stepladder.answers import Answers, CachedModel
+from stepladder.cli_parts import interruptible
 from stepladder.models.hosted.model import HostedModel
 from stepladder.models.hosted.pool import Timing
+
+class Interrupted(Answers):
+    puts = 0
+    def put(self, key, response):
+        self.puts += 1
+        if where == "keeping" and self.puts in (3, 4):
+            os.kill(os.getpid(), signal.SIGINT)
+        super().put(key, response)
 
 folder, where = Path(sys.argv[1]), sys.argv[3]
 def reply(request):
@@ -39,12 +48,13 @@ def tell(event, fields):
 
 settings = settings_of(folder, told=tell, concurrency=4)
 hosted = HostedModel(NAME, FakeApi(reply), settings, Timing(wait=wait))
-model = CachedModel(hosted, Answers(folder / "a.sqlite"))
+model = CachedModel(hosted, Interrupted(folder / "a.sqlite"))
 try:
-    for place, response in model.generate([ask(str(n)) for n in range(100)]):
-        print(f"got {response.text}\n", end="", flush=True)
-        while where == "consumer" and place == 3:
-            time.sleep(0.01)  # interrupted here: in the code of whoever takes the answers
+    with interruptible(tell):
+        for place, response in model.generate([ask(str(n)) for n in range(100)]):
+            print(f"got {response.text}\n", end="", flush=True)
+            while where == "consumer" and place == 3:
+                time.sleep(0.01)  # interrupted here: in the code of whoever takes the answers
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     sys.exit(130)
@@ -145,3 +155,17 @@ def test_a_second_interrupt_ends_at_once(start: Start, tmp_path: Path) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert kept(tmp_path) == 4
+
+
+def test_an_interrupt_while_an_answer_is_kept_loses_neither_it_nor_those_under_way(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "open").touch()
+    process = start("keeping")
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    lines = printed.splitlines()
+    sent = [line for line in lines if line.startswith("sent")]
+    assert len(sent) >= 4
+    assert lines[-1] == "interrupted"
+    assert kept(tmp_path) == len(sent)

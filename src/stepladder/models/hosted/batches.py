@@ -17,6 +17,7 @@ from typing import cast
 
 from ...core import Request, Response, Usage
 from ...errors import ModelError, StepladderError
+from ...interrupts import allowed
 from .. import ProviderSettings
 from .api import Api, BatchApi, BatchState, Failure
 from .batch_record import BatchRecord, label_of
@@ -194,7 +195,8 @@ class Batches:
     def _sleep(self, seconds: float) -> None:
         with self._stopped:
             if not self._stopping:
-                self._timing.wait(self._stopped, seconds)
+                with allowed():
+                    self._timing.wait(self._stopped, seconds)
             if self._stopping:
                 raise _Stopped
 

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from ...core import Tell
 from ...errors import MissingExtra, StepladderError
+from ...interrupts import allowed
 from .api import Failure
 from .pace import Pace, backoff
 
@@ -180,7 +181,8 @@ class Pool:
                 if run.over:
                     return self._rest(run)
                 if not run.notes:
-                    self._timing.wait(run.ready, None)
+                    with allowed():
+                        self._timing.wait(run.ready, None)
             self._tell_notes(run)
 
     def _rest(self, run: _Run[T]) -> tuple[int, T | Failure] | None:

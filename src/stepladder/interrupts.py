@@ -1,0 +1,69 @@
+"""Where Ctrl-C has to wait: between a paid answer's coming and its being kept.
+
+Python raises KeyboardInterrupt wherever the main thread happens to be. In the few lines through
+which a paid answer goes to the disk that would lose it, and those of the calls under way with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["allowed", "held", "hold_back"]
+
+
+class _State:
+    """Of the main thread, the only one that is interrupted."""
+
+    held = False
+    came = False  # an interrupt, while it was held back
+
+
+def hold_back() -> bool:
+    """For a handler of the signal: whether it is to raise nothing now. Not for a second one."""
+    back = _State.held and not _State.came
+    _State.came = _State.came or back
+    return back
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Interrupts wait until the end of this, or until `allowed` within it.
+
+    Where this ends with an exception, that one is raised: whoever handles the signal knows.
+    """
+    try:
+        with _set(held=True):
+            yield
+    except BaseException:
+        _State.came = False
+        raise
+    _raise_what_came()
+
+
+@contextmanager
+def allowed() -> Iterator[None]:
+    """Interrupts are raised here, and one that was held back at once."""
+    with _set(held=False):
+        _raise_what_came()
+        yield
+
+
+@contextmanager
+def _set(*, held: bool) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, _State.held = _State.held, held
+    try:
+        yield
+    finally:
+        _State.held = before
+
+
+def _raise_what_came() -> None:
+    main = threading.current_thread() is threading.main_thread()
+    if main and _State.came and not _State.held:
+        _State.came = False
+        raise KeyboardInterrupt
