@@ -37,22 +37,24 @@ def held() -> Iterator[None]:
         with _set(held=True):
             yield
     except BaseException:
-        _State.came = False
+        _came()  # not to be raised later, out of something else
         raise
-    _raise_what_came()
+    if _came():
+        raise KeyboardInterrupt
 
 
 @contextmanager
 def allowed() -> Iterator[None]:
     """Interrupts are raised here, and one that was held back at once."""
     with _set(held=False):
-        _raise_what_came()
+        if _came():
+            raise KeyboardInterrupt
         yield
 
 
 @contextmanager
 def _set(*, held: bool) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
+    if not _in_main_thread():
         yield
         return
     before, _State.held = _State.held, held
@@ -62,8 +64,13 @@ def _set(*, held: bool) -> Iterator[None]:
         _State.held = before
 
 
-def _raise_what_came() -> None:
-    main = threading.current_thread() is threading.main_thread()
-    if main and _State.came and not _State.held:
+def _came() -> bool:
+    """Whether an interrupt was held back that may be raised now; said once."""
+    came = _State.came and not _State.held and _in_main_thread()
+    if came:
         _State.came = False
-        raise KeyboardInterrupt
+    return came
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

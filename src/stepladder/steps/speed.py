@@ -25,8 +25,8 @@ __all__ = [
 
 PREFILL_TOKENS_PER_SECOND = 1200.0  # SmolLM2-135M, OpenVINO continuous batching, 2 cores
 DECODE_TOKENS_PER_SECOND = 130.0  # the same, summed over a batch
-# All speeds assumed are of cores that multiply bfloat16 numbers. Those that do not took about twice
-# as long for answers, for an encoder's tuning and for LoRA.
+# Those are of cores that multiply bfloat16 numbers. Others took about twice as long for answers,
+# for an encoder's tuning and for LoRA.
 SHARE_WITHOUT_BFLOAT16 = 0.5
 TOKENS_PER_WORD = 1.4  # of a passage, per word or mark
 _COUNTED = 16  # examples whose tokens are counted; enough for a mean

@@ -26,7 +26,7 @@ class Interrupted(Answers):
     puts = 0
     def put(self, key, response):
         self.puts += 1
-        if where == "keeping" and self.puts in (3, 4):
+        if where == "keeping" and self.puts == 3:
             os.kill(os.getpid(), signal.SIGINT)
         super().put(key, response)
 

@@ -249,14 +249,9 @@ class Pool:
         run.threads += 1
 
     def _work(self, run: _Run[T]) -> None:
-        """Make calls until there are none. The lock is taken once a call: threads queue for it."""
-        with self._lock:
-            while (job := self._take(run)) is not None:
-                self._lock.release()
-                try:
-                    outcome = self._attempt(job, run)
-                finally:
-                    self._lock.acquire()
+        while (job := self._take(run)) is not None:
+            outcome = self._attempt(job, run)
+            with self._lock:
                 self._settle(job, outcome, run)
 
     def _attempt(self, job: _Job[T], run: _Run[T]) -> T | Failure:
@@ -275,25 +270,26 @@ class Pool:
 
     def _take(self, run: _Run[T]) -> _Job[T] | None:
         """The next call that is due, waited for; None when there will be none."""
-        while not run.ending:
-            now = self._timing.clock()
-            try:
-                job, seconds = self._next(run, now)
-            except BaseException as error:  # of the iterable of calls: the consumer's own
-                run.crash = error
-                run.ready.notify_all()
-                break
-            if job is not None:
-                self._begin(job, run, now)
-                return job
-            if run.over:
-                break
-            run.idle += 1
-            try:
-                self._timing.wait(self._room, seconds)
-            finally:
-                run.idle -= 1
-        return None
+        with self._lock:
+            while not run.ending:
+                now = self._timing.clock()
+                try:
+                    job, seconds = self._next(run, now)
+                except BaseException as error:  # of the iterable of calls: the consumer's own
+                    run.crash = error
+                    run.ready.notify_all()
+                    break
+                if job is not None:
+                    self._begin(job, run, now)
+                    return job
+                if run.over:
+                    break
+                run.idle += 1
+                try:
+                    self._timing.wait(self._room, seconds)
+                finally:
+                    run.idle -= 1
+            return None
 
     def _next(self, run: _Run[T], now: float) -> tuple[_Job[T] | None, float | None]:
         """A call that may begin now, or the seconds until one may (None: until something ends)."""

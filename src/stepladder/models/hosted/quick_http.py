@@ -31,6 +31,7 @@ _OWN_WAY = {  # arguments that only the package obeys
 }  # fmt: skip
 _PLAIN = {"content", "headers"}  # what a call may come with to be plain, beside its timeout
 _LENGTH = b"Content-Length"
+_OF_A_BODY = {"content-length", "transfer-encoding", b"content-length", b"transfer-encoding"}
 
 Package = Any  # httpx or httpx2, which are two modules of one form
 _Pairs = tuple[tuple[Any, Any], ...]
@@ -127,8 +128,7 @@ def _is_whole(body: Any, headers: _Pairs | None) -> bool:
     if headers is None:
         return False
     told = {name.lower() for name, _ in headers}
-    bodily = {"content-length", "transfer-encoding", b"content-length", b"transfer-encoding"}
-    return isinstance(body, str | bytes) and bool(body) and not told & bodily
+    return isinstance(body, str | bytes) and bool(body) and not told & _OF_A_BODY
 
 
 class _Answer:
