@@ -18,6 +18,7 @@ from .diagnose import diagnose
 from .evaluate import Bench, measure, summarise
 from .solvers import content_hash
 from .store import RowFile, RunFolder
+from .time_left import TimeLeft
 
 __all__ = ["Runner"]
 
@@ -42,6 +43,7 @@ class Runner:
         self._bench = bench
         self._budget = budget
         self._seconds = 0.0
+        self._left = TimeLeft()
         self._pairs: list[tuple[Json, Json]] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         identity = content_hash(candidate.solver)
@@ -55,9 +57,11 @@ class Runner:
             for stratum, numerator, denominator in row.counts:
                 self._sums[stratum][0] += numerator
                 self._sums[stratum][1] += denominator
+            self._left.answered(row.seconds)
             self._seconds = time.perf_counter() - started
             self._tell()
             self._budget.spend(row.dollars)
+        self._left.block_ended()
         self._seconds = time.perf_counter() - started
 
     def evaluation(self) -> Evaluation:
@@ -91,7 +95,7 @@ class Runner:
                 "done": done,
                 "planned": planned,
                 "score": sum(known) / len(known) if known else None,
-                "seconds_left": self._seconds / done * (planned - done),
+                "seconds_left": self._left.seconds(self._seconds, planned),
             },
         )
 

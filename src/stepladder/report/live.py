@@ -128,8 +128,7 @@ class LiveLadder:
         line = self._line(fields, status="training")
         line.facts |= fields
         line.text = _training(fields)
-        left = finite(fields.get("seconds_left"))
-        return self._sparsely(line, line.text + ("" if left is None else f", {_clock(left)} left"))
+        return self._sparsely(line, line.text + _left(fields))
 
     def _on_tried(self, fields: Fields) -> str:
         line = self._line(fields, status="building")
@@ -150,12 +149,11 @@ class LiveLadder:
         line = self._line(fields)
         if line.status == "sealed":  # what is seen of the test does not replace what dev said
             said = f"{count(fields.get('done'))}/{count(fields.get('planned'))}"
-            line.text = f"sealed test: {said}, {_clock(fields.get('seconds_left'))} left"
+            line.text = f"sealed test: {said}{_left(fields)}"
             return self._sparsely(line, line.text)
         line.status = "running"
         line.facts |= fields
-        left = _clock(fields.get("seconds_left"))
-        return self._sparsely(line, f"{_progress(line)}, {_score(line.facts)}, {left} left")
+        return self._sparsely(line, f"{_progress(line)}, {_score(line.facts)}{_left(fields)}")
 
     def _on_eliminated(self, fields: Fields) -> str:
         line = self._line(fields, status="stopped")
@@ -287,6 +285,12 @@ def _progress(line: _Line) -> str:
     if done is None:
         return line.status if line.status in ("building", "training") else ""
     return f"{count(done)}/{count(planned)}" if planned else count(done)
+
+
+def _left(fields: Fields) -> str:
+    """How long it will still take, where that is known."""
+    seconds = finite(fields.get("seconds_left"))
+    return "" if seconds is None else f", {_clock(seconds)} left"
 
 
 def _clock(seconds: float | None) -> str:
