@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -210,8 +211,7 @@ def test_a_page_that_never_stops_opening_elements_is_read(knowledge: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", "id,text\nx," + "y" * 200_000 + "\n", r"a\.csv:1 is not CSV: field larger"),
-        ("a.csv", 'id,text\nx,"' + "y\n" * 100_000, r"a\.csv:\d+ is not CSV: field larger"),
+        ("a.csv", 'id,text\nx,"' + "y\n" * 100_000, r"a\.csv:\d+ is not CSV: unexpected end"),
         ("a.jsonl", "[" * 200_000, r"a\.jsonl:1 is not JSON"),
         ("a.jsonl", '{"text": ' + "9" * 10_000 + "}", r"a\.jsonl:1 is not JSON"),
         ("a.jsonl", '{"text": "x", "id": {"a": 1}}\n[1]', r"a\.jsonl:2 has no 'text'"),
@@ -224,12 +224,37 @@ def test_rows_that_never_end_are_refused(
     refused(knowledge, said)
 
 
-def test_a_line_without_end_is_not_read_to_its_end(
-    knowledge: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def short_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A line, and a cell of several lines, may have 100 characters."""
     monkeypatch.setattr(documents, "_LONGEST_LINE", 100)
-    (knowledge / "a.jsonl").write_text(json.dumps({"text": "x" * 200}))
-    refused(knowledge, r"a\.jsonl:1 is longer than 64 MiB")
+    before = csv.field_size_limit(1)
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", json.dumps({"text": "x" * 200}), r"a\.jsonl:1 is longer than 64 MiB"),
+        ("a.csv", "id,text\nx," + "y" * 200 + "\n", r"a\.csv:2 is longer than 64 MiB"),
+        ("a.csv", 'id,text\nx,"' + "y\n" * 200, r"a\.csv:\d+ is not CSV: field larger"),
+    ],
+)
+def test_a_row_without_end_is_not_read_to_its_end(
+    knowledge: Path, short_lines: None, name: str, content: str, said: str
+) -> None:
+    (knowledge / name).write_text(content)
+    refused(knowledge, said)
+
+
+def test_a_cell_may_be_as_long_as_a_document(knowledge: Path) -> None:
+    before = csv.field_size_limit(1000)
+    try:
+        (knowledge / "a.csv").write_text("id,text\nx," + "y" * 200_000 + "\n")
+        assert len(read(knowledge)[0].text) == 200_000
+    finally:
+        csv.field_size_limit(before)
 
 
 # --- names and links ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from ..errors import TaskError
 from .converters import CONVERTERS, convert
@@ -158,12 +159,10 @@ def _read(path: Path, name: str, kept: Path | None) -> Iterator[Document]:
 
 def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
     with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), ""), 1):
+        for number, line in enumerate(_lines(lines, name), 1):
             if not line.strip():
                 continue
             place = f"{name}:{number}"
-            if len(line) == _LONGEST_LINE:
-                raise TaskError(f"{place} is longer than 64 MiB", hint="cut it into several rows")
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
@@ -179,8 +178,10 @@ def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
 
 def _read_csv(path: Path, name: str) -> Iterator[Document]:
     """A column `text` is the text; without one, a row is a line per column."""
+    # the limit is the process's own: raised to what we accept anywhere, and never lowered
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_LINE))
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream, strict=True)
+        rows = csv.DictReader(_lines(stream, name), strict=True)
         try:
             for row in rows:
                 place = f"{name}:{rows.line_num}"
@@ -197,6 +198,16 @@ def _read_csv(path: Path, name: str) -> Iterator[Document]:
             raise TaskError(
                 f"{name}:{rows.line_num} is not CSV: {error}", hint="mend the line"
             ) from error
+
+
+def _lines(stream: TextIO, name: str) -> Iterator[str]:
+    """The lines of a file of rows; TaskError for one that is no row any more."""
+    for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):
+        if len(line) == _LONGEST_LINE:
+            raise TaskError(
+                f"{name}:{number} is longer than 64 MiB", hint="cut it into several rows"
+            )
+        yield line
 
 
 def _heading(text: str) -> str:
