@@ -57,8 +57,8 @@ class Runner:
             for stratum, numerator, denominator in row.counts:
                 self._sums[stratum][0] += numerator
                 self._sums[stratum][1] += denominator
-            self._left.answered(row.seconds)
             self._seconds = time.perf_counter() - started
+            self._left.answered(row.seconds, self._seconds)
             self._tell()
             self._budget.spend(row.dollars)
         self._left.block_ended()
