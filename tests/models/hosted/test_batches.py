@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from simulated import SimulatedTime
 
 from stepladder.answers import Answers, CachedModel
+from stepladder.cli_parts import interruptible
 from stepladder.core import Request
 from stepladder.errors import ModelError, StoreError
 from stepladder.models.hosted import batches
@@ -179,6 +181,33 @@ def test_an_interrupt_leaves_the_job_and_says_so(tmp_path: Path) -> None:
         list(model_of(api, tmp_path, told).generate(REQUESTS))
     assert "the same command picks it up" in told[-1]
     assert json.loads(next(tmp_path.glob("batch-*.json")).read_text())["job"] == "jobs/1"
+
+
+@pytest.mark.parametrize("during", ["find_batch", "submit_batch", "poll_batch"])
+def test_ctrl_c_does_not_wait_for_a_call_about_a_job_and_nothing_is_submitted_twice(
+    during: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, told, waited = BatchingApi(), Told(), []
+    call = getattr(api, during)
+
+    def hanging(*arguments: Any) -> Any:
+        given = call(*arguments)
+        signal.raise_signal(signal.SIGINT)
+        waited.append(during)
+        return given
+
+    def answers(kept: Answers) -> dict[int, str]:
+        model = CachedModel(model_of(api, tmp_path, told), kept)
+        return {place: one.text for place, one in model.generate(REQUESTS)}
+
+    with closing(Answers(tmp_path / "a.sqlite")) as kept:
+        with monkeypatch.context() as patch:
+            patch.setattr(api, during, hanging)
+            with interruptible(told), pytest.raises(KeyboardInterrupt):
+                answers(kept)
+        assert not waited
+        assert answers(kept) == {n: f"re: input {n}" for n in range(5)}
+    assert len(api.jobs) == 1
 
 
 def test_stop_ends_the_waiting(tmp_path: Path) -> None:

@@ -116,15 +116,19 @@ class Batches:
         record.intend()
         while record.job is None:
             try:
-                found = self._batch_api.find_batch(self._bare, record.label)
-                record.submitted(
-                    found or self._batch_api.submit_batch(self._bare, job.requests, record.label)
-                )
+                record.submitted(self._found_or_submitted(job))
             except Exception as error:
                 failures += 1
                 what = f"a batch of {len(job.requests)} requests cannot be submitted"
                 self._bear(error, failures, what)
         self._note(f"waits for a batch of {len(job.requests)} requests ({record.job})")
+
+    def _found_or_submitted(self, job: _Job) -> str:
+        with allowed():  # an interrupt loses nothing: the job is found by its label
+            found = self._batch_api.find_batch(self._bare, job.record.label)
+            return found or self._batch_api.submit_batch(
+                self._bare, job.requests, job.record.label
+            )
 
     def _collect(self, running: list[_Job]) -> Iterator[tuple[int, Response]]:
         seconds, answered = FIRST_SECONDS, False
@@ -157,7 +161,8 @@ class Batches:
     def _look(self, job: _Job) -> BatchState | None:
         """Where the job is; None when that could not be seen this time."""
         try:
-            state = self._batch_api.poll_batch(self._bare, str(job.record.job), job.requests)
+            with allowed():  # an interrupt loses nothing: the service keeps the answers
+                state = self._batch_api.poll_batch(self._bare, str(job.record.job), job.requests)
         except Exception as error:
             job.failures += 1
             self._bear(error, job.failures, f"its batch {job.record.job!r} cannot be asked after")
