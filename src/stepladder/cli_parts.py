@@ -14,7 +14,7 @@ import typer
 
 from .core import Tell
 from .errors import StepladderError, TaskError
-from .interrupts import hold_back
+from .interrupts import hold_back, none_yet
 
 __all__ = [
     "AsJson", "checked", "end_on_problems", "interruptible", "latest_run", "load",
@@ -129,6 +129,7 @@ def interruptible(tell: Tell) -> Iterator[Tell]:
             raise KeyboardInterrupt
         tell(event, fields)
 
+    none_yet()
     before = signal.signal(signal.SIGINT, on_signal)
     try:
         yield watched

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["allowed", "held", "hold_back"]
+__all__ = ["allowed", "came_first", "held", "hold_back", "none_yet"]
 
 
 class _State:
@@ -18,10 +18,22 @@ class _State:
 
     held = False
     came = False  # an interrupt, while it was held back
+    count = 0  # of interrupts, where a handler tells of them
+
+
+def none_yet() -> None:
+    """For who sets a handler of the signal: it will tell of each, by `hold_back`."""
+    _State.count = 0
+
+
+def came_first() -> bool:
+    """Whether the interrupt that was raised is known to be the first one."""
+    return _State.count == 1
 
 
 def hold_back() -> bool:
     """For a handler of the signal: whether it is to raise nothing now. Not for a second one."""
+    _State.count += 1
     back = _State.held and not _State.came
     _State.came = _State.came or back
     return back

@@ -5,12 +5,19 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fake_api import NAME, FakeApi, ask, settings_of, text_of
 
-from stepladder.answers import Answers
+from stepladder.answers import Answers, CachedModel
+from stepladder.cli_parts import interruptible
+from stepladder.core import Request
+from stepladder.models.hosted.model import HostedModel
+from stepladder.models.hosted.pool import Timing
 
 PROGRAM = r"""
 import os, signal, sys, threading, time
@@ -169,3 +176,40 @@ def test_an_interrupt_while_an_answer_is_kept_loses_neither_it_nor_those_under_w
     assert len(sent) >= 4
     assert lines[-1] == "interrupted"
     assert kept(tmp_path) == len(sent)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_while_what_is_under_way_is_waited_for_is_the_first_one(
+    times: int, tmp_path: Path
+) -> None:
+    """Nobody wanted more answers, so calls are waited for that nobody interrupted yet."""
+    open_now, all_sent = threading.Event(), threading.Barrier(5, timeout=60)
+    left, closing_now = [times], []
+
+    def reply(request: Request) -> str:
+        if int(text_of(request)) >= 4:
+            all_sent.wait()
+            assert open_now.wait(60)
+        return "yes"
+
+    def wait(condition: threading.Condition, seconds: float | None) -> None:
+        if closing_now and left[0] and threading.current_thread() is threading.main_thread():
+            left[0] -= 1
+            if not left[0]:
+                open_now.set()
+            signal.raise_signal(signal.SIGINT)
+        condition.wait(seconds)
+
+    settings = settings_of(tmp_path, concurrency=4)
+    with closing(Answers(tmp_path / "a.sqlite")) as kept_here:
+        model = CachedModel(
+            HostedModel(NAME, FakeApi(reply), settings, Timing(wait=wait)), kept_here
+        )
+        asked = model.generate([ask(str(number)) for number in range(100)])
+        for _ in range(4):
+            next(asked)
+        all_sent.wait()
+        closing_now.append(True)
+        with interruptible(settings.tell), pytest.raises(KeyboardInterrupt):
+            asked.close()  # type: ignore[attr-defined]
+    assert kept(tmp_path) == (8 if times == 1 else 4)

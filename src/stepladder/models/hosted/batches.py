@@ -126,9 +126,7 @@ class Batches:
     def _found_or_submitted(self, job: _Job) -> str:
         with allowed():  # an interrupt loses nothing: the job is found by its label
             found = self._batch_api.find_batch(self._bare, job.record.label)
-            return found or self._batch_api.submit_batch(
-                self._bare, job.requests, job.record.label
-            )
+            return found or self._batch_api.submit_batch(self._bare, job.requests, job.record.label)
 
     def _collect(self, running: list[_Job]) -> Iterator[tuple[int, Response]]:
         seconds, answered = FIRST_SECONDS, False

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from ...core import Tell
 from ...errors import MissingExtra, StepladderError
-from ...interrupts import allowed
+from ...interrupts import allowed, came_first
 from .api import Failure
 from .pace import Pace, backoff
 
@@ -144,7 +144,7 @@ class Pool:
                         yield item  # no call since `last`: an interrupt here loses or doubles none
                     break
                 except KeyboardInterrupt as error:
-                    if run.stopping:
+                    if run.stopping and not came_first():
                         raise
                     interrupt = error
                     self._interrupted(run)
