@@ -152,3 +152,20 @@ def test_the_interval_keeps_its_level() -> None:
         )
         missed += not gain.low <= 0.1 <= gain.high
     assert missed / 400 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "reading"),
+    [(9, 0, "better"), (0, 9, "worse"), (3, 3, "cannot tell"), (0, 4, "cannot tell")],
+)
+def test_a_difference_is_read_from_interval_and_test_together(
+    won: int, lost: int, reading: str
+) -> None:
+    gain = paired_gain(*pair(won, lost, 50), "binary", 0.05, against="base")
+    assert gain.reading == reading
+
+
+def test_by_the_interval_alone_four_lost_pairs_would_be_shown_to_be_worse() -> None:
+    _, high = tango(0, 4, 64, 0.05)
+    assert high < 0
+    assert mcnemar(0, 4) == 0.125

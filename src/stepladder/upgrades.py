@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .compare import paired_gain
-from .core import Gain, Task, Trial, Upgrade
+from .core import Task, Trial, Upgrade
 from .dated import is_tuned
 from .solvers import model_of
 from .units import Scale
@@ -76,7 +76,7 @@ def _upgrade(dearer: Trial, cheaper: Trial, scale: Scale, task: Task, alpha: flo
     spent = dearer.evaluation.dollars_per_1000, cheaper.evaluation.dollars_per_1000
     more = None if spent[0] is None or spent[1] is None else spent[0] - spent[1]
     worth = None
-    if more is not None and more > 0 and _is_shown(gain):
+    if more is not None and more > 0 and gain.reading == "better":
         worth = more / 1000 / gain.difference
     value = task.economics.dollars_per_success
     return Upgrade(
@@ -91,11 +91,6 @@ def _upgrade(dearer: Trial, cheaper: Trial, scale: Scale, task: Task, alpha: flo
         dollars_per_success=worth,
         pays=None if worth is None or value is None else value > worth,
     )
-
-
-def _is_shown(gain: Gain) -> bool:
-    """Above zero by the interval and by the test, which near zero may differ."""
-    return gain.low > 0 and (gain.p_value is None or gain.p_value <= gain.alpha)
 
 
 def _model_of(trial: Trial) -> str:

@@ -63,7 +63,7 @@ def gains(decision: Decision) -> Spec | None:
             "gain": 100 * trial.gain.difference,
             "low": 100 * trial.gain.low,
             "high": 100 * trial.gain.high,
-            "state": _reading(trial.gain.low, trial.gain.high),
+            "state": trial.gain.reading,
             "said": f"{points(trial.gain.difference)} points over {trial.gain.against}",
         }
         for trial in decision.trials
@@ -191,10 +191,6 @@ def _state(trial: Trial, decision: Decision) -> str:
     if decision.chosen is not None and key_of(trial) == key_of(decision.chosen):
         return "chosen"
     return "stopped early" if trial.stopped_early is not None else "measured"
-
-
-def _reading(low: float, high: float) -> str:
-    return "better" if low > 0 else "worse" if high < 0 else "cannot tell"
 
 
 def _undominated(rows: Sequence[Spec]) -> list[Spec]:

@@ -243,12 +243,6 @@ def _token_pair(trial: Trial) -> str:
 
 
 def _gain_row(gain: Gain) -> View:
-    if gain.low > 0:
-        meaning = "better"
-    elif gain.high < 0:
-        meaning = "worse"
-    else:
-        meaning = "cannot tell"
     return {
         "difference": points(gain.difference),
         "interval": points_interval(gain),
@@ -256,7 +250,7 @@ def _gain_row(gain: Gain) -> View:
         "p": p_value(gain.p_value).removeprefix("p = ").removeprefix("p "),
         "n": count(gain.n),
         "method": gain.method,
-        "meaning": meaning,
+        "meaning": gain.reading,
     }
 
 
