@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, norm
 
-from stepladder.compare import mcnemar, paired_gain, tango
+from stepladder.compare import mcnemar, paired_gain, reading, tango
 from stepladder.core import Row
 
 
@@ -155,14 +155,14 @@ def test_the_interval_keeps_its_level() -> None:
 
 
 @pytest.mark.parametrize(
-    ("won", "lost", "reading"),
+    ("won", "lost", "said"),
     [(9, 0, "better"), (0, 9, "worse"), (3, 3, "cannot tell"), (0, 4, "cannot tell")],
 )
 def test_a_difference_is_read_from_interval_and_test_together(
-    won: int, lost: int, reading: str
+    won: int, lost: int, said: str
 ) -> None:
     gain = paired_gain(*pair(won, lost, 50), "binary", 0.05, against="base")
-    assert gain.reading == reading
+    assert reading(gain.low, gain.high, gain.p_value, gain.alpha) == said
 
 
 def test_by_the_interval_alone_four_lost_pairs_would_be_shown_to_be_worse() -> None:

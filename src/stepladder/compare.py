@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
 from .core import Gain, Row
 from .units import Scale, Units, counts_of, draws_for, units_of, weighted_scores, weights
 
-__all__ = ["mcnemar", "paired_gain", "tango"]
+__all__ = ["mcnemar", "paired_gain", "reading", "tango"]
 
 
 def paired_gain(
@@ -59,6 +60,15 @@ def paired_gain(
     method = f"paired Bayesian bootstrap over {over}"
     low, high = min(low, difference), max(high, difference)
     return Gain(against, difference, low, high, n, alpha, method, p_value)
+
+
+def reading(
+    low: float, high: float, p_value: float | None, alpha: float
+) -> Literal["better", "worse", "cannot tell"]:
+    """What interval and test both show: where few pairs differ they do not always agree."""
+    if p_value is not None and p_value > alpha:
+        return "cannot tell"
+    return "better" if low > 0 else "worse" if high < 0 else "cannot tell"
 
 
 def mcnemar(won: int, lost: int) -> float:

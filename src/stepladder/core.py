@@ -271,13 +271,6 @@ class Gain:
     method: str
     p_value: float | None = None
 
-    @property
-    def reading(self) -> Literal["better", "worse", "cannot tell"]:
-        """What interval and test both show: where few pairs differ they do not always agree."""
-        if self.p_value is not None and self.p_value > self.alpha:
-            return "cannot tell"
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "cannot tell"
-
 
 @dataclass(frozen=True)
 class Trial:

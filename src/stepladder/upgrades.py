@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .compare import paired_gain
+from .compare import paired_gain, reading
 from .core import Task, Trial, Upgrade
 from .dated import is_tuned
 from .solvers import model_of
@@ -76,7 +76,8 @@ def _upgrade(dearer: Trial, cheaper: Trial, scale: Scale, task: Task, alpha: flo
     spent = dearer.evaluation.dollars_per_1000, cheaper.evaluation.dollars_per_1000
     more = None if spent[0] is None or spent[1] is None else spent[0] - spent[1]
     worth = None
-    if more is not None and more > 0 and gain.reading == "better":
+    shown = reading(gain.low, gain.high, gain.p_value, gain.alpha) == "better"
+    if more is not None and more > 0 and shown:
         worth = more / 1000 / gain.difference
     value = task.economics.dollars_per_success
     return Upgrade(

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from ..compare import reading
 from ..core import Decision, LearningPoint, Task, Trial
 from .picks import confirmation_of
 from .spec import ROW, Spec, colours, layer, log_number, names, number, plain_rule, tip
@@ -60,16 +61,15 @@ def gains(decision: Decision) -> Spec | None:
     rows = [
         {
             "name": name_of(trial.candidate),
-            "gain": 100 * trial.gain.difference,
-            "low": 100 * trial.gain.low,
-            "high": 100 * trial.gain.high,
-            "state": trial.gain.reading,
-            "said": f"{points(trial.gain.difference)} points over {trial.gain.against}",
+            "gain": 100 * gain.difference,
+            "low": 100 * gain.low,
+            "high": 100 * gain.high,
+            "state": reading(gain.low, gain.high, gain.p_value, gain.alpha),
+            "said": f"{points(gain.difference)} points over {gain.against}",
         }
         for trial in decision.trials
-        if trial.gain is not None
-        and all(finite(v) is not None for v in (trial.gain.difference, trial.gain.low))
-        and finite(trial.gain.high) is not None
+        if (gain := trial.gain) is not None
+        and all(finite(end) is not None for end in (gain.difference, gain.low, gain.high))
     ]
     if not rows:
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..compare import reading
 from ..core import Json
 from .words import UNKNOWN, count, dollars, finite, one_line, percent, points, who_of
 
@@ -53,10 +54,11 @@ def _price(more: float | None) -> str:
 def _worth(each: Record) -> str:
     """What follows; a gain that interval and test do not both show is not priced."""
     gain, more = each["gain"], each["dollars_per_1000"]
-    certain = gain["p_value"] is None or gain["p_value"] <= gain["alpha"]
-    if (gain["high"] or 0.0) < 0 and certain:
+    ends = gain["low"] or 0.0, gain["high"] or 0.0
+    shown = reading(*ends, gain["p_value"], gain["alpha"])
+    if shown == "worse":
         return "shown to be worse"
-    if (gain["low"] or 0.0) <= 0 or not certain:
+    if shown != "better":
         return "not shown to be better"
     if each["dollars_per_success"] is None:
         if more is None:

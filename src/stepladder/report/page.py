@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..compare import reading
 from ..core import Decision, Evaluation, Gain, Task, Trial
 from .changes import as_text, changes, full_texts, prompt_text, solver_fields
 from .failures import Failures, compared_trials
@@ -250,7 +251,7 @@ def _gain_row(gain: Gain) -> View:
         "p": p_value(gain.p_value).removeprefix("p = ").removeprefix("p "),
         "n": count(gain.n),
         "method": gain.method,
-        "meaning": gain.reading,
+        "meaning": reading(gain.low, gain.high, gain.p_value, gain.alpha),
     }
 
 
