@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from stepladder.core import Citation
+from stepladder.data import rows
 from stepladder.errors import TaskError
 from stepladder.knowledge import converters, documents
 from stepladder.knowledge.documents import Document, make_document, read_documents
@@ -225,12 +226,18 @@ def test_rows_that_never_end_are_refused(
 
 
 @pytest.fixture
-def short_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A line, and a cell of several lines, may have 100 characters."""
-    monkeypatch.setattr(documents, "_LONGEST_LINE", 100)
+def untouched_limit() -> Iterator[None]:
+    """The longest CSV cell of the process, as if nothing had raised it."""
     before = csv.field_size_limit(1)
     yield
     csv.field_size_limit(before)
+
+
+@pytest.fixture
+def short_lines(untouched_limit: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line, and a cell of several lines, may have 100 characters."""
+    for module in (rows, documents):
+        monkeypatch.setattr(module, "LARGEST_LINE", 100)
 
 
 @pytest.mark.parametrize(
@@ -248,13 +255,9 @@ def test_a_row_without_end_is_not_read_to_its_end(
     refused(knowledge, said)
 
 
-def test_a_cell_may_be_as_long_as_a_document(knowledge: Path) -> None:
-    before = csv.field_size_limit(1000)
-    try:
-        (knowledge / "a.csv").write_text("id,text\nx," + "y" * 200_000 + "\n")
-        assert len(read(knowledge)[0].text) == 200_000
-    finally:
-        csv.field_size_limit(before)
+def test_a_cell_may_be_as_long_as_a_document(knowledge: Path, untouched_limit: None) -> None:
+    (knowledge / "a.csv").write_text("id,text\nx," + "y" * 200_000 + "\n")
+    assert len(read(knowledge)[0].text) == 200_000
 
 
 # --- names and links ------------------------------------------------------------------------------

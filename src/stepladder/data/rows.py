@@ -20,7 +20,10 @@ from ..errors import TaskError
 from ..registry import need
 from .findings import Finding, OnProblem
 
-__all__ = ["CsvText", "Record", "read_csv", "read_jsonl", "read_parquet"]
+__all__ = [
+    "LARGEST_LINE", "CsvText", "Record", "allow_long_cells", "read_csv", "read_jsonl",
+    "read_parquet",
+]  # fmt: skip
 
 Record = tuple[str, dict[str, Json]]  # ("file:line", columns)
 
@@ -58,10 +61,14 @@ def read_jsonl(path: Path, on_problem: OnProblem) -> Iterator[Record]:
                 on_problem(Finding("malformed row", error.finding[0], place, error.finding[1]))
 
 
+def allow_long_cells() -> None:
+    """The limit is the process's own: raised to what we accept anywhere, and never lowered."""
+    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_LINE))
+
+
 def read_csv(path: Path, on_problem: OnProblem) -> Iterator[Record]:
     """Each record under the header, cells as text; the place is the line a record begins on."""
-    # the limit is the process's own: raised to what we accept anywhere, and never lowered
-    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_LINE))
+    allow_long_cells()
     with open_binary(path) as file:
         lines = _text_lines(path, file, on_problem)
         first = next(lines, "")

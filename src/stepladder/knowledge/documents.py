@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..data.rows import LARGEST_LINE, allow_long_cells
 from ..errors import TaskError
 from .converters import CONVERTERS, convert
 
@@ -24,7 +25,6 @@ CORPUS = "corpus.jsonl"
 _ROWS = (".jsonl", ".csv")
 _TEXTS = (".md", ".markdown", ".txt", ".text")
 _MOST_BYTES = 512 * 2**20  # of one file that is read whole
-_LONGEST_LINE = 64 * 2**20  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,7 @@ def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
 
 def _read_csv(path: Path, name: str) -> Iterator[Document]:
     """A column `text` is the text; without one, a row is a line per column."""
-    # the limit is the process's own: raised to what we accept anywhere, and never lowered
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_LINE))
+    allow_long_cells()
     with path.open(encoding="utf-8-sig", newline="") as stream:
         rows = csv.DictReader(_lines(stream, name), strict=True)
         try:
@@ -202,8 +201,8 @@ def _read_csv(path: Path, name: str) -> Iterator[Document]:
 
 def _lines(stream: TextIO, name: str) -> Iterator[str]:
     """The lines of a file of rows; TaskError for one that is no row any more."""
-    for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):
-        if len(line) == _LONGEST_LINE:
+    for number, line in enumerate(iter(lambda: stream.readline(LARGEST_LINE), ""), 1):
+        if len(line) == LARGEST_LINE:
             raise TaskError(
                 f"{name}:{number} is longer than 64 MiB", hint="cut it into several rows"
             )
