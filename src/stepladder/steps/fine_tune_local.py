@@ -305,9 +305,8 @@ def _speed(base: str, method: Method, folder: Path, artifacts: Path) -> tuple[fl
         return sorted(speeds)[len(speeds) // 2], "measured in earlier trainings of this run folder"
     bytes_of_weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     larger = max(0.1, bytes_of_weights / 2 / PARAMETERS_THEN)
-    return on_this_processor(
-        TOKENS_PER_SECOND
-    ) / larger, "assumed: two CPU cores, scaled by the model's size"
+    speed = on_this_processor(TOKENS_PER_SECOND) / larger
+    return speed, "assumed: two CPU cores, scaled by the model's size"
 
 
 def _earlier(artifacts: Path) -> Iterator[Mapping[str, Json]]:

@@ -329,7 +329,7 @@ def test_stop_begins_no_more_and_yields_those_under_way() -> None:
     assert gate.begun.count(3) == 0
     assert told == [
         "stopping: 3 calls under way will be waited for and kept, since they are paid for; "
-        "Ctrl-C now ends at once"
+        "a second Ctrl-C ends at once"
     ]
     assert len(list(one.run(gate.call(number) for number in range(50, 60)))) == 10, "and runs again"
 

@@ -207,7 +207,7 @@ class Pool:
         if under_way:
             said = (
                 f"stopping: {_counted(under_way, 'call')} under way will be waited for and kept, "
-                "since they are paid for; Ctrl-C now ends at once"
+                "since they are paid for; a second Ctrl-C ends at once"
             )
             self._tell("stopping", {"text": said, "calls": under_way})
 
